@@ -1,0 +1,190 @@
+//! [`Disk`]: the one way to files, so that a test can fail any operation.
+//!
+//! Everything that the engine, the data plane and the control plane read or write goes through
+//! it. Reads are positioned plain reads, never maps: a truncated file must not kill the process.
+
+use std::{
+    fmt::Debug,
+    fs, io,
+    io::Write,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A file opened for reading at any place.
+pub trait ReadAt: Send + Sync {
+    /// Reads at most `buffer.len()` bytes from `offset`; 0 at the end.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The file's size in bytes, now.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the file ends before.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buffer = &mut buffer[n..];
+                    offset += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file opened for writing from its start.
+pub trait WriteFile: Write + Send {
+    /// Makes what was written durable (fsync).
+    ///
+    /// # Errors
+    /// Whatever the system says; never retried, because the kernel forgets what it could not write.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Operations on files and folders.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens an existing regular file for reading.
+    ///
+    /// # Errors
+    /// Whatever the system says; a folder is `IsADirectory`.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>>;
+
+    /// Creates a file (mode 0640), or empties the one that is there.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
+
+    /// Creates a folder (mode 0750) and its missing parents.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames within one filesystem, over an existing file.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder and all in it; one that is not there is no error.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The full paths in a folder, sorted by name.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Makes a folder's entries durable (fsync).
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Whether something is at the path.
+    fn exists(&self, path: &Path) -> bool;
+}
+
+/// The system's own files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// One to be shared.
+    pub fn shared() -> Arc<dyn Disk> {
+        Arc::new(Self)
+    }
+}
+
+impl ReadAt for fs::File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+impl WriteFile for fs::File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the file that the rule points to")]
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        let file = fs::File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths =
+            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}

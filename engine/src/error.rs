@@ -1,0 +1,314 @@
+//! What can go wrong: [`Error`] inside a process, [`Failure`] on the wire, [`Code`] for users.
+//!
+//! A variant exists because someone acts on it differently. Whether an attempt is tried again is
+//! decided by [`Error::class`] alone, never by reading text.
+
+use std::{io, path::PathBuf};
+
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{TaskAttempt, WorkerId};
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that the engine reports as gone wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder could not be used.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb phrase: "read", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// An input that the plan names is not there (any more).
+    #[error("input `{}` is not there", path.display())]
+    InputNotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An input is not what it was when the job was planned.
+    #[error("input `{}` has changed: {expected_bytes} bytes when planned, {found_bytes} now", path.display())]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+        /// Its size in the plan.
+        expected_bytes: u64,
+        /// Its size now.
+        found_bytes: u64,
+    },
+    /// A record that its format or its declared types do not allow.
+    #[error("bad row in `{}`, line {line} (byte {offset}){}: {reason}: {text}", path.display(), column.as_ref().map(|name| format!(", column `{name}`")).unwrap_or_default())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins, in bytes from the file's start.
+        offset: u64,
+        /// The line in which the record begins, from 1.
+        line: u64,
+        /// The column, where one is to blame.
+        column: Option<String>,
+        /// The record's text, cut to a length that can be shown.
+        text: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// A record longer than a record may be, which an unclosed quote makes too.
+    #[error("record of more than {limit_bytes} bytes in `{}`, line {line} (byte {offset}); is a quote left open?", path.display())]
+    RecordTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins, in bytes from the file's start.
+        offset: u64,
+        /// The line in which the record begins, from 1.
+        line: u64,
+        /// The most bytes of a record.
+        limit_bytes: u64,
+    },
+    /// An expression had no value for a row: overflow, division by zero, a bad cast.
+    #[error("{reason}")]
+    Evaluate {
+        /// What happened, with the value where it is short.
+        reason: String,
+    },
+    /// An operator needs more memory than the budget can ever give.
+    #[error("{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up")]
+    MemoryLimit {
+        /// Who asked.
+        operator: String,
+        /// How much was asked for.
+        asked_bytes: u64,
+        /// The process's budget.
+        budget_bytes: u64,
+    },
+    /// A map output could not be had; the reader is not to blame.
+    #[error("cannot fetch the output of {map} from worker {worker}: {reason}")]
+    FetchFailed {
+        /// Whose output.
+        map: TaskAttempt,
+        /// Who should hold it.
+        worker: WorkerId,
+        /// What happened.
+        reason: String,
+    },
+    /// Bytes that are not what was written.
+    #[error("`{what}` is corrupt: {reason}")]
+    Corrupt {
+        /// The file or stream.
+        what: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The target of a writer with mode `error` is already there.
+    #[error("output `{}` already exists; remove it or write elsewhere", path.display())]
+    OutputExists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The job or the attempt was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// A panic, contained.
+    #[error("task panicked: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// An arrow kernel refused what the plan should not have let through.
+    #[error("arrow: {0}")]
+    Arrow(#[from] ArrowError),
+    /// Something that must hold does not.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// What an error asks of the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Class {
+    /// The attempt may succeed when tried again.
+    Retry,
+    /// The output of another task is missing: recompute that one.
+    Recompute,
+    /// It would only repeat (the data, an expression, the target): the job fails now.
+    Fail,
+    /// Nobody wants the attempt any more.
+    Cancel,
+}
+
+/// The closed list of codes that users meet in REST, Flight and on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// The job document has errors.
+    ValidationFailed,
+    /// An input is missing.
+    InputNotFound,
+    /// An input changed while the job ran.
+    InputChanged,
+    /// An input could not be read or decoded.
+    InputCorrupt,
+    /// A record is over the size limit.
+    RecordTooLarge,
+    /// The budget is used up.
+    MemoryLimit,
+    /// A disk is full.
+    DiskFull,
+    /// The target exists.
+    OutputExists,
+    /// No worker came in time.
+    NoWorkers,
+    /// A task failed on every attempt.
+    TaskFailed,
+    /// A task panicked.
+    TaskPanicked,
+    /// A task took several worker processes with it.
+    TaskKillsWorkers,
+    /// A map output could not be fetched.
+    FetchFailed,
+    /// The job was cancelled.
+    Cancelled,
+    /// Too many jobs wait.
+    QueueFull,
+    /// A request's body is too large.
+    BodyTooLarge,
+    /// No or a wrong credential.
+    Unauthenticated,
+    /// Not allowed.
+    Forbidden,
+    /// No such thing.
+    NotFound,
+    /// The method is not offered on this route.
+    MethodNotAllowed,
+    /// The request can't be read.
+    BadRequest,
+    /// The job has no results yet.
+    NotFinished,
+    /// The job failed.
+    JobFailed,
+    /// The state does not allow it.
+    Conflict,
+    /// A newer master is in charge.
+    StaleTerm,
+    /// The typed copy of a result is gone.
+    ResultExpired,
+    /// Protocol versions do not meet.
+    UnsupportedVersion,
+    /// State on disk is corrupt.
+    StateCorrupt,
+    /// A bug.
+    Internal,
+}
+
+impl Code {
+    /// The code as users see it: `VALIDATION_FAILED`.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => String::from("INTERNAL"),
+        }
+    }
+}
+
+/// An error as it travels from a task to the scheduler and on to the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What the scheduler does about it.
+    pub class: Class,
+    /// What the user reads it as.
+    pub code: Code,
+    /// The error and its sources, in one line.
+    pub message: String,
+    /// The map output that could not be had, with [`Class::Recompute`].
+    pub fetch: Option<FetchFailure>,
+}
+
+/// Whose map output could not be fetched from whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchFailure {
+    /// The map attempt.
+    pub map: TaskAttempt,
+    /// The worker that should hold it.
+    pub worker: WorkerId,
+}
+
+impl Error {
+    /// For `map_err` on a result of [`std::io`].
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// What the scheduler does about it; the one place where this is decided.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::InputNotFound { .. }
+            | Self::InputChanged { .. }
+            | Self::BadRow { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::Evaluate { .. }
+            | Self::OutputExists { .. } => Class::Fail,
+            Self::FetchFailed { .. } => Class::Recompute,
+            Self::Cancelled => Class::Cancel,
+            Self::Io { .. }
+            | Self::MemoryLimit { .. }
+            | Self::Corrupt { .. }
+            | Self::Panicked { .. }
+            | Self::Arrow(_)
+            | Self::Internal(_) => Class::Retry,
+        }
+    }
+
+    /// What users read it as.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Code::DiskFull
+            }
+            Self::Io { .. } | Self::Arrow(_) | Self::Evaluate { .. } => Code::TaskFailed,
+            Self::InputNotFound { .. } => Code::InputNotFound,
+            Self::InputChanged { .. } => Code::InputChanged,
+            Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
+            Self::RecordTooLarge { .. } => Code::RecordTooLarge,
+            Self::MemoryLimit { .. } => Code::MemoryLimit,
+            Self::FetchFailed { .. } => Code::FetchFailed,
+            Self::OutputExists { .. } => Code::OutputExists,
+            Self::Cancelled => Code::Cancelled,
+            Self::Panicked { .. } => Code::TaskPanicked,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// The error and its sources in one line, outermost first.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let fetch = match error {
+            Error::FetchFailed { map, worker, .. } => {
+                Some(FetchFailure { map: *map, worker: worker.clone() })
+            }
+            _ => None,
+        };
+        Self { class: error.class(), code: error.code(), message: error.chain(), fetch }
+    }
+}

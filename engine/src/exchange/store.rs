@@ -1,0 +1,5 @@
+//! The partition store.
+
+/// Keeps map outputs.
+#[derive(Debug)]
+pub struct PartitionStore;

@@ -1,0 +1,207 @@
+//! [`Expr`]: a scalar expression bound to a schema: typed, columns by index, nothing left to check.
+//!
+//! Text becomes a tree in [`parse`], a batch becomes an array in [`evaluate`], and what has a name
+//! stands in the one table of [`function`].
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+pub mod parse;
+pub mod evaluate;
+pub mod function;
+
+use function::Function;
+
+/// A typed scalar expression over the columns of one schema. Text is `Utf8View`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Expr {
+    /// An input column.
+    Column {
+        /// Its place in the schema.
+        index: usize,
+        /// Its name, for people.
+        name: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// A constant.
+    Literal(Literal),
+    /// `left op right`; operands have been brought to one type by [`Expr::Cast`].
+    Binary {
+        /// The operator.
+        op: BinaryOp,
+        /// Left operand.
+        left: Box<Expr>,
+        /// Right operand.
+        right: Box<Expr>,
+        /// The result's type.
+        data_type: DataType,
+    },
+    /// `not x`, with three values.
+    Not(Box<Expr>),
+    /// `-x`.
+    Negate(Box<Expr>),
+    /// `x is null`, or `x is not null`.
+    IsNull {
+        /// What is tested.
+        input: Box<Expr>,
+        /// `is not null`.
+        negated: bool,
+    },
+    /// `case when c then v … else e end`; all values have one type.
+    Case {
+        /// Conditions with their values, tried in order.
+        branches: Vec<(Expr, Expr)>,
+        /// The value where none holds; null where absent.
+        otherwise: Option<Box<Expr>>,
+        /// The type of all values.
+        data_type: DataType,
+    },
+    /// `cast(x as t)`, or `try_cast`.
+    Cast {
+        /// What is cast.
+        input: Box<Expr>,
+        /// To this.
+        to: DataType,
+        /// Null instead of an error where it can't be.
+        or_null: bool,
+    },
+    /// A named function.
+    Call {
+        /// Which.
+        function: Function,
+        /// Its arguments, of the types it takes.
+        arguments: Vec<Expr>,
+        /// The result's type.
+        data_type: DataType,
+    },
+}
+
+/// A constant's value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Literal {
+    /// A null of a type.
+    Null(DataType),
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number.
+    Int64(i64),
+    /// Any other number.
+    Float64(f64),
+    /// Text.
+    Utf8(String),
+    /// Days since 1970-01-01.
+    Date32(i32),
+    /// Microseconds since 1970-01-01, without zone.
+    Timestamp(i64),
+}
+
+/// An operator between two expressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BinaryOp {
+    /// `+`.
+    Add,
+    /// `-`.
+    Subtract,
+    /// `*`.
+    Multiply,
+    /// `/`: float64 on integers too.
+    Divide,
+    /// `div`: integer division.
+    IntegerDivide,
+    /// `%`.
+    Modulo,
+    /// `=`.
+    Equal,
+    /// `<>`.
+    NotEqual,
+    /// `<`.
+    Less,
+    /// `<=`.
+    LessOrEqual,
+    /// `>`.
+    Greater,
+    /// `>=`.
+    GreaterOrEqual,
+    /// `and`, with three values.
+    And,
+    /// `or`, with three values.
+    Or,
+}
+
+/// An expression of type bool; null counts as false.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Predicate(pub Expr);
+
+/// One key of an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SortKey {
+    /// The column, by index.
+    pub column: usize,
+    /// Greatest first.
+    pub descending: bool,
+    /// Nulls before all values (they come last unless said).
+    pub nulls_first: bool,
+}
+
+/// An aggregate function over an expression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// Which.
+    pub function: AggregateFunction,
+    /// Over what; absent only in `count(*)`.
+    pub argument: Option<Expr>,
+    /// The result's type.
+    pub data_type: DataType,
+}
+
+/// The aggregates. All but `count(*)` leave nulls out; over no values they are null, counts 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AggregateFunction {
+    /// int64 of integers (exact, overflow is an error), float64 of floats (reproducible).
+    Sum,
+    /// int64: rows, or values that are not null.
+    Count,
+    /// The least value, of the argument's type.
+    Min,
+    /// The greatest value, of the argument's type.
+    Max,
+    /// float64.
+    Avg,
+}
+
+impl Expr {
+    /// The type of its values.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Self::Column { data_type, .. }
+            | Self::Binary { data_type, .. }
+            | Self::Case { data_type, .. }
+            | Self::Call { data_type, .. } => data_type.clone(),
+            Self::Literal(literal) => literal.data_type(),
+            Self::Not(_) | Self::IsNull { .. } => DataType::Boolean,
+            Self::Negate(input) => input.data_type(),
+            Self::Cast { to, .. } => to.clone(),
+        }
+    }
+}
+
+impl Literal {
+    /// Its type.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Self::Null(data_type) => data_type.clone(),
+            Self::Bool(_) => DataType::Boolean,
+            Self::Int64(_) => DataType::Int64,
+            Self::Float64(_) => DataType::Float64,
+            Self::Utf8(_) => DataType::Utf8View,
+            Self::Date32(_) => DataType::Date32,
+            Self::Timestamp(_) => TIMESTAMP,
+        }
+    }
+}
+
+/// The engine's timestamp without zone: microseconds.
+pub const TIMESTAMP: DataType =
+    DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);

@@ -1,0 +1,10 @@
+//! The named functions: one table.
+
+use serde::{Deserialize, Serialize};
+
+/// A named scalar function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Function {
+    /// Lower case.
+    Lower,
+}

@@ -1,0 +1,3 @@
+//! job
+
+pub mod check;

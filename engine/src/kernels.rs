@@ -1,0 +1,7 @@
+//! Kernels: the hot loops that operators call. Free functions over arrays, slices and buffers.
+
+pub mod hash;
+pub mod key_table;
+pub mod scatter;
+pub mod compact;
+pub mod float_sum;

@@ -1,0 +1,1 @@
+//! Spill files: Arrow IPC files with a checksum a block, gone when dropped.

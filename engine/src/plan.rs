@@ -1,0 +1,412 @@
+//! [`Plan`]: a job as typed nodes, and as the stages that tasks are made of. Plain data.
+//!
+//! It is made once by [`crate::job::check`] (nodes) and [`stages::cut`] (stages), rewritten by
+//! rules, explained, sent to workers and run as it is. No codec and no second form exists.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    expr::{Aggregate, Expr, Predicate, SortKey},
+    formats::{Format, WriteFormat},
+    id::StageId,
+    source::split::Split,
+};
+
+pub mod stages;
+
+/// A checked job: what its nodes mean, and the stages that compute them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The job's name.
+    pub name: String,
+    /// The most tasks of the job that run at once; all slots where absent.
+    pub parallelism: Option<u32>,
+    /// The document's nodes; every node stands behind its inputs.
+    pub nodes: Vec<Node>,
+    /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].
+    pub stages: Vec<Stage>,
+}
+
+/// A node's place in [`Plan::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeIndex(pub u32);
+
+impl NodeIndex {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One node of the document, typed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id in the document.
+    pub id: String,
+    /// What it does.
+    pub op: Op,
+    /// Whose rows it takes, in edge order (a join's left, then its right).
+    pub inputs: Vec<NodeIndex>,
+    /// The rows it gives.
+    pub schema: SchemaRef,
+    /// Their order.
+    pub order: Order,
+}
+
+/// The order that a node's rows have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// None is defined; rows may come in any.
+    None,
+    /// As the sources have them: by file, then by position.
+    Source,
+    /// By these keys; keys are bound to the node's own schema.
+    Sorted(Vec<SortKey>),
+}
+
+/// What a node does to its inputs' rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// Rows of files.
+    Read(Read),
+    /// Exactly these columns; names and types are the node's schema's.
+    Map {
+        /// One expression a column, over the input's schema.
+        columns: Vec<Expr>,
+    },
+    /// Rows as they are, after a pause for each: a test aid (`sleep_10s`).
+    Sleep {
+        /// The pause for each row, in milliseconds.
+        row_ms: u64,
+    },
+    /// The rows for which the predicate is true.
+    Filter {
+        /// Over the input's schema.
+        predicate: Predicate,
+    },
+    /// Every row as the tokens of its text columns, in one column.
+    Tokenize {
+        /// The text columns, by index; their tokens follow one another.
+        columns: Vec<usize>,
+    },
+    /// Groups of equal keys, each as one row of its keys and aggregates.
+    Reduce {
+        /// Over the input's schema; the first columns of the output.
+        keys: Vec<Expr>,
+        /// The columns behind them.
+        aggregates: Vec<Aggregate>,
+    },
+    /// Pairs of rows with equal keys.
+    Join {
+        /// Inner or left.
+        how: JoinKind,
+        /// Over the left input's schema.
+        left_keys: Vec<Expr>,
+        /// Over the right input's schema; as many, of the same types.
+        right_keys: Vec<Expr>,
+        /// The output's columns, each from one side.
+        columns: Vec<JoinColumn>,
+    },
+    /// The rows in the keys' order.
+    Sort {
+        /// Complete: with the keys that break ties where the input has no order.
+        keys: Vec<SortKey>,
+        /// Only the first so many rows are wanted.
+        limit: Option<u64>,
+    },
+    /// The first rows in the input's defined order.
+    Limit {
+        /// How many are left out first.
+        offset: u64,
+        /// How many are kept after that.
+        n: u64,
+    },
+    /// Rows into files, one part a partition.
+    Write(Write),
+}
+
+/// A reader's input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Read {
+    /// How bytes become rows.
+    pub format: Format,
+    /// The files in their order (sorted by path where a glob or a folder gave them).
+    pub files: Vec<InputFile>,
+    /// The number of splits that was asked for; by size where absent.
+    pub partitions: Option<u32>,
+}
+
+/// An input file as it was when the job was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Where it is, on every machine that runs tasks.
+    pub path: PathBuf,
+    /// Its size in bytes; another size later is [`Error::InputChanged`](crate::Error).
+    pub size_bytes: u64,
+}
+
+/// A writer's target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Write {
+    /// The folder that gets the part files and the manifest.
+    pub path: PathBuf,
+    /// How rows become bytes.
+    pub format: WriteFormat,
+}
+
+/// Which rows without a partner a join keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinKind {
+    /// None.
+    Inner,
+    /// The left side's, with nulls for the right.
+    Left,
+}
+
+/// Where a join's output column comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinColumn {
+    /// A column of the left input, by index.
+    Left(usize),
+    /// A column of the right input, by index.
+    Right(usize),
+}
+
+/// Tasks that run the same steps, one a partition, and end at an exchange or a sink.
+///
+/// It holds all that a worker needs beside the task's own inputs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its place in [`Plan::stages`].
+    pub id: StageId,
+    /// The last step; its inputs hang below it.
+    pub root: Step,
+    /// What becomes of the root's rows.
+    pub output: Output,
+    /// How many tasks it has.
+    pub partitions: u32,
+    /// The splits of its source, one a task; empty where it reads stages.
+    pub splits: Vec<Split>,
+    /// The stages it reads, without repeats.
+    pub inputs: Vec<StageId>,
+}
+
+/// One step of a stage's pipeline, with the node it works for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// Rows in and out are counted for this node.
+    pub node: NodeIndex,
+    /// The rows it gives.
+    pub schema: SchemaRef,
+    /// What it does.
+    pub kind: StepKind,
+}
+
+/// What a step does. Expressions are bound to the schema of the step's input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum StepKind {
+    /// The rows of the task's split.
+    Source {
+        /// How bytes become rows.
+        format: Format,
+    },
+    /// The task's share of an earlier stage's output.
+    Read {
+        /// Whose output.
+        stage: StageId,
+        /// Which share, and in what order; follows the stage's [`Distribution`].
+        share: Share,
+    },
+    /// See [`Op::Map`].
+    Map {
+        /// The step below.
+        input: Box<Step>,
+        /// One expression a column.
+        columns: Vec<Expr>,
+    },
+    /// See [`Op::Sleep`].
+    Sleep {
+        /// The step below.
+        input: Box<Step>,
+        /// The pause for each row, in milliseconds.
+        row_ms: u64,
+    },
+    /// See [`Op::Filter`].
+    Filter {
+        /// The step below.
+        input: Box<Step>,
+        /// Which rows stay.
+        predicate: Predicate,
+    },
+    /// See [`Op::Tokenize`].
+    Tokenize {
+        /// The step below.
+        input: Box<Step>,
+        /// The text columns, by index.
+        columns: Vec<usize>,
+    },
+    /// The input with one more column at the end: the 64-bit hash of its keys
+    /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].
+    Hash {
+        /// The step below.
+        input: Box<Step>,
+        /// What is hashed.
+        keys: Vec<Expr>,
+    },
+    /// Map-side aggregation: keys, then the aggregates' states, then the keys' hash.
+    PartialReduce {
+        /// The step below.
+        input: Box<Step>,
+        /// The groups' keys.
+        keys: Vec<Expr>,
+        /// The aggregates.
+        aggregates: Vec<Aggregate>,
+    },
+    /// Merges what [`StepKind::PartialReduce`] gave: keys, then the aggregates' values.
+    FinalReduce {
+        /// The step below.
+        input: Box<Step>,
+        /// How many of the input's first columns are keys.
+        keys: usize,
+        /// The aggregates, bound to the partial step's input.
+        aggregates: Vec<Aggregate>,
+    },
+    /// A hash join of two inputs whose last column is their keys' hash.
+    Join {
+        /// Streams past the build side's table.
+        probe: Box<Step>,
+        /// Held in the table.
+        build: Box<Step>,
+        /// The keys of the probe side.
+        probe_keys: Vec<Expr>,
+        /// The keys of the build side.
+        build_keys: Vec<Expr>,
+        /// Whether probe rows without a partner are kept, with nulls.
+        keep_probe: bool,
+        /// The output's columns.
+        columns: Vec<ProbeColumn>,
+    },
+    /// One partition's rows in the keys' order.
+    Sort {
+        /// The step below.
+        input: Box<Step>,
+        /// The keys.
+        keys: Vec<SortKey>,
+        /// Only the first so many rows are wanted.
+        limit: Option<u64>,
+    },
+    /// The first rows of one partition.
+    Limit {
+        /// The step below.
+        input: Box<Step>,
+        /// How many are left out first.
+        offset: u64,
+        /// How many are kept after that.
+        n: u64,
+    },
+}
+
+/// Where a column of [`StepKind::Join`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeColumn {
+    /// A column of the probe side, by index.
+    Probe(usize),
+    /// A column of the build side, by index.
+    Build(usize),
+}
+
+/// Which share of a stage's output a task reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Share {
+    /// The bucket of the task's own number from every map task, in the order of the map tasks.
+    Bucket,
+    /// The whole output of the map task of the task's own number ([`Distribution::Forward`]).
+    Partition,
+    /// Everything, map task after map task.
+    All,
+    /// Everything, merged by keys from map tasks that are each sorted; ties by map task.
+    Merged {
+        /// The order of each and of the whole.
+        keys: Vec<SortKey>,
+    },
+}
+
+/// What becomes of a stage's rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Output {
+    /// They are kept in the partition store for later stages.
+    Exchange(Distribution),
+    /// They are the result of a node.
+    Sink(Sink),
+}
+
+/// How a stage's rows are spread over the tasks that read them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Distribution {
+    /// By the hash in the last column, `bucket = (hash × buckets) >> 64`.
+    Hash {
+        /// The keys' text, for people.
+        keys: Vec<String>,
+        /// How many.
+        buckets: u32,
+    },
+    /// Each task's rows stay together; the reading stage has as many tasks.
+    Forward,
+    /// All rows to one task.
+    Gather {
+        /// Whether each task's rows are sorted and the reader merges them.
+        ordered: bool,
+    },
+}
+
+impl Distribution {
+    /// How many buckets a map task of it writes.
+    pub fn buckets(&self) -> u32 {
+        match self {
+            Self::Hash { buckets, .. } => *buckets,
+            Self::Forward | Self::Gather { .. } => 1,
+        }
+    }
+}
+
+/// A result: the node, and the form in which it appears.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sink {
+    /// Whose rows.
+    pub node: NodeIndex,
+    /// Its id in the document.
+    pub id: String,
+    /// The rows.
+    pub schema: SchemaRef,
+    /// Where and how.
+    pub target: Target,
+    /// Whether the rows stand in a defined or stable order.
+    pub ordered: bool,
+}
+
+/// Where a sink's rows appear.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Target {
+    /// One text file `<output dir>/<job>_<node>.txt`; its stage has one task.
+    Text,
+    /// A folder of part files, one a task, and a manifest.
+    Files(Write),
+}
+
+/// The schema with a `UInt64` column for the keys' hash behind the others.
+pub fn with_hash_column(schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(arrow::datatypes::Field::new(
+        HASH_COLUMN,
+        arrow::datatypes::DataType::UInt64,
+        false,
+    )));
+    Arc::new(Schema::new(fields))
+}
+
+/// The name of the hash column of a [`Distribution::Hash`].
+pub const HASH_COLUMN: &str = "__hash";

@@ -1,0 +1,3 @@
+//! [`Source`]: a split pulled through a format, as an operator.
+
+pub mod split;
