@@ -1,0 +1,3 @@
+//! The REST interface: every route on one screen.
+
+pub mod wire;
