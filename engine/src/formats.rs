@@ -3,6 +3,7 @@
 //! Each format's decoder and encoder stand side by side in one file. Decoders get whole records:
 //! where a record ends is decided by [`crate::source`], before any of this runs.
 
+use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
 pub mod csv;
@@ -18,7 +19,16 @@ pub enum Format {
     /// RFC 4180.
     Csv(csv::CsvOptions),
     /// One JSON object a line.
-    Jsonl,
+    Jsonl(jsonl::JsonlOptions),
+}
+
+/// A column that a reader's node declares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeclaredColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type; inferred where absent.
+    pub data_type: Option<DataType>,
 }
 
 /// How a writer's rows become bytes.
