@@ -1,7 +1,8 @@
 //! CSV (RFC 4180): decode and encode.
 
-use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
+
+use crate::formats::DeclaredColumn;
 
 /// How CSV is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -9,18 +10,9 @@ pub struct CsvOptions {
     /// Whether each file's first record names the columns.
     pub header: bool,
     /// Declared columns; a type that is absent is inferred. `None`: names from the header.
-    pub columns: Option<Vec<CsvColumn>>,
+    pub columns: Option<Vec<DeclaredColumn>>,
     /// Between fields.
     pub delimiter: u8,
-}
-
-/// A declared column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CsvColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type, where declared.
-    pub data_type: Option<DataType>,
 }
 
 /// How CSV is written.
