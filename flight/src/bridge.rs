@@ -1,0 +1,240 @@
+//! Where async code and blocking operators meet, and nowhere else.
+//!
+//! [`stream`] turns a blocking step into an async stream: each step runs on a thread of the
+//! runtime's blocking pool and holds it for that step only, so that a slow client holds no thread.
+//! [`mailbox`] is the other way: an async task puts items into a small box, from which a blocking
+//! operator takes them. Both are bounded, and both end when their other side goes away.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, stream};
+use minispark_engine::{
+    Error, Result,
+    memory::{Budget, Reservation},
+    task::context::CancelFlag,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinSet, spawn_blocking},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long a blocking wait goes on before it looks at its cancel flag again.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many blocking steps run at once; clones share the bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Threads(Arc<Semaphore>);
+
+impl Threads {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+
+    /// Runs `work` on a blocking thread once one is free.
+    ///
+    /// # Errors
+    /// [`Error::Panicked`] for a panic in `work`.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let held = permit.map_err(|_| Error::Internal(String::from("the threads are closed")))?;
+        let done = spawn_blocking(move || {
+            let result = work();
+            drop(held);
+            result
+        });
+        done.await.map_err(failed)
+    }
+}
+
+/// Something that gives its items a few at a time, and may block while it does.
+pub(crate) trait Steps: Send + 'static {
+    /// What it gives.
+    type Item: Send + 'static;
+
+    /// The next items, or `None` at the end.
+    ///
+    /// # Errors
+    /// Whatever ends the stream.
+    fn step(&mut self) -> Result<Option<Vec<Self::Item>>>;
+}
+
+/// The items of `steps` as a stream.
+///
+/// - Bound: one step's items wait while the next step runs. Dropped, it ends after that step.
+/// - Errors: the step's, or [`Error::Panicked`]; nothing comes after one.
+pub(crate) fn stream<S: Steps>(
+    steps: S,
+    threads: Threads,
+) -> impl Stream<Item = Result<S::Item>> + Send + 'static {
+    let mut ahead = Ahead { running: JoinSet::new(), ready: VecDeque::new(), threads };
+    ahead.start(steps);
+    stream::unfold(ahead, |mut ahead| async move {
+        loop {
+            if let Some(item) = ahead.ready.pop_front() {
+                return Some((Ok(item), ahead));
+            }
+            let error = match ahead.running.join_next().await? {
+                Ok(Ok((steps, Ok(Some(items))))) => {
+                    ahead.ready = items.into();
+                    ahead.start(steps);
+                    continue;
+                }
+                Ok(Ok((_, Ok(None)))) => return None,
+                Ok(Ok((_, Err(error))) | Err(error)) => error,
+                Err(error) => failed(error),
+            };
+            return Some((Err(error), ahead));
+        }
+    })
+}
+
+/// A stream's items that are ready, and the step that runs ahead: none or one.
+struct Ahead<S: Steps> {
+    running: JoinSet<Result<Stepped<S>>>,
+    ready: VecDeque<S::Item>,
+    threads: Threads,
+}
+
+/// A step's state after it, and what it gave.
+type Stepped<S> = (S, Result<Option<Vec<<S as Steps>::Item>>>);
+
+impl<S: Steps> Ahead<S> {
+    fn start(&mut self, mut steps: S) {
+        let threads = self.threads.clone();
+        self.running.spawn(async move {
+            threads
+                .run(move || {
+                    let items = steps.step();
+                    (steps, items)
+                })
+                .await
+        });
+    }
+}
+
+fn failed(error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| String::from(*text));
+            let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Error::Panicked { message: message.unwrap_or_else(|| String::from("no message")) }
+        }
+        Err(_) => Error::Cancelled,
+    }
+}
+
+/// How many items a mailbox holds.
+const SLOTS: u32 = 2;
+
+/// Starts `fill` on `runtime` with one end of a new mailbox, and gives the other.
+///
+/// - Bound: two items, whose bytes are charged to `budget` from before they are received until
+///   they are taken.
+pub(crate) fn mailbox<T, F>(
+    runtime: &Handle,
+    budget: &Budget,
+    fill: impl FnOnce(Outbox<T>) -> F,
+) -> Inbox<T>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (tx, rx) = sync_channel(SLOTS as usize);
+    let slots = Arc::new(Semaphore::new(SLOTS as usize));
+    let outbox = Outbox { tx, slots, budget: budget.clone() };
+    let task = AbortOnDropHandle::new(runtime.spawn(fill(outbox)));
+    Inbox { rx, _task: task }
+}
+
+/// An item in a mailbox, with the room that it takes until it is dropped.
+pub(crate) struct Letter<T> {
+    /// What was sent.
+    pub(crate) item: T,
+    _room: Room,
+}
+
+impl<T> Letter<T> {
+    /// The bytes that are charged for it until it is dropped.
+    #[cfg(test)]
+    fn charged_bytes(&self) -> u64 {
+        self._room.bytes.held_bytes()
+    }
+}
+
+/// A slot of a mailbox and bytes of the budget, both given back when dropped.
+pub(crate) struct Room {
+    _slot: OwnedSemaphorePermit,
+    bytes: Reservation,
+}
+
+/// The async end of a mailbox.
+pub(crate) struct Outbox<T> {
+    tx: SyncSender<Letter<T>>,
+    slots: Arc<Semaphore>,
+    budget: Budget,
+}
+
+impl<T> Outbox<T> {
+    /// Waits until there is room for one item of about `bytes`.
+    ///
+    /// Bytes that the budget refuses are taken all the same once the box is empty: one item is
+    /// the least that the other side can work with. `None` once the mailbox is closed.
+    pub(crate) async fn room(&self, bytes: u64) -> Option<Room> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+        let mut reservation = self.budget.reservation("flight fetch");
+        if !reservation.try_grow(bytes) {
+            let others = self.slots.acquire_many(SLOTS - 1).await.ok()?;
+            reservation.grow(bytes);
+            drop(others);
+        }
+        Some(Room { _slot: slot, bytes: reservation })
+    }
+
+    /// Puts an item of `bytes` into its room. `false` where nobody takes it any more.
+    pub(crate) fn send(&self, mut room: Room, bytes: u64, item: T) -> bool {
+        let held = room.bytes.held_bytes();
+        if bytes > held {
+            room.bytes.grow(bytes - held);
+        } else {
+            room.bytes.shrink(held - bytes);
+        }
+        // A slot was taken before, so that the channel is never full.
+        self.tx.try_send(Letter { item, _room: room }).is_ok()
+    }
+}
+
+/// The blocking end of a mailbox; dropped, it ends the task that fills it.
+pub(crate) struct Inbox<T> {
+    rx: Receiver<Letter<T>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl<T> Inbox<T> {
+    /// Waits for the next item; `None` once the task has ended and all is taken.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] soon after `cancel` is set.
+    pub(crate) fn take(&self, cancel: &CancelFlag) -> Result<Option<Letter<T>>> {
+        loop {
+            cancel.check()?;
+            match self.rx.recv_timeout(LOOK) {
+                Ok(letter) => return Ok(Some(letter)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+}

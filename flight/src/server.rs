@@ -1,0 +1,483 @@
+//! The Flight service: buckets of a store to workers, finished results to clients.
+//!
+//! Every call needs this process to have its ticket key; every `DoGet` needs a ticket, checked
+//! before anything is looked up. Rows are read and encoded on blocking threads, a batch ahead of
+//! what the client takes. Not offered: uploads, exchanges, and whatever else would write.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use arrow::{datatypes::Schema, ipc::writer::IpcWriteOptions};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaAsIpc, SchemaResult,
+    flight_descriptor::DescriptorType,
+    flight_service_server::{self, FlightServiceServer},
+};
+use futures::{Stream, StreamExt, stream};
+use minispark_engine::{
+    Error as EngineError, Result as EngineResult, error::Code, exchange::store::PartitionStore,
+    operators::Operator, task::context::CancelFlag,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Server, server::TcpIncoming},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    MAX_MESSAGE_BYTES, PING,
+    block::{Encoder, Labeller, wire_schema},
+    bridge::{self, Steps, Threads},
+    error::{Error, Refusal, Result},
+    results::{self, ResultFiles, Results, Selection},
+    ticket::{
+        RESULT_LIFE, ResultTicket, SharedKey, ShuffleTicket, Ticket, UnixClock, system_clock,
+    },
+};
+
+/// How long streams may go on after the server was asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Steps of streams (one batch read and encoded) that run at once.
+const THREADS: usize = 16;
+
+/// A merge opens a stream for every run, and none may wait for another: far more than that.
+const MOST_STREAMS: u32 = 4096;
+
+/// The most bytes of a descriptor or criteria that are parsed.
+const MOST_REQUEST_BYTES: usize = 64 << 10;
+
+/// What is served.
+#[derive(Clone)]
+pub struct FlightService {
+    /// Map outputs, of a worker.
+    pub store: Option<Arc<PartitionStore>>,
+    /// Finished results, of a master.
+    pub results: Option<Arc<dyn Results>>,
+    /// What tickets are signed with; until it is set every call is refused.
+    pub key: SharedKey,
+}
+
+/// Serves on `listener` until `shutdown`; streams under way then have five seconds.
+///
+/// # Errors
+/// [`Error::Serve`] where the server can't go on.
+pub async fn serve(
+    listener: TcpListener,
+    service: FlightService,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    serve_with(listener, service, system_clock(), shutdown).await
+}
+
+/// As [`serve`], by the time of `clock`.
+///
+/// # Errors
+/// Those of [`serve`].
+pub async fn serve_with(
+    listener: TcpListener,
+    service: FlightService,
+    clock: UnixClock,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let stop = CancellationToken::new();
+    let endpoint =
+        Service { what: service, clock, threads: Threads::new(THREADS), stop: stop.clone() };
+    let flight = FlightServiceServer::new(endpoint)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(PING));
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
+        .max_concurrent_streams(MOST_STREAMS)
+        .add_service(flight)
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let ending = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+        stop.cancel();
+        std::future::pending().await
+    };
+    tokio::select! {
+        served = server => served.map_err(Error::Serve),
+        () = ending => Ok(()),
+    }
+}
+
+struct Service {
+    what: FlightService,
+    clock: UnixClock,
+    threads: Threads,
+    /// Set when streams must end at once.
+    stop: CancellationToken,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// No call is answered before this process knows the key of its cluster.
+    fn authenticate(&self) -> Result<(), Refusal> {
+        if self.what.key.is_set() {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::Unauthenticated, "this process has not joined a cluster yet"))
+        }
+    }
+
+    /// Runs a look-up, which may block.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        look_up: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.threads.run(look_up).await.map_err(|error| internal(&error))?
+    }
+
+    async fn find(&self, job: String, sink: String) -> Result<ResultFiles, Refusal> {
+        let unknown = || Refusal::new(Code::NotFound, "no results are served here");
+        let results = self.what.results.clone().ok_or_else(unknown)?;
+        self.look_up(move || results.find(&job, &sink)).await
+    }
+
+    /// One bucket of one map attempt, every message labelled.
+    async fn shuffle(&self, ticket: ShuffleTicket) -> Result<Flow<FlightData>, Refusal> {
+        let ShuffleTicket { map, bucket, .. } = ticket;
+        let unknown = move || Refusal::new(Code::NotFound, format!("{map} is not held here"));
+        let store = self.what.store.clone().ok_or_else(unknown)?;
+        let steps = self
+            .look_up(move || {
+                let schema = store.schema(map).ok_or_else(unknown)?;
+                let rows = store.open(map, bucket).map_err(|error| shuffle_refusal(&error))?;
+                let labeller = Labeller::new(&schema);
+                let first = vec![labeller.schema()];
+                Ok(ShuffleSteps { rows: Some(rows.ok_or_else(unknown)?), labeller, first })
+            })
+            .await?;
+        let messages = bridge::stream(steps, self.threads.clone());
+        Ok(self.until_stopped(messages.map(|message| message.map_err(|e| shuffle_refusal(&e)))))
+    }
+
+    /// The rows of a finished sink, as any Flight client reads them.
+    async fn result(&self, ticket: ResultTicket) -> Result<Flow<FlightData>, Refusal> {
+        let ResultTicket { job, sink, columns, limit } = ticket;
+        let files = self.find(job, sink).await?;
+        let unknown = || Refusal::new(Code::NotFound, "no results are served here");
+        let results = self.what.results.clone().ok_or_else(unknown)?;
+        let steps = self
+            .look_up(move || {
+                let columns = columns.map(|names| files.columns(&names)).transpose()?;
+                let selection = Selection { columns, offset: 0, limit };
+                let refused = |error| result_refusal(&files, &error);
+                let schema = files.schema_of(&selection).map_err(refused)?;
+                let (disk, budget) = (results.disk(), results.budget());
+                let rows =
+                    results::open(&files, &selection, &disk, &budget, &CancelFlag::default())
+                        .map_err(refused)?;
+                let encoder = Encoder::new(&schema);
+                let first = vec![encoder.schema()];
+                Ok((ResultSteps { rows, encoder, first }, files))
+            })
+            .await?;
+        let (steps, files) = steps;
+        let messages = bridge::stream(steps, self.threads.clone());
+        let messages =
+            messages.map(move |message| message.map_err(|error| result_refusal(&files, &error)));
+        Ok(self.until_stopped(messages))
+    }
+
+    /// A stream that fails when the server must end: a client must not take the cut for the end.
+    fn until_stopped<T: Send + 'static>(
+        &self,
+        items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
+    ) -> Flow<T> {
+        let items: Flow<T> = Box::pin(items.map(|item| item.map_err(Status::from)));
+        Box::pin(stream::unfold((Some(items), self.stop.clone()), |(items, stop)| async move {
+            let mut items = items?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    Some((Err(Status::unavailable("the server is stopping")), (None, stop)))
+                }
+                item = items.next() => Some((item?, (Some(items), stop))),
+            }
+        }))
+    }
+
+    /// What a client may do with a finished sink, and the ticket to do it.
+    fn info(
+        &self,
+        files: &ResultFiles,
+        columns: Option<Vec<String>>,
+        limit: Option<u64>,
+    ) -> Result<FlightInfo, Refusal> {
+        let schema = wire_columns(files, columns.as_deref())?;
+        let expires = (self.clock)().saturating_add(RESULT_LIFE.as_secs());
+        let is_whole = columns.is_none() && limit.is_none_or(|limit| limit >= files.rows);
+        let rows = limit.map_or(files.rows, |limit| limit.min(files.rows));
+        let ticket =
+            ResultTicket { job: files.job.clone(), sink: files.sink.clone(), columns, limit };
+        let ticket = Ticket::Result(ticket).seal(&self.what.key, expires)?;
+        let mut endpoint = FlightEndpoint::new().with_ticket(arrow_flight::Ticket { ticket });
+        endpoint.expiration_time.get_or_insert_default().seconds =
+            i64::try_from(expires).unwrap_or(i64::MAX);
+        let about = json!({
+            "version": 1,
+            "job_id": files.job,
+            "sink": files.sink,
+            "rows": files.rows,
+            "bytes": files.bytes,
+            "ordered": files.ordered,
+        });
+        let info = FlightInfo::new()
+            .try_with_schema(&schema)
+            .map_err(|error| internal(&EngineError::Arrow(error)))?
+            .with_descriptor(FlightDescriptor::new_path(vec![
+                files.job.clone(),
+                files.sink.clone(),
+            ]))
+            .with_endpoint(endpoint)
+            .with_total_records(i64::try_from(rows).unwrap_or(-1))
+            // How many bytes a selection has is not known before it is read.
+            .with_total_bytes(if is_whole { i64::try_from(files.bytes).unwrap_or(-1) } else { -1 })
+            .with_ordered(true)
+            .with_app_metadata(about.to_string());
+        Ok(info)
+    }
+}
+
+/// The columns that a client gets, as they are on the wire.
+fn wire_columns(files: &ResultFiles, names: Option<&[String]>) -> Result<Arc<Schema>, Refusal> {
+    let columns = names.map(|names| files.columns(names)).transpose()?;
+    let selection = Selection { columns, ..Selection::default() };
+    let schema = files.schema_of(&selection).map_err(|error| result_refusal(files, &error))?;
+    Ok(wire_schema(&schema))
+}
+
+/// What a descriptor asks for; the form of a command.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    job_id: String,
+    sink: String,
+    columns: Option<Vec<String>>,
+    limit: Option<u64>,
+}
+
+impl Wanted {
+    fn from_descriptor(descriptor: &FlightDescriptor) -> Result<Self, Refusal> {
+        let bad = |message: String| Refusal::new(Code::BadRequest, message);
+        match DescriptorType::try_from(descriptor.r#type) {
+            Ok(DescriptorType::Path) => match descriptor.path.as_slice() {
+                [job, sink] => {
+                    Ok(Self { job_id: job.clone(), sink: sink.clone(), columns: None, limit: None })
+                }
+                path => Err(bad(format!("a path is [job_id, sink]; this one has {}", path.len()))),
+            },
+            Ok(DescriptorType::Cmd) => parse(&descriptor.cmd, "command"),
+            _ => Err(bad(String::from("a descriptor is a path [job_id, sink] or a JSON command"))),
+        }
+    }
+}
+
+/// Which results are listed; the form of criteria.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    job_id: Option<String>,
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a [u8], what: &str) -> Result<T, Refusal> {
+    if text.len() > MOST_REQUEST_BYTES {
+        let message = format!("the {what} is longer than {MOST_REQUEST_BYTES} bytes");
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        Refusal::new(Code::BadRequest, format!("the {what} is not valid: {error}"))
+    })
+}
+
+/// Rows of a store's bucket, as labelled messages.
+struct ShuffleSteps {
+    /// Absent once the last message is made.
+    rows: Option<Box<dyn Operator>>,
+    labeller: Labeller,
+    first: Vec<FlightData>,
+}
+
+impl Steps for ShuffleSteps {
+    type Item = FlightData;
+
+    fn step(&mut self) -> EngineResult<Option<Vec<FlightData>>> {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let mut messages = std::mem::take(&mut self.first);
+        if let Some(batch) = rows.next()? {
+            messages.extend(self.labeller.encode(&batch)?);
+        } else {
+            messages.push(self.labeller.end());
+            self.rows = None;
+        }
+        Ok(Some(messages))
+    }
+}
+
+/// Rows of a result, as plain messages.
+struct ResultSteps {
+    rows: Box<dyn Operator>,
+    encoder: Encoder,
+    first: Vec<FlightData>,
+}
+
+impl Steps for ResultSteps {
+    type Item = FlightData;
+
+    fn step(&mut self) -> EngineResult<Option<Vec<FlightData>>> {
+        let mut messages = std::mem::take(&mut self.first);
+        let Some(batch) = self.rows.next()? else {
+            return Ok(Some(messages).filter(|messages| !messages.is_empty()));
+        };
+        messages.extend(self.encoder.encode(&batch)?.into_iter().map(|(data, _)| data));
+        Ok(Some(messages))
+    }
+}
+
+/// An error of a shuffle stream: workers are told all of it.
+fn shuffle_refusal(error: &EngineError) -> Refusal {
+    let code = match error {
+        // Only the encoder evaluates here: a row was too large for a message.
+        EngineError::Evaluate { .. } => Code::RecordTooLarge,
+        error => error.code(),
+    };
+    warn!(error = error.chain(), "a bucket could not be sent");
+    Refusal::new(code, error.chain())
+}
+
+/// An error of a result stream: clients are told no paths.
+fn result_refusal(files: &ResultFiles, error: &EngineError) -> Refusal {
+    let ResultFiles { job, sink, .. } = files;
+    warn!(job, sink, error = error.chain(), "a result could not be read");
+    match error {
+        EngineError::Evaluate { reason } => Refusal::new(Code::RecordTooLarge, reason.clone()),
+        error => {
+            let message = format!("the result `{sink}` could not be read; the log says why");
+            Refusal::new(error.code(), message)
+        }
+    }
+}
+
+fn internal(error: &EngineError) -> Refusal {
+    warn!(error = error.chain(), "a Flight call failed");
+    Refusal::new(Code::Internal, "internal error; the log says what happened")
+}
+
+fn not_offered<T>(what: &str) -> Answer<T> {
+    Err(Refusal::new(Code::MethodNotAllowed, format!("{what} is not offered")).into())
+}
+
+#[tonic::async_trait]
+impl flight_service_server::FlightService for Service {
+    type HandshakeStream = Flow<HandshakeResponse>;
+    type ListFlightsStream = Flow<FlightInfo>;
+    type DoGetStream = Flow<FlightData>;
+    type DoPutStream = Flow<PutResult>;
+    type DoExchangeStream = Flow<FlightData>;
+    type DoActionStream = Flow<arrow_flight::Result>;
+    type ListActionsStream = Flow<ActionType>;
+
+    async fn do_get(&self, request: Request<arrow_flight::Ticket>) -> Answer<Flow<FlightData>> {
+        let bytes = request.into_inner().ticket;
+        let ticket = Ticket::open(&bytes, &self.what.key, (self.clock)()).map_err(|error| {
+            debug!(%error, "a ticket was refused");
+            Refusal::from(error)
+        })?;
+        let messages = match ticket {
+            Ticket::Shuffle(ticket) => self.shuffle(ticket).await?,
+            Ticket::Result(ticket) => self.result(ticket).await?,
+        };
+        Ok(Response::new(messages))
+    }
+
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+        self.authenticate()?;
+        let descriptor = request.into_inner();
+        let Wanted { job_id, sink, columns, limit } = Wanted::from_descriptor(&descriptor)?;
+        let files = self.find(job_id, sink).await?;
+        let info = self.info(&files, columns, limit)?;
+        Ok(Response::new(info.with_descriptor(descriptor)))
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
+        self.authenticate()?;
+        let Wanted { job_id, sink, columns, .. } = Wanted::from_descriptor(request.get_ref())?;
+        let files = self.find(job_id, sink).await?;
+        let schema = wire_columns(&files, columns.as_deref())?;
+        SchemaAsIpc::new(&schema, &IpcWriteOptions::default())
+            .try_into()
+            .map(Response::new)
+            .map_err(|error| internal(&EngineError::Arrow(error)).into())
+    }
+
+    async fn list_flights(&self, request: Request<Criteria>) -> Answer<Flow<FlightInfo>> {
+        self.authenticate()?;
+        let criteria = request.into_inner().expression;
+        let listed: Listed =
+            if criteria.is_empty() { Listed::default() } else { parse(&criteria, "criteria")? };
+        let mut found = match self.what.results.clone() {
+            Some(results) => self.look_up(move || Ok(results.list())).await?,
+            None => Vec::new(),
+        };
+        found.retain(|files| listed.job_id.as_ref().is_none_or(|job| *job == files.job));
+        let infos: Vec<_> =
+            found.iter().map(|files| self.info(files, None, None).map_err(Status::from)).collect();
+        Ok(Response::new(Box::pin(stream::iter(infos))))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Answer<Flow<arrow_flight::Result>> {
+        self.authenticate()?;
+        let about = match request.get_ref().r#type.as_str() {
+            "health" => json!({"status": "ok"}),
+            "version" => json!({"version": env!("CARGO_PKG_VERSION")}),
+            other => {
+                let message = format!("no action `{other}`; there are `health` and `version`");
+                return Err(Refusal::new(Code::MethodNotAllowed, message).into());
+            }
+        };
+        let result = arrow_flight::Result::new(about.to_string());
+        Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Answer<Flow<ActionType>> {
+        self.authenticate()?;
+        let actions = [
+            ("health", "whether this process answers: {\"status\": \"ok\"}"),
+            ("version", "the version of this process: {\"version\": \"…\"}"),
+        ];
+        let actions = actions.map(|(name, description)| {
+            Ok(ActionType { r#type: name.into(), description: description.into() })
+        });
+        Ok(Response::new(Box::pin(stream::iter(actions))))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Answer<Flow<HandshakeResponse>> {
+        not_offered("Handshake")
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<PollInfo> {
+        not_offered("PollFlightInfo")
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Answer<Flow<PutResult>> {
+        not_offered("DoPut")
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<Flow<FlightData>> {
+        not_offered("DoExchange")
+    }
+}
