@@ -185,7 +185,7 @@ impl Scheduler {
         let no_workers = self.workers.none_since().and_then(|since| {
             let waits = |job: &&Job| job.waits_for_workers();
             let oldest = self.order.values().filter_map(|id| self.jobs.get(id)).find(waits)?;
-            Some(oldest.submitted.max(since) + self.settings.no_worker_wait)
+            Some(oldest.submitted.max(since).saturating_add(self.settings.no_worker_wait))
         });
         [back_off, no_workers, self.workers.next_wake()].into_iter().flatten().min()
     }
@@ -306,6 +306,10 @@ impl Scheduler {
         let says: BTreeSet<_> = running.iter().copied().collect();
         let missing: Vec<_> = known.running.difference(&says).copied().collect();
         let foreign: Vec<_> = says.difference(&known.running).copied().collect();
+        if self.workers.is_deaf(turn.now, worker, &missing, self.settings.lost_after) {
+            self.lose(turn, worker);
+            return;
+        }
         self.workers.seen(turn.now, worker);
         for attempt in missing {
             self.assign_again(turn, worker, epoch, attempt);
@@ -468,8 +472,9 @@ impl Scheduler {
     fn fail_without_workers(&mut self, turn: &mut Turn<'_>) {
         let Some(since) = self.workers.none_since() else { return };
         let wait = self.settings.no_worker_wait;
-        let is_over =
-            |job: &&Job| job.waits_for_workers() && job.submitted.max(since) + wait <= turn.now;
+        let is_over = |job: &&Job| {
+            job.waits_for_workers() && job.submitted.max(since).saturating_add(wait) <= turn.now
+        };
         let over: Vec<_> = self.jobs.values().filter(is_over).map(|job| job.id).collect();
         for id in over {
             let message = format!("no worker was connected for {} s", wait.as_secs());
@@ -483,15 +488,28 @@ impl Scheduler {
 
     /// Gives out tasks while there are both tasks and slots.
     fn assign(&mut self, turn: &mut Turn<'_>) {
-        while let Some(&(_, _, id)) = self.queue.first() {
+        // Jobs whose next task waits for a worker that can reach its inputs.
+        let mut passed_over = BTreeSet::new();
+        while let Some(id) = self.next_in_queue(&passed_over) {
             let Some(job) = self.jobs.get_mut(&id) else { return };
             let Some(task) = job.next_task() else { return };
-            let Some(worker) = self.workers.next_free(job.avoids(task)).cloned() else { return };
+            let unfit = job.unfit(turn.now, task);
+            let Some(worker) = self.workers.next_free(job.avoids(task), &unfit).cloned() else {
+                if unfit.is_empty() {
+                    return;
+                }
+                passed_over.insert(id);
+                continue;
+            };
             let Some(epoch) = self.workers.get(&worker).map(|known| known.epoch) else { return };
             let attempt = job.start(turn, task, &worker, epoch);
             self.workers.occupy(&worker, attempt);
             self.requeue(id);
         }
+    }
+
+    fn next_in_queue(&self, passed_over: &BTreeSet<JobId>) -> Option<JobId> {
+        self.queue.iter().map(|&(_, _, id)| id).find(|id| !passed_over.contains(id))
     }
 
     /// Puts the job where it belongs in the queue for slots, if it wants one.

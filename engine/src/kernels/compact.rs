@@ -53,6 +53,35 @@ pub fn unique_bytes(batch: &RecordBatch) -> u64 {
     usage.allocations.values().map(|allocation| allocation.bytes as u64).sum()
 }
 
+/// About the bytes that the rows need where they share nothing, whatever their buffers pin: what
+/// IPC makes of them. Costs no more than a look at each view.
+pub fn row_bytes(batch: &RecordBatch) -> u64 {
+    fn of_column(column: &dyn Array) -> u64 {
+        match column.data_type() {
+            DataType::Utf8View => {
+                offset_bytes(column) + text_bytes(column.as_byte_view::<StringViewType>())
+            }
+            DataType::BinaryView => {
+                offset_bytes(column) + text_bytes(column.as_byte_view::<BinaryViewType>())
+            }
+            DataType::Struct(_) => {
+                column.as_struct().columns().iter().map(|child| of_column(child.as_ref())).sum()
+            }
+            DataType::List(_) => {
+                offset_bytes(column) + of_column(elements(column.as_list::<i32>()).as_ref())
+            }
+            DataType::LargeList(_) => {
+                offset_bytes(column) + of_column(elements(column.as_list::<i64>()).as_ref())
+            }
+            _ => column.to_data().get_slice_memory_size().unwrap_or(0) as u64,
+        }
+    }
+    fn offset_bytes(column: &dyn Array) -> u64 {
+        (column.len() * size_of::<i32>()) as u64
+    }
+    batch.columns().iter().map(|column| of_column(column.as_ref())).sum()
+}
+
 /// What a batch pins, by the address of each allocation, and how much of that it uses.
 #[derive(Default)]
 struct Usage {
@@ -376,6 +405,14 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7; 1_024]));
         let columns = [(0, 10), (500, 10), (0, 10)].map(|(at, len)| numbers.slice(at, len));
         assert_eq!(unique_bytes(&batch(columns.to_vec())), 8_192);
+    }
+
+    #[test]
+    fn rows_are_measured_alone_however_much_they_pin() {
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["a".repeat(100); 1_000]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1; 1_000]));
+        let ten = batch(vec![text, numbers]).slice(500, 10);
+        assert_eq!(row_bytes(&ten), 10 * (100 + 4) + 10 * 8);
     }
 
     #[test]

@@ -441,7 +441,12 @@ pub(crate) mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::disk::RealDisk;
+    use crate::{
+        disk::RealDisk,
+        exchange::{LocalExchange, store::PartitionStore},
+        memory::Budget,
+        task::context::CancelFlag,
+    };
 
     /// The real disk, but the n-th write fails; knows the files that it has made and not removed.
     #[derive(Debug)]
@@ -522,6 +527,32 @@ pub(crate) mod tests {
         }
         fn exists(&self, path: &Path) -> bool {
             path.exists()
+        }
+    }
+
+    /// A task's context with spill files in `folder/scratch` and its own store.
+    pub(crate) fn context(disk: Arc<dyn Disk>, folder: &Path, budget_bytes: u64) -> TaskContext {
+        let budget = Budget::new(budget_bytes);
+        let store = folder.join("store");
+        let store = Arc::new(PartitionStore::new(Arc::clone(&disk), store, budget.clone()));
+        TaskContext {
+            budget,
+            cancel: CancelFlag::default(),
+            disk,
+            scratch: folder.join("scratch"),
+            spilled_bytes: Arc::default(),
+            exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),
+            store,
+        }
+    }
+
+    /// Damages every block of every file in a folder.
+    #[expect(clippy::disallowed_methods, reason = "a test damages files behind the disk's back")]
+    pub(crate) fn flip_bits(folder: &Path) {
+        for path in RealDisk.list(folder).unwrap() {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.iter_mut().skip(512).step_by(64).for_each(|byte| *byte ^= 1);
+            std::fs::write(&path, bytes).unwrap();
         }
     }
 
@@ -690,6 +721,26 @@ pub(crate) mod tests {
         let file = write(&folder, &[text(&[])], false);
         assert_eq!((file.rows(), file.blocks()), (0, 0));
         assert!(read_all(&file).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_task_spills_to_files_of_its_own_and_counts_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::counting();
+        let context = context(Arc::clone(&disk) as _, folder.path(), 0);
+        let batch = text(&[Some("a"), None]);
+        let spill = || {
+            let mut writer = context.spill(batch.schema()).unwrap();
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap()
+        };
+        let (one, other) = (spill(), spill());
+        assert_eq!(disk.file_count(), 2);
+        assert!(one.temporary.path.starts_with(&context.scratch));
+        let spilled = context.spilled_bytes.load(Ordering::Relaxed);
+        assert_eq!(spilled, one.bytes() + other.bytes());
+        drop((one, other));
+        assert_eq!(disk.file_count(), 0);
     }
 
     proptest! {

@@ -37,6 +37,8 @@ const MAX_STAGE_RERUNS: u32 = 4;
 const MAX_JOB_RERUNS: u32 = 64;
 /// Attempts of one task that could not read their inputs, whoever was to blame.
 const MAX_FETCH_FAILURES: u32 = 64;
+/// How long a failed fetch keeps its reader's worker from reading from its holder.
+const STRANGERS_FOR: Duration = Duration::from_mins(5);
 /// The back-off before a second attempt; it doubles from there.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// The longest back-off.
@@ -109,6 +111,8 @@ pub(super) struct Job {
     offers: BTreeSet<usize>,
     /// Where a task's last attempt failed: another worker gets it, if there is one.
     avoid: BTreeMap<TaskId, WorkerId>,
+    /// Which worker (first) could not read from which (second), and until when that is believed.
+    strangers: BTreeMap<(WorkerId, WorkerId), Now>,
     /// Whoever was given a task, in the last life in which it was.
     pub(super) holders: BTreeMap<WorkerId, Epoch>,
     pub(super) running: u32,
@@ -146,6 +150,7 @@ impl Job {
             stages,
             offers: BTreeSet::new(),
             avoid: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             holders: BTreeMap::new(),
             running: 0,
             done: 0,
@@ -233,6 +238,19 @@ impl Job {
         self.avoid.get(&task)
     }
 
+    /// The workers that can't reach a holder of what the task reads: a cut between two workers, both
+    /// of which the master hears, must move work and not fail it again and again.
+    pub(super) fn unfit(&self, now: Now, task: TaskId) -> BTreeSet<WorkerId> {
+        if self.strangers.is_empty() {
+            return BTreeSet::new();
+        }
+        let holders: BTreeSet<_> =
+            self.accepted_inputs(task.stage).map(|accepted| &accepted.output.worker).collect();
+        let pairs = self.strangers.iter().filter(|(_, until)| **until > now);
+        let unfit = pairs.filter(|((_, holder), _)| holders.contains(holder));
+        unfit.map(|((reader, _), _)| reader.clone()).collect()
+    }
+
     /// Starts the task's next attempt on the worker.
     pub(super) fn start(
         &mut self,
@@ -266,9 +284,12 @@ impl Job {
     /// reads only its own partition ([`Forward`](crate::plan::Distribution::Forward)) gets them
     /// all as well, so that a place in the list means the same for every share.
     fn inputs(&self, stage: StageId) -> Vec<MapOutput> {
+        self.accepted_inputs(stage).map(|accepted| accepted.output.clone()).collect()
+    }
+
+    fn accepted_inputs(&self, stage: StageId) -> impl Iterator<Item = &Accepted> {
         let stages = self.stages[stage.index()].inputs.iter().map(|&input| &self.stages[input]);
-        let accepted = stages.flat_map(StageState::tasks).filter_map(TaskState::accepted);
-        accepted.map(|accepted| accepted.output.clone()).collect()
+        stages.flat_map(StageState::tasks).filter_map(TaskState::accepted)
     }
 
     /// For a worker that does not run what is its own: the assignment once more, or, where its
@@ -385,6 +406,11 @@ impl Job {
             state.fetch_failures
         });
         self.stop(task);
+        if self.names_what_counts(fetch) && fetch.worker != *worker {
+            self.strangers.retain(|_, until| *until > turn.now);
+            let pair = (worker.clone(), fetch.worker.clone());
+            self.strangers.insert(pair, turn.now + STRANGERS_FOR);
+        }
         if self.give_up(turn, fetch) && fetch_failures <= MAX_FETCH_FAILURES {
             Ok(())
         } else {
@@ -406,18 +432,24 @@ impl Job {
             .is_some_and(|state| (1..=state.last_attempt).contains(&attempt.attempt.n))
     }
 
+    /// Whether the fetch names the output that is still the accepted one.
+    fn names_what_counts(&self, fetch: &FetchFailure) -> bool {
+        let task = fetch.map.task;
+        let is_held = |stage: &StageState| stage.is_held(task.partition);
+        self.stages.get(task.stage.index()).is_some_and(is_held)
+            && self.task(task).and_then(TaskState::accepted).is_some_and(|accepted| {
+                accepted.output.map == fetch.map && accepted.output.worker == fetch.worker
+            })
+    }
+
     /// Has an output computed again, if it is still the accepted one; false when that has been
     /// done too often.
     fn give_up(&mut self, turn: &mut Turn<'_>, fetch: &FetchFailure) -> bool {
-        let task = fetch.map.task;
-        let stage = &mut self.stages[task.stage.index()];
-        let is_accepted = stage.is_held(task.partition)
-            && stage.task(task.partition).and_then(TaskState::accepted).is_some_and(|accepted| {
-                accepted.output.map == fetch.map && accepted.output.worker == fetch.worker
-            });
-        if !is_accepted {
+        if !self.names_what_counts(fetch) {
             return true;
         }
+        let task = fetch.map.task;
+        let stage = &mut self.stages[task.stage.index()];
         // A stage that is already being repaired is not counted for each of its outputs.
         if stage.is_complete() {
             stage.reruns += 1;
@@ -442,6 +474,7 @@ impl Job {
         for &attempt in runs {
             verdict = verdict.and(self.attempt_lost(turn, attempt, worker));
         }
+        self.strangers.retain(|(reader, holder), _| reader != worker && holder != worker);
         for stage in &mut self.stages {
             stage.lose_held_by(worker, epoch);
         }
@@ -581,6 +614,7 @@ impl Job {
         }
         self.offers.clear();
         self.avoid.clear();
+        self.strangers.clear();
         self.running = 0;
         self.phase = Phase::Ended(End { status, at: now, error });
         runs

@@ -32,6 +32,8 @@ pub(super) struct Worker {
     /// The attempts that are its own now.
     pub(super) running: BTreeSet<TaskAttempt>,
     last_seen: Now,
+    /// Attempts of its own that it does not know of, and since when it has said so.
+    unheard: BTreeMap<TaskAttempt, Now>,
     done: u64,
     failed: u64,
     /// Recent failures, one entry a task; `None` stands for a life that ended with work under way.
@@ -114,6 +116,7 @@ impl Workers {
             slots,
             running: BTreeSet::new(),
             last_seen: now,
+            unheard: BTreeMap::new(),
             done: 0,
             failed: 0,
             faults: Vec::new(),
@@ -124,6 +127,8 @@ impl Workers {
             life.excluded_until = past.excluded_until;
             if past.is_up {
                 (life.running, life.done, life.failed) = (past.running, past.done, past.failed);
+                // To register again is no sign that it hears us; only polls keep it alive.
+                (life.last_seen, life.unheard) = (past.last_seen, past.unheard);
                 self.uncount(past.excluded_until.is_some());
             }
         }
@@ -131,7 +136,7 @@ impl Workers {
         self.healthy += usize::from(life.excluded_until.is_none());
         self.all.insert(worker.clone(), life);
         self.refresh(worker);
-        self.overdue_from.get_or_insert(now + lost_after);
+        self.overdue_from.get_or_insert(now.saturating_add(lost_after));
     }
 
     fn uncount(&mut self, is_excluded: bool) {
@@ -146,12 +151,28 @@ impl Workers {
         }
     }
 
+    /// The worker does not know of these attempts of its own; true if that has been so for too
+    /// long: we hear it, but it does not hear us.
+    pub(super) fn is_deaf(
+        &mut self,
+        now: Now,
+        worker: &WorkerId,
+        missing: &[TaskAttempt],
+        lost_after: Duration,
+    ) -> bool {
+        let Some(known) = self.all.get_mut(worker) else { return false };
+        let since = |attempt| (attempt, known.unheard.get(&attempt).copied().unwrap_or(now));
+        known.unheard = missing.iter().copied().map(since).collect();
+        known.unheard.values().any(|&at| now.saturating_sub(at) >= lost_after)
+    }
+
     /// Ends the worker's life and gives the attempts that went with it.
     pub(super) fn lose(&mut self, now: Now, worker: &WorkerId) -> BTreeSet<TaskAttempt> {
         let Some(known) = self.all.get_mut(worker).filter(|known| known.is_up) else {
             return BTreeSet::new();
         };
         known.is_up = false;
+        known.unheard.clear();
         let running = std::mem::take(&mut known.running);
         known.failed += running.len() as u64;
         let is_excluded = known.excluded_until.is_some();
@@ -166,16 +187,37 @@ impl Workers {
         running
     }
 
-    /// Who gets the next task: behind the last one served, in the order of ids; `avoid` only where
-    /// nobody else has a free slot.
-    pub(super) fn next_free(&self, avoid: Option<&WorkerId>) -> Option<&WorkerId> {
+    /// Who gets the next task: behind the last one served, in the order of ids.
+    ///
+    /// Nobody who is `unfit`, unless all are; `avoid` only where nobody else has a free slot.
+    pub(super) fn next_free(
+        &self,
+        avoid: Option<&WorkerId>,
+        unfit: &BTreeSet<WorkerId>,
+    ) -> Option<&WorkerId> {
+        let mut fit = self.ring().filter(|id| !unfit.contains(*id));
+        match fit.next() {
+            Some(first) if Some(first) == avoid => fit.next().or(Some(first)),
+            Some(first) => Some(first),
+            None if unfit.is_empty() || self.serves_others_than(unfit) => None,
+            None => self.ring().next(),
+        }
+    }
+
+    /// The workers with a free slot that are served now.
+    fn ring(&self) -> impl Iterator<Item = &WorkerId> {
         let serving = self.serving();
         let behind = (Bound::Excluded(&self.cursor), Bound::Unbounded);
         let before = (Bound::Unbounded, Bound::Included(&self.cursor));
-        let mut ring =
-            serving.range::<WorkerId, _>(behind).chain(serving.range::<WorkerId, _>(before));
-        let first = ring.next()?;
-        if Some(first) == avoid { ring.next().or(Some(first)) } else { Some(first) }
+        serving.range::<WorkerId, _>(behind).chain(serving.range::<WorkerId, _>(before))
+    }
+
+    /// Whether a slot may come free on somebody who is not `unfit`.
+    fn serves_others_than(&self, unfit: &BTreeSet<WorkerId>) -> bool {
+        self.all.iter().any(|(id, known)| {
+            let is_served = known.is_up && (self.healthy == 0 || known.excluded_until.is_none());
+            is_served && known.slots > 0 && !unfit.contains(id)
+        })
     }
 
     fn serving(&self) -> &BTreeSet<WorkerId> {
@@ -253,9 +295,12 @@ impl Workers {
             known.is_up || known.excluded_until.is_some() || is_fresh
         });
         let alive = self.all.values().filter(|known| known.is_up);
-        self.overdue_from =
-            alive.map(|known| known.last_seen + lost_after).filter(|&at| at > now).min();
-        let overdue = |known: &Worker| known.is_up && known.last_seen + lost_after <= now;
+        self.overdue_from = alive
+            .map(|known| known.last_seen.saturating_add(lost_after))
+            .filter(|&at| at > now)
+            .min();
+        let overdue =
+            |known: &Worker| known.is_up && known.last_seen.saturating_add(lost_after) <= now;
         self.all.iter().filter(|(_, known)| overdue(known)).map(|(id, _)| id.clone()).collect()
     }
 

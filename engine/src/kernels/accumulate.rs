@@ -1,0 +1,1 @@
+//! Accumulators: the columnar states of aggregates, one entry a group.
