@@ -14,9 +14,11 @@ use arrow::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
 
 pub(crate) mod block;
+pub(crate) mod fields;
+pub(crate) mod scalar;
 pub mod csv;
 pub mod jsonl;
 pub mod text;
@@ -132,6 +134,7 @@ impl Block {
 pub(crate) fn decoder(format: &Format, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
     match format {
         Format::Text => Ok(Box::new(text::TextDecoder { schema })),
-        Format::Csv(_) | Format::Jsonl(_) => Err(Error::Internal(String::from("later"))),
+        Format::Csv(options) => Ok(Box::new(csv::CsvDecoder::new(options, schema)?)),
+        Format::Jsonl(options) => Ok(Box::new(jsonl::JsonlDecoder::new(options, schema)?)),
     }
 }

@@ -33,9 +33,14 @@ impl Block {
         } else {
             memchr::memrchr(b'\n', &bytes).map_or(0, |newline| newline + 1)
         };
-        let (text_bytes, is_invalid) = match std::str::from_utf8(&bytes[..lines]) {
+        // Several times as fast as the standard check on text that is not all ASCII, but it does
+        // not say where it failed.
+        let (text_bytes, is_invalid) = match simdutf8::basic::from_utf8(&bytes[..lines]) {
             Ok(_) => (lines, false),
-            Err(error) => (error.valid_up_to(), true),
+            Err(_) => match std::str::from_utf8(&bytes[..lines]) {
+                Ok(_) => (lines, false),
+                Err(error) => (error.valid_up_to(), true),
+            },
         };
         Self { bytes, text_bytes, is_invalid, offset, is_last }
     }

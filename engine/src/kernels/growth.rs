@@ -6,6 +6,8 @@
 
 use std::{mem::size_of, ops::Add};
 
+use crate::memory::Reservation;
+
 /// The least capacity of a vector that grows.
 const LEAST_CAPACITY: usize = 64;
 
@@ -69,6 +71,14 @@ pub(crate) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
     let after = grown(vec.capacity(), vec.len() + more);
     if after > vec.capacity() {
         vec.reserve_exact(after - vec.len());
+    }
+}
+
+/// Brings a reservation from what was foretold to the `bytes` that are really held.
+pub(crate) fn settle(reservation: &mut Reservation, bytes: u64) {
+    match bytes.checked_sub(reservation.held_bytes()) {
+        Some(more) => reservation.grow(more),
+        None => reservation.shrink(reservation.held_bytes() - bytes),
     }
 }
 

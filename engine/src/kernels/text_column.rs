@@ -117,6 +117,8 @@ impl TextColumn {
 
     /// Adds empty strings up to `len` entries.
     pub(crate) fn resize(&mut self, len: usize) {
+        let more = len - self.views.len();
+        reserve(&mut self.views, more);
         self.views.resize(len, 0);
     }
 

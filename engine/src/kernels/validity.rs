@@ -50,6 +50,23 @@ impl Validity {
         }
     }
 
+    /// Extends to `len` entries and makes those valid that a row which is not null belongs to;
+    /// every new entry has a row.
+    pub(crate) fn see(&mut self, nulls: Option<&NullBuffer>, entries: &[u32], len: usize) {
+        let more = len - self.len;
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        if nulls.is_none() && self.all_valid() {
+            self.extend(more, true);
+            return;
+        }
+        self.extend(more, false);
+        for (row, entry) in entries.iter().enumerate() {
+            if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                self.set_valid(*entry as usize);
+            }
+        }
+    }
+
     /// The chosen entries, as arrow has it.
     pub(crate) fn gather(&self, entries: &[u32]) -> Option<NullBuffer> {
         let bits = self.bits.as_ref()?;
