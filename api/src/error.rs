@@ -73,6 +73,9 @@ pub enum Error {
     /// The engine could not do its part.
     #[error(transparent)]
     Engine(#[from] minispark_engine::Error),
+    /// The data plane could not go on.
+    #[error(transparent)]
+    Flight(minispark_flight::Error),
     /// The system refused a thread, a socket or a runtime.
     #[error("cannot {action}")]
     System {
@@ -98,7 +101,7 @@ impl Error {
             Self::Refused { .. } => Code::UnsupportedVersion,
             Self::MasterUrl { .. } => Code::BadRequest,
             Self::Engine(error) => error.code(),
-            Self::System { .. } | Self::Internal(_) => Code::Internal,
+            Self::Flight(_) | Self::System { .. } | Self::Internal(_) => Code::Internal,
         }
     }
 }

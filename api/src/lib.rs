@@ -6,6 +6,9 @@
 //! how a row is computed is the engine's business and how it travels the data plane's.
 
 pub mod error;
+pub mod protocol;
+pub mod master;
+pub mod worker;
 pub mod rest;
 
 pub use error::Error;

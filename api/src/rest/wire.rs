@@ -406,6 +406,8 @@ pub struct Worker {
 pub enum WorkerState {
     /// It takes tasks.
     Up,
+    /// It is alive and gets no new tasks for a while, after failures.
+    Excluded,
     /// It was lost or has left.
     Down,
 }
@@ -414,6 +416,7 @@ impl fmt::Display for WorkerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Up => "UP",
+            Self::Excluded => "EXCLUDED",
             Self::Down => "DOWN",
         })
     }
