@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "a test makes the files that the program reads")]
+#![expect(clippy::shadow_unrelated, reason = "one answer is looked at after another")]
 
 use std::{
     fs,
@@ -87,7 +88,9 @@ fn every_golden_case_has_the_same_bytes_on_a_cluster() {
 /// A stage of a job, by whether it reads a source.
 fn stage(job: &Value, reads_source: bool) -> Option<&Value> {
     let stages = job["stages"].as_array()?;
-    stages.iter().find(|stage| stage["inputs"].as_array().is_some_and(Vec::is_empty) == reads_source)
+    stages
+        .iter()
+        .find(|stage| stage["inputs"].as_array().is_some_and(Vec::is_empty) == reads_source)
 }
 
 fn tasks(stage: &Value, field: &str) -> u64 {
@@ -247,9 +250,11 @@ fn workers_drop_what_belongs_to_a_master_that_is_gone() {
     cluster.restart_master();
     until("the worker is back and idle", || {
         let workers = cluster.get("/api/v1/workers");
-        workers["items"].as_array().unwrap().iter().any(|worker| {
-            worker["state"] == "UP" && worker["running"] == 0
-        })
+        workers["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|worker| worker["state"] == "UP" && worker["running"] == 0)
     });
     let quick = cluster.submit(&fs::read_to_string(root().join("jobs/wordcount.json")).unwrap());
     cluster.completed(&quick);

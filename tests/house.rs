@@ -186,9 +186,9 @@ fn as_here(line: &str) -> Option<String> {
         Some(rest) => format!("bin/minispark {rest}"),
         None => line.to_owned(),
     };
-    let line = line.strip_prefix("minispark ").map_or(line.clone(), |rest| {
-        format!("bin/minispark {rest}")
-    });
+    let line = line
+        .strip_prefix("minispark ")
+        .map_or(line.clone(), |rest| format!("bin/minispark {rest}"));
     assert!(
         ["bin/", "curl "].iter().any(|start| line.starts_with(start)),
         "no test knows how to run `{line}`"
@@ -232,14 +232,13 @@ fn every_command_of_the_readme_runs() {
             // The README's ports may be taken here: the flags that name them get free ones.
             let mut command = command(here.join("bin").join(verb));
             with_environment(&mut command);
-            match verb {
-                "master" => command.args(&flags).args(["--bind", "127.0.0.1:0", "--flight-port", "0"]),
-                _ => {
-                    let at = flags.iter().position(|flag| flag == "--port").unwrap();
-                    let others = flags[..at].iter().chain(&flags[at + 2..]);
-                    command.args(others).args(["--port", "0"])
-                }
-            };
+            if verb == "master" {
+                command.args(&flags).args(["--bind", "127.0.0.1:0", "--flight-port", "0"]);
+            } else {
+                let at = flags.iter().position(|flag| flag == "--port").unwrap();
+                let others = flags[..at].iter().chain(&flags[at + 2..]);
+                command.args(others).args(["--port", "0"]);
+            }
             let mut node = Node::start(&mut command, here.join(format!("{verb}{ran}.log")));
             node.logged("flight");
             if verb == "master" {

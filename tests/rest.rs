@@ -256,9 +256,11 @@ fn what_is_not_there_is_404_and_a_wrong_method_405() {
     }
     let cancel = post(&cluster, &format!("{JOBS}/{unknown}/cancel"), &[], "");
     assert_problem(&cancel, 404, "NOT_FOUND");
-    for (method, path) in
-        [("PUT", JOBS), ("DELETE", "/api/v1/workers"), ("GET", &*format!("{JOBS}/{unknown}/cancel"))]
-    {
+    for (method, path) in [
+        ("PUT", JOBS),
+        ("DELETE", "/api/v1/workers"),
+        ("GET", &*format!("{JOBS}/{unknown}/cancel")),
+    ] {
         let answer = http::call(&cluster.rest, method, path, &[], b"");
         assert_problem(&answer, 405, "METHOD_NOT_ALLOWED");
         assert!(answer.header("allow").is_some(), "{method} {path}");

@@ -82,13 +82,7 @@ fn only(results: &mut Results, sink: &str) -> Result<()> {
 }
 
 /// Prints the first rows of a result as they come; the rest is not fetched.
-async fn show(
-    id: &str,
-    sink: &str,
-    rows: u64,
-    columns: &[Column],
-    client: &Client,
-) -> Result<()> {
+async fn show(id: &str, sink: &str, rows: u64, columns: &[Column], client: &Client) -> Result<()> {
     let mut answer = client.download(id, sink).await?;
     let is_csv = content_type(&answer).starts_with("text/csv");
     let mut head: Option<Head> = None;
