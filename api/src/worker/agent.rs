@@ -392,7 +392,8 @@ impl Agent {
 
     /// Drops all that belongs to a job; `false` where that is under way.
     fn drop_job(&mut self, job: JobId) -> bool {
-        let attempts: Vec<_> = self.running.keys().filter(|it| it.task.job == job).copied().collect();
+        let attempts: Vec<_> =
+            self.running.keys().filter(|it| it.task.job == job).copied().collect();
         for attempt in attempts {
             self.revoke(attempt);
         }
@@ -480,15 +481,13 @@ impl Agent {
     async fn end(mut self) {
         self.cancel_all();
         if self.term_seen.is_some() {
-            let message = Leave {
-                protocol: PROTOCOL,
-                worker: self.folder.worker.clone(),
-                epoch: self.epoch,
-            };
+            let message =
+                Leave { protocol: PROTOCOL, worker: self.folder.worker.clone(), epoch: self.epoch };
             let call = self.master.clone().call::<Left>(protocol::LEAVE, message);
-            match tokio::time::timeout(GOODBYE, call).await {
-                Ok(Ok(_)) => tracing::info!(worker = %self.folder.worker, "left the cluster"),
-                Ok(Err(_)) | Err(_) => tracing::debug!("the master did not hear the goodbye"),
+            if let Ok(Ok(Left { term })) = tokio::time::timeout(GOODBYE, call).await {
+                tracing::info!(worker = %self.folder.worker, %term, "left the cluster");
+            } else {
+                tracing::debug!("the master did not hear the goodbye");
             }
         }
         // A thread whose report nobody takes ends.

@@ -127,10 +127,10 @@ fn refused(status: StatusCode, body: &[u8]) -> CallError {
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(error) = source {
+    while let Some(cause) = source {
         text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
+        text.push_str(&cause.to_string());
+        source = cause.source();
     }
     text
 }
