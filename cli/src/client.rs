@@ -144,7 +144,7 @@ impl Client {
             };
         }
         let prefix = id.to_ascii_lowercase();
-        let fitting: Vec<&str> = ids.filter(|id| id.starts_with(&prefix)).collect();
+        let fitting: Vec<&str> = ids.filter(|one| one.starts_with(&prefix)).collect();
         match fitting.as_slice() {
             [one] => Ok((*one).to_owned()),
             [] => Err(self.no_such_job(&format!("no job `{id}`"))),
@@ -156,7 +156,7 @@ impl Client {
 
     fn no_such_job(&self, what: &str) -> Error {
         Error::new(Exit::NoSuchJob, Code::NotFound, what)
-            .at(self.server.clone())
+            .at(self.server.as_str())
             .help("list the jobs: minispark status")
     }
 
@@ -233,12 +233,10 @@ impl Client {
             }
             source = inner.source();
         }
-        Error {
-            code: "UNREACHABLE".to_owned(),
-            ..Error::new(Exit::Unreachable, Code::Internal, what)
-        }
-        .at(self.url(path))
-        .help("start one with `minispark master`, or name another with --server or MASTER_URL")
+        Error::new(Exit::Unreachable, Code::Internal, what)
+            .kind("UNREACHABLE")
+            .at(self.url(path))
+            .help("start one with `minispark master`, or name another with --server or MASTER_URL")
     }
 
     fn odd(&self, path: &str, what: &str) -> Error {

@@ -42,7 +42,7 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
-        Verb::Master(args) => master::master(args, output),
+        Verb::Master(args) => master::master(&args, output),
         Verb::Worker(args) => worker::worker(args, &global.server),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),

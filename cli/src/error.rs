@@ -82,13 +82,13 @@ pub(crate) struct Error {
     /// What the process ends with.
     pub(crate) exit: Exit,
     /// The kind, from the closed list of codes.
-    pub(crate) code: String,
+    pub(crate) code: Box<str>,
     /// What happened, in one line.
     pub(crate) what: String,
     /// Where: a file with line and column, a URL, a node.
-    pub(crate) place: Option<String>,
+    pub(crate) place: Option<Box<str>>,
     /// What to do about it.
-    pub(crate) help: Option<String>,
+    pub(crate) help: Option<Box<str>>,
     /// The job document's problems, where that is what happened.
     pub(crate) findings: Vec<Finding>,
     /// The server's own problem document, where it gave one.
@@ -102,7 +102,7 @@ impl Error {
     pub(crate) fn new(exit: Exit, code: Code, what: impl Into<String>) -> Self {
         Self {
             exit,
-            code: code.name(),
+            code: code.name().into(),
             what: what.into(),
             place: None,
             help: None,
@@ -120,20 +120,17 @@ impl Error {
     /// What a server says.
     pub(crate) fn of_problem(document: ProblemDocument) -> Self {
         let exit = Exit::of_problem(document.status, &document.code);
-        let place = document.place.as_ref().map(show_place).filter(|place| !place.is_empty());
-        Self {
-            code: document.code.clone(),
-            place,
-            help: document.hint.clone(),
-            findings: document.errors.clone(),
-            ..Self::new(exit, Code::Internal, document.detail.clone())
+        let mut error = Self::new(exit, Code::Internal, &*document.detail).kind(&document.code);
+        if let Some(place) = document.place.as_ref().map(show_place).filter(|text| !text.is_empty())
+        {
+            error = error.at(place);
         }
-        .with(document)
-    }
-
-    fn with(mut self, document: ProblemDocument) -> Self {
-        self.document = Some(Box::new(document));
-        self
+        if let Some(hint) = &document.hint {
+            error = error.help(&**hint);
+        }
+        error.findings.clone_from(&document.errors);
+        error.document = Some(Box::new(document));
+        error
     }
 
     /// A wrong command line.
@@ -141,16 +138,23 @@ impl Error {
         Self::new(Exit::Usage, Code::BadRequest, what)
     }
 
+    /// Of another kind: one that only servers or only clients know.
+    #[must_use]
+    pub(crate) fn kind(mut self, code: &str) -> Self {
+        self.code = code.into();
+        self
+    }
+
     /// With the place.
     #[must_use]
-    pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
+    pub(crate) fn at(mut self, place: impl Into<Box<str>>) -> Self {
         self.place = Some(place.into());
         self
     }
 
     /// With what helps.
     #[must_use]
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<Box<str>>) -> Self {
         self.help = Some(help.into());
         self
     }

@@ -24,21 +24,26 @@ const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
 /// The default budget: 60 % of the memory that this process may use, be it the machine's or its
 /// container's.
 pub(crate) fn default_memory_bytes() -> u64 {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let mut system = System::new_with_specifics(memory);
-    let mut bytes = system.total_memory();
-    if let Ok(pid) = sysinfo::get_current_pid() {
-        let process = ProcessesToUpdate::Some(&[pid]);
-        system.refresh_processes_specifics(process, false, ProcessRefreshKind::nothing());
-        let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
-        for limit in limits.into_iter().chain(system.cgroup_limits()) {
-            if limit.total_memory > 0 {
-                bytes = bytes.min(limit.total_memory);
-            }
-        }
-    }
+    let bytes = usable_memory_bytes().unwrap_or(0);
     let bytes = if bytes == 0 { FALLBACK_MEMORY_BYTES } else { bytes };
     bytes / 5 * 3
+}
+
+/// The machine's memory, or its container's where that is less.
+fn usable_memory_bytes() -> Option<u64> {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let mut system = System::new_with_specifics(memory).ok()?;
+    let mut bytes = system.total_memory();
+    let pid = sysinfo::get_current_pid().ok()?;
+    let process = ProcessesToUpdate::Some(&[pid]);
+    system.refresh_processes_specifics(process, false, ProcessRefreshKind::nothing());
+    let limits = system.process(pid).and_then(sysinfo::Process::cgroup_limits);
+    for limit in limits.into_iter().chain(system.cgroup_limits()) {
+        if limit.total_memory > 0 {
+            bytes = bytes.min(limit.total_memory);
+        }
+    }
+    Some(bytes)
 }
 
 /// How many tasks run at once by default.

@@ -14,7 +14,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     fmt::{format::Writer, time::FormatTime, time::SystemTime},
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
     util::SubscriberInitExt,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn start(global: &Global, level: &str) -> Result<()> {
         (_, _, 1) => "info",
         (_, _, 2) => "debug",
         (_, _, 3..) => "trace",
-        (Some(level), ..) if !level.is_empty() => level,
+        (Some(asked), ..) if !asked.is_empty() => asked,
         _ => level,
     };
     let filter = EnvFilter::try_new(level).map_err(|error| {
@@ -87,24 +87,25 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut context = Map::new();
-        for span in ctx.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in ctx.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(kept) = span.extensions().get::<SpanFields>() {
                 context.extend(kept.0.clone());
             }
         }
         let message = fields.0.remove("message").unwrap_or_default();
         context.extend(fields.0);
-        let mut line = line(event.metadata(), message, context).to_string();
+        let mut line = line(event.metadata(), &message, context).to_string();
         line.push('\n');
         // There is nobody left to tell when stderr itself is gone.
         drop(io::stderr().lock().write_all(line.as_bytes()));
     }
 }
 
-fn line(metadata: &tracing::Metadata<'_>, message: Value, context: Map<String, Value>) -> Value {
+fn line(metadata: &tracing::Metadata<'_>, message: &Value, context: Map<String, Value>) -> Value {
     let mut time = String::new();
-    // Formatting the time into a string cannot fail; an empty one would say so.
-    drop(SystemTime.format_time(&mut Writer::new(&mut time)));
+    if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {
+        time.clear();
+    }
     let mut line = json!({
         "time": time,
         "level": metadata.level().as_str(),

@@ -4,7 +4,7 @@ use crate::{
     args,
     client::Client,
     error::{Exit, Result},
-    output::Output,
+    output::{self, Output},
 };
 
 /// Cancels and shows the state that the job has then.
@@ -15,9 +15,9 @@ pub(crate) async fn cancel(args: &args::Cancel, client: &Client, output: Output)
     let id = client.resolve(&args.id).await?;
     let job = client.cancel(&id).await?;
     if output.is_json() {
-        output.document(&job)?;
+        output::document(&job)?;
     } else {
-        output.line(&format!("{}  {}", job.id, job.status))?;
+        output::line(&format!("{}  {}", job.id, job.status))?;
     }
     Ok(Exit::Done)
 }

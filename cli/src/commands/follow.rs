@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minispark_api::rest::wire::Job;
+use minispark_engine::error::Code;
 use tokio::time::{Instant, sleep};
 
 use super::Stop;
@@ -71,21 +72,10 @@ pub(crate) fn failure(job: &Job) -> Option<Error> {
         return None;
     }
     let name = format!("job {} ({})", job.id, job.name);
-    let error = match &job.error {
-        Some(failure) => {
-            let place = failure.place.as_ref().map(show_place).filter(|place| !place.is_empty());
-            let error = Error::new(exit, minispark_engine::error::Code::JobFailed, "");
-            Error {
-                code: failure.code.clone(),
-                what: failure.message.clone(),
-                place: Some(place.map_or(name.clone(), |place| format!("{name}, {place}"))),
-                ..error
-            }
-        }
-        None => {
-            let what = format!("{name} is {}", job.status);
-            Error::new(exit, minispark_engine::error::Code::Cancelled, what)
-        }
+    let Some(failure) = &job.error else {
+        return Some(Error::new(exit, Code::Cancelled, format!("{name} is {}", job.status)));
     };
-    Some(error)
+    let place = failure.place.as_ref().map(show_place).filter(|place| !place.is_empty());
+    let place = place.map_or(name.clone(), |place| format!("{name}, {place}"));
+    Some(Error::new(exit, Code::JobFailed, &*failure.message).kind(&failure.code).at(place))
 }

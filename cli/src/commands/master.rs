@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// Where an address is taken or refused, a folder can't be used, or flags contradict each other.
-pub(crate) fn master(args: args::Master, output: Output) -> Result<Exit> {
+pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
     if !args.bind.ip().is_loopback() && !args.insecure {
         return Err(open_to_all(&args.bind.to_string()));
     }
@@ -69,12 +69,12 @@ pub(super) async fn until_stopped(
     let mut stop = Stop::listen()?;
     let mut server = std::pin::pin!(server);
     tokio::select! {
-        ended = &mut server => return ended.map(|()| Exit::Done).map_err(service_error),
+        ended = &mut server => return ended.map(|()| Exit::Done).map_err(|error| service_error(&error)),
         _ = stop.next() => shutdown.cancel(),
     }
     tracing::info!("stopping");
     tokio::select! {
-        ended = server => ended.map(|()| Exit::Done).map_err(service_error),
+        ended = server => ended.map(|()| Exit::Done).map_err(|error| service_error(&error)),
         exit = stop.next() => Ok(exit),
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn open_to_all(address: &str) -> Error {
         .help("on a network that you trust, add --insecure")
 }
 
-fn service_error(error: minispark_api::Error) -> Error {
+fn service_error(error: &minispark_api::Error) -> Error {
     use std::error::Error as _;
     let code = error.code();
     let exit = match code {

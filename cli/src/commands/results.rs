@@ -17,7 +17,7 @@ use crate::{
     client::Client,
     error::{Error, Exit, Result},
     host,
-    output::{Output, head::Head},
+    output::{self, Output, head::Head},
     units::{show_bytes, show_count},
 };
 
@@ -36,14 +36,14 @@ pub(crate) async fn results(args: &args::Results, client: &Client, output: Outpu
             if results.outputs.0.len() > 1 {
                 output.say(&format!("{sink}: {path}"));
             }
-            show(&id, sink, rows, client, output).await?;
+            show(&id, sink, rows, client).await?;
         }
     } else if let Some(folder) = &args.output {
         download(&results, folder, client, output).await?;
     } else if output.is_json() {
-        output.document(&results)?;
+        output::document(&results)?;
     } else {
-        list(&results, output)?;
+        list(&results)?;
     }
     Ok(Exit::Done)
 }
@@ -52,14 +52,14 @@ pub(crate) async fn results(args: &args::Results, client: &Client, output: Outpu
 ///
 /// # Errors
 /// Where stdout can't be written to.
-pub(crate) fn list(results: &Results, output: Output) -> Result<()> {
+pub(crate) fn list(results: &Results) -> Result<()> {
     let rows = results.outputs.iter().map(|(sink, path)| {
         let files = results.files.get(sink).map_or(&[][..], Vec::as_slice);
         let rows = files.iter().map(|file| file.rows).sum();
         let bytes = files.iter().map(|file| file.bytes).sum();
         vec![sink.to_owned(), show_count(rows), show_bytes(bytes), path.clone()]
     });
-    output.table(&["RESULT", "ROWS", "SIZE", "PATH"], rows.collect())
+    output::table(&["RESULT", "ROWS", "SIZE", "PATH"], rows.collect())
 }
 
 /// Leaves only one sink in the document.
@@ -81,7 +81,7 @@ fn only(results: &mut Results, sink: &str) -> Result<()> {
 }
 
 /// Prints the first rows of a result as they come; the rest is not fetched.
-async fn show(id: &str, sink: &str, rows: u64, client: &Client, output: Output) -> Result<()> {
+async fn show(id: &str, sink: &str, rows: u64, client: &Client) -> Result<()> {
     let mut answer = client.download(id, sink).await?;
     let kind = content_type(&answer);
     let is_csv = kind.starts_with("text/csv");
@@ -90,7 +90,7 @@ async fn show(id: &str, sink: &str, rows: u64, client: &Client, output: Output) 
     while !head.is_full() {
         let chunk = answer.chunk().await.map_err(|error| broken(client, sink, &error))?;
         let Some(chunk) = chunk else { break };
-        output.data(head.take(&chunk))?;
+        output::rows(head.take(&chunk))?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ async fn download(results: &Results, folder: &Path, client: &Client, output: Out
     for (sink, path) in results.outputs.iter() {
         let mut answer = client.download(&results.job_id, sink).await?;
         let name = match Path::new(path).file_name() {
-            Some(name) if path.ends_with(".txt") => name.to_owned(),
+            Some(name) if is_text(path) => name.to_owned(),
             _ => format!("{}_{sink}.{}", results.job_id, extension(&content_type(&answer))).into(),
         };
         let target = folder.join(name);
@@ -138,10 +138,10 @@ async fn download(results: &Results, folder: &Path, client: &Client, output: Out
     }
     if output.is_json() {
         let outputs: Ordered<String> = kept.into_iter().collect();
-        output.document(&json!({ "job_id": results.job_id, "outputs": outputs }))?;
+        output::document(&json!({ "job_id": results.job_id, "outputs": outputs }))?;
     } else {
         for (_, path) in kept {
-            output.line(&path)?;
+            output::line(&path)?;
         }
     }
     Ok(())
@@ -151,11 +151,15 @@ async fn download(results: &Results, folder: &Path, client: &Client, output: Out
 fn whole(results: &Results, sink: &str, path: &str, bytes: u64) -> Result<()> {
     let files = results.files.get(sink).map_or(&[][..], Vec::as_slice);
     let expected: u64 = files.iter().map(|file| file.bytes).sum();
-    if path.ends_with(".txt") && !files.is_empty() && bytes != expected {
+    if is_text(path) && !files.is_empty() && bytes != expected {
         let what = format!("result `{sink}` has {expected} bytes, {bytes} came");
         return Err(Error::new(Exit::Other, Code::Internal, what));
     }
     Ok(())
+}
+
+fn is_text(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "txt")
 }
 
 fn part_of(target: &Path) -> PathBuf {

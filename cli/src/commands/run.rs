@@ -30,7 +30,7 @@ use crate::{
     args,
     error::{Error, Exit, Result},
     host,
-    output::{Output, head::Head, progress::Progress},
+    output::{self, Output, head::Head, progress::Progress},
     units::{show_bytes, show_count},
 };
 
@@ -105,7 +105,7 @@ fn rows_read(view: &JobView) -> u64 {
 
 fn succeed(outcome: &Outcome, show: u64, disk: &dyn Disk, output: Output) -> Result<()> {
     if output.json_asked() {
-        output.document(&document(outcome))?;
+        output::document(&document(outcome))?;
     }
     for sink in &outcome.sinks {
         let (rows, bytes) = (show_count(sink.rows), show_bytes(sink.bytes));
@@ -117,29 +117,29 @@ fn succeed(outcome: &Outcome, show: u64, disk: &dyn Disk, output: Output) -> Res
         let path = sink.path.display();
         output.say(&format!("{}: {rows} rows, {bytes}{cut}, in {path}", sink.sink));
         if !output.json_asked() {
-            first_rows(sink, show, disk, output)?;
+            first_rows(sink, show, disk)?;
         }
     }
     let rows = rows_read(&outcome.view);
     let seconds = outcome.elapsed.as_secs_f64();
-    let mut figures = format!("{} rows read in {seconds:.3} s", show_count(rows));
+    let mut figures = vec![format!("{} rows read in {seconds:.3} s", show_count(rows))];
     if outcome.elapsed > Duration::ZERO {
         let per_second = u128::from(rows) * 1_000_000_000 / outcome.elapsed.as_nanos();
         let per_second = u64::try_from(per_second).unwrap_or(u64::MAX);
-        figures.push_str(&format!(", {} rows/s", show_count(per_second)));
+        figures.push(format!("{} rows/s", show_count(per_second)));
     }
     if outcome.view.spilled_bytes > 0 {
-        figures.push_str(&format!(", {} spilled", show_bytes(outcome.view.spilled_bytes)));
+        figures.push(format!("{} spilled", show_bytes(outcome.view.spilled_bytes)));
     }
     if let Some(peak) = host::peak_memory_bytes(disk) {
-        figures.push_str(&format!(", {} peak memory", show_bytes(peak)));
+        figures.push(format!("{} peak memory", show_bytes(peak)));
     }
-    output.say(&figures);
+    output.say(&figures.join(", "));
     Ok(())
 }
 
 /// Prints the first rows of a result from its files, as they stand there.
-fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk, output: Output) -> Result<()> {
+fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk) -> Result<()> {
     let (is_csv, has_header) = match &sink.format {
         WriteFormat::Csv(options) => (true, options.header),
         WriteFormat::Text | WriteFormat::Jsonl => (false, false),
@@ -153,21 +153,14 @@ fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk, output: Output) -> R
         // Every file has the header; it is shown once.
         let header = u64::from(has_header);
         let skip = if number > 0 { header } else { 0 };
-        copy_rows(&file.path, skip, rows_left + header - skip, is_csv, disk, output)?;
+        copy_rows(&file.path, skip, rows_left + header - skip, is_csv, disk)?;
         rows_left = rows_left.saturating_sub(file.rows);
     }
     Ok(())
 }
 
 /// Prints `rows` records of a file behind its first `skip`.
-fn copy_rows(
-    path: &Path,
-    skip: u64,
-    rows: u64,
-    quotes: bool,
-    disk: &dyn Disk,
-    output: Output,
-) -> Result<()> {
+fn copy_rows(path: &Path, skip: u64, rows: u64, quotes: bool, disk: &dyn Disk) -> Result<()> {
     let failed = |error: std::io::Error| {
         let what = format!("cannot read `{}`: {error}", path.display());
         Error::new(Exit::Other, Code::Internal, what)
@@ -184,7 +177,7 @@ fn copy_rows(
         offset += read as u64;
         let bytes = &buffer[..read];
         let behind = skipped.take(bytes).len();
-        output.data(wanted.take(&bytes[behind..]))?;
+        output::rows(wanted.take(&bytes[behind..]))?;
     }
     Ok(())
 }
@@ -225,7 +218,7 @@ fn failure(error: Option<&JobError>) -> Error {
     let Some(JobError { failure, nodes, attempt, .. }) = error else {
         return Error::new(Exit::JobFailed, Code::JobFailed, "the job failed");
     };
-    let error = Error::new(Exit::JobFailed, failure.code, failure.message.clone());
+    let told = Error::new(Exit::JobFailed, failure.code, failure.message.clone());
     let mut place = Vec::new();
     if !nodes.is_empty() {
         place.push(format!("node {}", nodes.join(", ")));
@@ -237,7 +230,7 @@ fn failure(error: Option<&JobError>) -> Error {
             task.stage, task.partition, attempt.attempt
         ));
     }
-    if place.is_empty() { error } else { error.at(place.join(", ")) }
+    if place.is_empty() { told } else { told.at(place.join(", ")) }
 }
 
 /// Turns the first Ctrl-C (or SIGTERM) into a cancellation and lets the second end the process.
@@ -278,9 +271,9 @@ impl Interrupt {
 
     /// Stops listening; the signal that came, as an exit code.
     fn end(self) -> Option<Exit> {
-        // The listener is gone already where the channel is closed.
-        drop(self.end.send(()));
-        drop(self.listener.join());
+        if self.end.send(()).is_err() || self.listener.join().is_err() {
+            tracing::warn!("the listener for signals ended before its time");
+        }
         [Exit::Interrupted, Exit::Terminated]
             .into_iter()
             .find(|exit| exit.code() == self.signal.load(Ordering::Relaxed))

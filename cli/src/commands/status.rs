@@ -7,7 +7,7 @@ use crate::{
     args,
     client::{Client, show_place},
     error::{Exit, Result},
-    output::Output,
+    output::{self, Output},
     units::{show_bytes, show_count},
 };
 
@@ -45,14 +45,14 @@ pub(crate) async fn ended(job: &Job, client: &Client, output: Output) -> Result<
         return Ok(error.exit);
     }
     if !output.is_json() {
-        results::list(&client.results(&job.id).await?, output)?;
+        results::list(&client.results(&job.id).await?)?;
     }
     Ok(Exit::Done)
 }
 
 fn show(job: &Job, output: Output) -> Result<()> {
     if output.is_json() {
-        return output.document(job);
+        return output::document(job);
     }
     let done: u32 = job.stages.iter().map(|stage| stage.tasks_done).sum();
     let tasks: u32 = job.stages.iter().map(|stage| stage.tasks).sum();
@@ -85,13 +85,13 @@ fn show(job: &Job, output: Output) -> Result<()> {
             fields.push(("at", show_place(place)));
         }
     }
-    output.fields(&fields)
+    output::fields(&fields)
 }
 
 async fn list(client: &Client, output: Output) -> Result<Exit> {
     let jobs = client.jobs().await?;
     if output.is_json() {
-        output.document(&Page { items: jobs, next_cursor: None })?;
+        output::document(&Page { items: jobs, next_cursor: None })?;
         return Ok(Exit::Done);
     }
     let rows = jobs.iter().map(|job| {
@@ -104,6 +104,6 @@ async fn list(client: &Client, output: Output) -> Result<Exit> {
             job.submitted_at.clone(),
         ]
     });
-    output.table(&["ID", "NAME", "STATUS", "DONE", "DURATION", "SUBMITTED"], rows.collect())?;
+    output::table(&["ID", "NAME", "STATUS", "DONE", "DURATION", "SUBMITTED"], rows.collect())?;
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, Exit, Result},
     host,
-    output::Output,
+    output::{self, Output},
 };
 
 /// Submits; with `--wait` follows the job to its end.
@@ -30,9 +30,9 @@ pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output)
     let id = &submitted.job_id;
     let Some(stop) = &mut stop else {
         if output.is_json() {
-            output.document(&submitted)?;
+            output::document(&submitted)?;
         } else {
-            output.line(&format!("{id}  {}", submitted.status))?;
+            output::line(&format!("{id}  {}", submitted.status))?;
             output.say(&format!("follow it with: minispark status {id} --watch"));
         }
         return Ok(Exit::Done);

@@ -11,7 +11,7 @@ use crate::{
     args,
     error::{Exit, Result},
     host,
-    output::Output,
+    output::{self, Output},
 };
 
 /// Checks the document as `run` would.
@@ -28,13 +28,13 @@ pub(crate) fn validate(args: &args::Validate, output: Output) -> Result<Exit> {
     let nodes = checked.plan.nodes.len();
     if output.is_json() {
         let name = &checked.plan.name;
-        let document = json!({
+        let answer = json!({
             "valid": true, "name": name, "nodes": nodes, "warnings": warnings,
         });
-        output.document(&document)?;
+        output::document(&answer)?;
     } else {
         warn(&warnings, output);
-        output.line(&format!("{shown} is a valid job of {nodes} nodes"))?;
+        output::line(&format!("{shown} is a valid job of {nodes} nodes"))?;
     }
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     error::{Exit, Result},
-    output::Output,
+    output::{self, Output},
 };
 
 /// Prints the version.
@@ -14,9 +14,9 @@ use crate::{
 pub(crate) fn version(output: Output) -> Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
     if output.is_json() {
-        output.document(&json!({ "version": version }))?;
+        output::document(&json!({ "version": version }))?;
     } else {
-        output.line(&format!("minispark {version}"))?;
+        output::line(&format!("minispark {version}"))?;
     }
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use minispark_api::rest::wire::Page;
 use crate::{
     client::Client,
     error::{Exit, Result},
-    output::Output,
+    output::{self, Output},
     units::show_bytes,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) async fn workers(client: &Client, output: Output) -> Result<Exit> {
     let workers = client.workers().await?;
     if output.is_json() {
-        output.document(&Page { items: workers, next_cursor: None })?;
+        output::document(&Page { items: workers, next_cursor: None })?;
         return Ok(Exit::Done);
     }
     let head = ["ID", "ADDRESS", "STATE", "RUNNING", "SLOTS", "CPU", "MEMORY", "SEEN", "VERSION"];
@@ -33,6 +33,6 @@ pub(crate) async fn workers(client: &Client, output: Output) -> Result<Exit> {
             worker.version.clone(),
         ]
     });
-    output.table(&head, rows.collect())?;
+    output::table(&head, rows.collect())?;
     Ok(Exit::Done)
 }

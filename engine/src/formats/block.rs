@@ -65,11 +65,6 @@ impl Block {
         self.offset
     }
 
-    /// Whether no record comes behind the block.
-    pub(crate) fn is_last(&self) -> bool {
-        self.is_last
-    }
-
     /// Whether the end of the text ends a record too, even without a newline.
     pub(crate) fn ends_with_text(&self) -> bool {
         self.is_last && !self.is_invalid
@@ -102,7 +97,7 @@ impl Block {
 /// into the block or, for what had to be unescaped, into a string of the column's own.
 pub(crate) struct Views<'a> {
     block: &'a Block,
-    views: Vec<u128>,
+    values: Vec<u128>,
     unescaped: String,
     points_into_block: bool,
 }
@@ -119,7 +114,7 @@ impl<'a> Views<'a> {
     pub(crate) fn new(block: &'a Block, rows: usize) -> Self {
         Self {
             block,
-            views: Vec::with_capacity(rows),
+            values: Vec::with_capacity(rows),
             unescaped: String::new(),
             points_into_block: false,
         }
@@ -127,7 +122,7 @@ impl<'a> Views<'a> {
 
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
-        self.views.len()
+        self.values.len()
     }
 
     /// Appends the bytes `start..end` of the block's text.
@@ -140,7 +135,7 @@ impl<'a> Views<'a> {
             "fields are cut at ASCII characters of the text"
         );
         self.points_into_block |= end - start > INLINE_BYTES;
-        self.views.push(view(text.as_bytes(), start, end - start, BLOCK_BUFFER));
+        self.values.push(view(text.as_bytes(), start, end - start, BLOCK_BUFFER));
     }
 
     /// Appends what `unescape` adds to the column's own string.
@@ -148,13 +143,13 @@ impl<'a> Views<'a> {
         let start = self.unescaped.len();
         unescape(&mut self.unescaped);
         let length = self.unescaped.len() - start;
-        self.views.push(view(self.unescaped.as_bytes(), start, length, UNESCAPED_BUFFER));
+        self.values.push(view(self.unescaped.as_bytes(), start, length, UNESCAPED_BUFFER));
     }
 
     /// Appends an empty value, to be covered by a null.
     #[inline]
     pub(crate) fn push_empty(&mut self) {
-        self.views.push(0);
+        self.values.push(0);
     }
 
     /// The column; it keeps the block's bytes only if a value points to them.
@@ -171,7 +166,7 @@ impl<'a> Views<'a> {
         // its characters, whose bytes are the buffer that the view names; or it is empty. The
         // block's buffer is left out only where no view is long enough to point to it.
         unsafe {
-            StringViewArray::new_unchecked(ScalarBuffer::from(self.views), buffers, nulls)
+            StringViewArray::new_unchecked(ScalarBuffer::from(self.values), buffers, nulls)
         }
     }
 }
@@ -217,7 +212,7 @@ mod tests {
             let bytes = text.as_bytes();
             let start = cut.0.min(bytes.len());
             let length = cut.1.min(bytes.len() - start);
-            let expected = make_view(&bytes[start..start + length], 1, start as u32);
+            let expected = make_view(&bytes[start..start + length], 1, u32::try_from(start).unwrap());
             prop_assert_eq!(view(bytes, start, length, 1), expected);
         }
 

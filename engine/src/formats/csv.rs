@@ -11,15 +11,19 @@
 //! - Blanks belong to their field. A byte order mark at the start of a file does not.
 //! - With a header, every file has its own, and all name the same columns in the same order; a
 //!   file without a byte has none and no rows.
+//!
+//! Written are records that end with LF, quoted only where reading needs it; floats in the
+//! shortest form that reads back, with `.0` where whole, so that an inferred type comes back too.
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     formats::{
-        BATCH_ROWS, Decoded, DeclaredColumn, Decoder, MAX_RECORD_BYTES, Refusal,
+        BATCH_ROWS, DeclaredColumn, Decoded, Decoder, Encoder, MAX_RECORD_BYTES, Refusal,
         block::Block,
+        cells::{Normal, Scratch, Style},
         fields::{Columns, Field, Fields, Kind},
     },
 };
@@ -73,15 +77,17 @@ impl CsvDecoder {
 /// Whether fields can be told apart by it.
 ///
 /// # Errors
-/// [`Error::Evaluate`] for a quote, a line break, or what is not ASCII.
+/// [`Error::Evaluate`] for what is not ASCII, a quote, a line break, and what numbers consist of.
 pub(crate) fn check_delimiter(delimiter: u8) -> Result<()> {
-    if delimiter.is_ascii() && !matches!(delimiter, b'"' | b'\n' | b'\r') {
+    let is_taken = delimiter.is_ascii_alphanumeric()
+        || matches!(delimiter, b'"' | b'\n' | b'\r' | b'+' | b'-' | b'.');
+    if delimiter.is_ascii() && !is_taken {
         return Ok(());
     }
     Err(Error::Evaluate {
         reason: format!(
-            "`{}` can't be a delimiter: it must be one ASCII character, and neither a quote nor a \
-             line break",
+            "`{}` can't be a delimiter: it must be one ASCII character, and no quote, line break, \
+             letter, digit, sign or point",
             delimiter.escape_ascii()
         ),
     })
@@ -191,14 +197,16 @@ pub(crate) fn split(
     let width = fields.width;
     let mut start = from;
     while fields.records.len() < BATCH_ROWS && start < bytes.len() {
-        if width != 1 && let Some(blank) = blank_line(&bytes[start..]) {
+        if width != 1
+            && let Some(blank) = blank_line(&bytes[start..])
+        {
             start += blank;
             continue;
         }
-        let before = fields.fields.len();
-        let refusal = match record(bytes, start, delimiter, ends_with_text, &mut fields.fields) {
+        let before = fields.places.len();
+        let refusal = match record(bytes, start, delimiter, ends_with_text, &mut fields.places) {
             Record::Whole { next } => {
-                let found = fields.fields.len() - before;
+                let found = fields.places.len() - before;
                 let end = record_end(bytes, start, next);
                 if (end - start) as u64 > MAX_RECORD_BYTES {
                     Refusal::TooLarge { start }
@@ -212,7 +220,7 @@ pub(crate) fn split(
                 }
             }
             Record::Cut => {
-                fields.fields.truncate(before);
+                fields.places.truncate(before);
                 if fields.records.is_empty() {
                     refuse_cut(block, start)?;
                 }
@@ -220,7 +228,7 @@ pub(crate) fn split(
             }
             Record::Bad { at } => behind_quote(block, start, at),
         };
-        fields.fields.truncate(before);
+        fields.places.truncate(before);
         return if fields.records.is_empty() { Err(refusal) } else { Ok(start) };
     }
     Ok(start)
@@ -372,6 +380,109 @@ fn unescape(text: &str, out: &mut String) {
     out.push_str(rest);
 }
 
+/// Rows as records.
+pub(crate) struct CsvEncoder {
+    header: Option<SchemaRef>,
+    delimiter: u8,
+    scratch: Scratch,
+}
+
+impl CsvEncoder {
+    /// An encoder of rows with this schema.
+    ///
+    /// # Errors
+    /// [`Error::Evaluate`]: a delimiter that can't delimit.
+    pub(crate) fn new(options: &CsvWriteOptions, schema: &SchemaRef) -> Result<Self> {
+        check_delimiter(options.delimiter)?;
+        Ok(Self {
+            header: options.header.then(|| SchemaRef::clone(schema)),
+            delimiter: options.delimiter,
+            scratch: Scratch::default(),
+        })
+    }
+}
+
+impl Encoder for CsvEncoder {
+    fn begin(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let Some(schema) = &self.header else { return Ok(()) };
+        for (number, field) in schema.fields().iter().enumerate() {
+            if number > 0 {
+                out.push(self.delimiter);
+            }
+            Quoting(self.delimiter).text(field.name(), out);
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns = Normal::new(batch)?;
+        let columns = columns.cells()?;
+        let style = Quoting(self.delimiter);
+        for row in 0..batch.num_rows() {
+            for (number, column) in columns.iter().enumerate() {
+                if number > 0 {
+                    out.push(self.delimiter);
+                }
+                if !column.is_null(row) {
+                    column.write(row, &style, &mut self.scratch, out)?;
+                }
+            }
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// Quotes where needed; holds the delimiter.
+struct Quoting(u8);
+
+impl Quoting {
+    /// Whether `value` would be read as something else without quotes.
+    #[inline]
+    fn is_needed(&self, value: &[u8]) -> bool {
+        // Without an early end, so that several bytes are looked at together.
+        let special = value.iter().fold(0, |found, byte| {
+            let byte = *byte;
+            found | u8::from(byte == self.0 || byte == b'"' || byte == b'\n' || byte == b'\r')
+        });
+        special != 0 || value.is_empty() || value.starts_with(b"\xef\xbb\xbf")
+    }
+
+    #[inline]
+    fn bytes(&self, value: &[u8], out: &mut Vec<u8>) {
+        if !self.is_needed(value) {
+            out.extend_from_slice(value);
+            return;
+        }
+        out.push(b'"');
+        let mut rest = value;
+        while let Some(quote) = memchr::memchr(b'"', rest) {
+            out.extend_from_slice(&rest[..=quote]);
+            out.push(b'"');
+            rest = &rest[quote + 1..];
+        }
+        out.extend_from_slice(rest);
+        out.push(b'"');
+    }
+}
+
+impl Style for Quoting {
+    #[inline]
+    fn text(&self, value: &str, out: &mut Vec<u8>) {
+        self.bytes(value.as_bytes(), out);
+    }
+
+    // The delimiter may be a character that times or numbers have.
+    fn time(&self, value: &[u8], out: &mut Vec<u8>) {
+        self.bytes(value, out);
+    }
+
+    fn float(&self, value: &[u8], _is_finite: bool, out: &mut Vec<u8>) {
+        self.bytes(value, out);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fmt::Write, sync::Arc};
@@ -428,7 +539,11 @@ mod tests {
     #[test]
     fn quotes_keep_delimiters_line_breaks_and_doubled_quotes() {
         assert_eq!(
-            rows(&text_columns(2), b"\"a,b\",\"c\r\nd\"\n\"e\"\"f\",g\"h\"i\n\"\"\"\",\"\"\"j\"\"\"", 1),
+            rows(
+                &text_columns(2),
+                b"\"a,b\",\"c\r\nd\"\n\"e\"\"f\",g\"h\"i\n\"\"\"\",\"\"\"j\"\"\"",
+                1
+            ),
             ["a,b|c\r\nd", "e\"f|g\"h\"i", "\"|\"j\""]
         );
     }

@@ -9,7 +9,8 @@ use arrow::{
     array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, RecordBatch},
     buffer::{BooleanBuffer, NullBuffer},
     datatypes::{
-        DataType, Date32Type, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+        DataType, Date32Type, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit,
+        TimestampMicrosecondType,
     },
 };
 
@@ -83,32 +84,32 @@ pub(crate) struct Fields {
     /// Where each record begins.
     pub(crate) records: Vec<usize>,
     /// The fields, record after record.
-    pub(crate) fields: Vec<Field>,
+    pub(crate) places: Vec<Field>,
 }
 
 impl Fields {
     /// Room for records of `width` fields.
     pub(crate) fn new(width: usize) -> Self {
-        Self { width, records: Vec::new(), fields: Vec::new() }
+        Self { width, records: Vec::new(), places: Vec::new() }
     }
 
     /// Forgets all records.
     pub(crate) fn clear(&mut self) {
         self.records.clear();
-        self.fields.clear();
+        self.places.clear();
     }
 
     /// The fields of one column.
     pub(crate) fn column(&self, column: usize) -> impl ExactSizeIterator<Item = Field> {
-        let fields = self.fields.get(column..).unwrap_or_default();
-        fields.iter().step_by(self.width.max(1)).copied()
+        let from_first = self.places.get(column..).unwrap_or_default();
+        from_first.iter().step_by(self.width.max(1)).copied()
     }
 }
 
 /// How fields become the columns of a schema.
 pub(crate) struct Columns {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    chosen: Vec<Column>,
     /// The kind of field that holds a bool or a number.
     scalar_kind: Kind,
     unescape: Unescape,
@@ -141,21 +142,20 @@ impl Columns {
     /// # Errors
     /// [`Error::Evaluate`] where a column has a type that text can't be read as.
     pub(crate) fn new(schema: SchemaRef, scalar_kind: Kind, unescape: Unescape) -> Result<Self> {
-        let columns = (schema.fields().iter().enumerate())
+        let chosen = (schema.fields().iter().enumerate())
             .map(|(field, column)| Ok(Column { field, value: value_of(column)? }))
             .collect::<Result<_>>()?;
-        Ok(Self { schema, columns, scalar_kind, unescape })
+        Ok(Self { schema, chosen, scalar_kind, unescape })
     }
 
     /// The batch that all records make.
     ///
     /// # Errors
-    /// The first record with a value that is not of its column's type; `end` is where the last
-    /// record ends. Records before it are not lost: see [`Columns::rows`].
+    /// The first record with a value that is not of its column's type.
     fn batch(&self, block: &Block, fields: &Fields) -> Result<RecordBatch, Failed> {
-        let mut arrays = Vec::with_capacity(self.columns.len());
+        let mut arrays = Vec::with_capacity(self.chosen.len());
         let mut first: Option<BadValue> = None;
-        for (number, column) in self.columns.iter().enumerate() {
+        for (number, column) in self.chosen.iter().enumerate() {
             match self.array(column, block, fields) {
                 Ok(array) => arrays.push(array),
                 Err(record) if first.as_ref().is_none_or(|bad| record < bad.record) => {
@@ -182,22 +182,21 @@ impl Columns {
         fields: &mut Fields,
         end: usize,
     ) -> Result<(RecordBatch, usize), Refusal> {
-        let bad = match self.batch(block, fields) {
-            Ok(batch) => return Ok((batch, end)),
-            Err(Failed::Refusal(refusal)) => return Err(refusal),
-            Err(Failed::Value(bad)) => bad,
-        };
-        let start = fields.records[bad.record];
-        if bad.record == 0 {
-            let next = fields.records.get(1).copied().unwrap_or(end);
-            return Err(self.refusal(block, fields, &bad, start..next));
-        }
-        fields.records.truncate(bad.record);
-        fields.fields.truncate(bad.record * fields.width);
-        match self.batch(block, fields) {
-            Ok(batch) => Ok((batch, start)),
-            Err(Failed::Refusal(refusal)) => Err(refusal),
-            Err(Failed::Value(bad)) => Err(self.refusal(block, fields, &bad, start..end)),
+        let mut end = end;
+        loop {
+            let bad = match self.batch(block, fields) {
+                Ok(batch) => return Ok((batch, end)),
+                Err(Failed::Refusal(refusal)) => return Err(refusal),
+                Err(Failed::Value(bad)) => bad,
+            };
+            let start = fields.records[bad.record];
+            if bad.record == 0 {
+                let next = fields.records.get(1).copied().unwrap_or(end);
+                return Err(self.refusal(block, fields, &bad, start..next));
+            }
+            fields.records.truncate(bad.record);
+            fields.places.truncate(bad.record * fields.width);
+            end = start;
         }
     }
 
@@ -208,8 +207,8 @@ impl Columns {
         bad: &BadValue,
         range: Range<usize>,
     ) -> Refusal {
-        let column = &self.columns[bad.column];
-        let field = fields.fields[bad.record * fields.width + column.field];
+        let column = &self.chosen[bad.column];
+        let field = fields.places[bad.record * fields.width + column.field];
         let found: String = block.text()[field.range()].chars().take(SHOWN_CHARACTERS).collect();
         let expected = match column.value {
             Value::Bool => "bool",

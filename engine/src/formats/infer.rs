@@ -85,8 +85,8 @@ fn csv_schema(disk: &Arc<dyn Disk>, options: &CsvOptions, files: &[InputFile]) -
             }
         }
         let end = csv::split(block, from, options.delimiter, &mut fields)?;
-        for (column, seen) in seen.iter_mut().enumerate() {
-            fields.column(column).for_each(|field| seen.add(seen_in_csv(block, field)));
+        for (number, column) in seen.iter_mut().enumerate() {
+            fields.column(number).for_each(|field| column.add(seen_in_csv(block, field)));
         }
         if fields.records.is_empty() {
             block.ran_out(end)?;
@@ -168,7 +168,8 @@ fn as_view(data_type: DataType) -> DataType {
 fn check_names(names: &[String], range: std::ops::Range<usize>) -> Result<(), Refusal> {
     let reason = if let Some(place) = names.iter().position(String::is_empty) {
         format!("column {} of the header has no name; declare `columns`", place + 1)
-    } else if let Some(place) = (1..names.len()).find(|place| names[..*place].contains(&names[*place]))
+    } else if let Some(place) =
+        (1..names.len()).find(|place| names[..*place].contains(&names[*place]))
     {
         format!("the header names `{}` twice; declare `columns`", names[place].escape_debug())
     } else {
@@ -298,12 +299,15 @@ fn seen_in_text(text: &str) -> Seen {
     let bytes = text.as_bytes();
     let unsigned = bytes.strip_prefix(b"-").unwrap_or(bytes);
     match unsigned {
-        [] => Seen::TEXT,
         [b'0', b'0'..=b'9', ..] if scalar::parse_date(bytes).is_some() => Seen::DATE,
         [b'0', b'0'..=b'9', ..] if scalar::parse_timestamp(bytes).is_some() => Seen::TIMESTAMP,
-        [b'0', b'0'..=b'9', ..] | [b'+', ..] => Seen::TEXT,
+        [] | [b'0', b'0'..=b'9', ..] | [b'+', ..] => Seen::TEXT,
         digits if digits.iter().all(u8::is_ascii_digit) => {
-            if scalar::parse_int64(bytes).is_some() { Seen::INT } else { Seen::TEXT }
+            if scalar::parse_int64(bytes).is_some() {
+                Seen::INT
+            } else {
+                Seen::TEXT
+            }
         }
         [b'0'..=b'9' | b'.', ..] if scalar::parse_float64(text).is_some() => Seen::FLOAT,
         _ if scalar::parse_date(bytes).is_some() => Seen::DATE,
@@ -358,7 +362,7 @@ mod tests {
     }
 
     fn type_of(values: &[&str]) -> DataType {
-        let text = format!("v,w\n{}", values.iter().map(|v| format!("{v},\n")).collect::<String>());
+        let text = format!("v,w\n{},", values.join(",\n"));
         columns(&csv(true, None), &[&text]).remove(0).1
     }
 
@@ -370,14 +374,17 @@ mod tests {
         assert_eq!(type_of(&["2024-02-29", "0999-01-01"]), DataType::Date32);
         assert_eq!(type_of(&["2024-02-29", "2024-02-29 10:00"]), TIMESTAMP);
         assert_eq!(type_of(&["2024-02-29T10:00:00.5"]), TIMESTAMP);
-        for text in [vec!["true", "1"], vec!["1", "x"], vec!["2024-02-30"], vec!["NaN"], vec!["", ""]] {
+        for text in
+            [vec!["true", "1"], vec!["1", "x"], vec!["2024-02-30"], vec!["NaN"], vec!["", ""]]
+        {
             assert_eq!(type_of(&text), DataType::Utf8View, "{text:?}");
         }
     }
 
     #[test]
     fn postcodes_telephone_numbers_and_long_digits_stay_text() {
-        for text in ["01067", "00", "-01", "+491234", "00.5", "12345678901234567890", "\"\"", " 1"] {
+        for text in ["01067", "00", "-01", "+491234", "00.5", "12345678901234567890", "\"\"", " 1"]
+        {
             assert_eq!(type_of(&["1", text]), DataType::Utf8View, "{text:?}");
         }
     }
@@ -385,10 +392,8 @@ mod tests {
     #[test]
     fn declared_columns_win_and_their_names_must_be_the_headers() {
         let declared = [("a", Some(DataType::Utf8)), ("b", None)];
-        let expected = [
-            (String::from("a"), DataType::Utf8View),
-            (String::from("b"), DataType::Int64),
-        ];
+        let expected =
+            [(String::from("a"), DataType::Utf8View), (String::from("b"), DataType::Int64)];
         assert_eq!(columns(&csv(false, Some(&declared)), &["1,2\n"]), expected);
         assert_eq!(columns(&csv(true, Some(&declared)), &["a,b\n1,2\n"]), expected);
         assert_eq!(

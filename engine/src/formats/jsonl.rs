@@ -9,17 +9,22 @@
 //! - A string column holds strings; any other value stands in it as its JSON text, exactly as the
 //!   file has it. Nested objects and arrays are kept so, and numbers beyond int64 with all digits.
 //! - Objects and arrays are nested at most 64 deep.
+//!
+//! Written is one object a line without blanks, every column in it, a null as `null`, text as it
+//! is (escaped only where JSON must), times as strings, and decimals and other types that JSON has
+//! not as strings too. JSON has no `NaN` and no infinities: they become `null`.
 
 use std::collections::HashMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
     formats::{
-        BATCH_ROWS, Decoded, DeclaredColumn, Decoder, MAX_RECORD_BYTES, Refusal,
+        BATCH_ROWS, DeclaredColumn, Decoded, Decoder, Encoder, MAX_RECORD_BYTES, Refusal,
         block::Block,
+        cells::{Normal, Scratch, Style},
         fields::{Columns, Field, Fields, Kind},
     },
 };
@@ -67,8 +72,8 @@ impl JsonlDecoder {
     /// Puts the fields of the record at `start` into their columns' places.
     fn add_record(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Refused> {
         let width = self.names.len();
-        let first = self.fields.fields.len();
-        self.fields.fields.resize(first + width, Field::NULL);
+        let first = self.fields.places.len();
+        self.fields.places.resize(first + width, Field::NULL);
         self.fields.records.push(start);
         let record = self.fields.records.len();
         // Objects of one file mostly have their keys in one order.
@@ -91,7 +96,7 @@ impl JsonlDecoder {
                 return Err(format!("key `{}` comes twice", key.escape_debug()));
             }
             self.last_record[place] = record;
-            self.fields.fields[first + place] = field;
+            self.fields.places[first + place] = field;
             Ok(())
         })
     }
@@ -121,7 +126,7 @@ impl Decoder for JsonlDecoder {
                     Err(refused) => {
                         self.fields.records.pop();
                         let kept = self.fields.records.len() * self.names.len();
-                        self.fields.fields.truncate(kept);
+                        self.fields.places.truncate(kept);
                         refused.of(start..line_end)
                     }
                 }
@@ -463,4 +468,264 @@ fn unescape(text: &str, out: &mut String) {
         rest = rest.get(escape + length..).unwrap_or_default();
     }
     out.push_str(rest);
+}
+
+/// Rows as objects.
+pub(crate) struct JsonlEncoder {
+    /// What stands before each column's value: `{"a":`, `,"b":`.
+    before: Vec<Vec<u8>>,
+    scratch: Scratch,
+}
+
+impl JsonlEncoder {
+    /// An encoder of rows with this schema.
+    pub(crate) fn new(schema: &SchemaRef) -> Self {
+        let before = (schema.fields().iter().enumerate())
+            .map(|(number, field)| {
+                let mut before = vec![if number == 0 { b'{' } else { b',' }];
+                Json.text(field.name(), &mut before);
+                before.push(b':');
+                before
+            })
+            .collect();
+        Self { before, scratch: Scratch::default() }
+    }
+}
+
+impl Encoder for JsonlEncoder {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns = Normal::new(batch)?;
+        let columns = columns.cells()?;
+        for row in 0..batch.num_rows() {
+            for (column, before) in columns.iter().zip(&self.before) {
+                out.extend_from_slice(before);
+                if column.is_null(row) {
+                    out.extend_from_slice(b"null");
+                } else {
+                    column.write(row, &Json, &mut self.scratch, out)?;
+                }
+            }
+            out.extend_from_slice(if columns.is_empty() { b"{}\n" } else { b"}\n" });
+        }
+        Ok(())
+    }
+}
+
+struct Json;
+
+impl Style for Json {
+    fn text(&self, value: &str, out: &mut Vec<u8>) {
+        out.push(b'"');
+        let bytes = value.as_bytes();
+        let mut start = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
+                continue;
+            }
+            out.extend_from_slice(&bytes[start..at]);
+            start = at + 1;
+            match byte {
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+                _ => {
+                    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+                    out.extend_from_slice(b"\\u00");
+                    out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+                }
+            }
+        }
+        out.extend_from_slice(&bytes[start..]);
+        out.push(b'"');
+    }
+
+    fn time(&self, value: &[u8], out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    }
+
+    fn float(&self, value: &[u8], is_finite: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(if is_finite { value } else { b"null" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::JsonlOptions;
+    use crate::{
+        formats::{DeclaredColumn, Format},
+        source::tests::Input,
+    };
+    use arrow::datatypes::DataType;
+
+    fn inferred() -> Format {
+        Format::Jsonl(JsonlOptions::default())
+    }
+
+    fn declared(columns: &[(&str, DataType)]) -> Format {
+        let column = |(name, data_type): &(&str, DataType)| DeclaredColumn {
+            name: (*name).to_owned(),
+            data_type: Some(data_type.clone()),
+        };
+        Format::Jsonl(JsonlOptions { columns: Some(columns.iter().map(column).collect()) })
+    }
+
+    /// Rows as text: fields joined by `|`, a null as `∅`.
+    fn rows(format: &Format, text: &str) -> Vec<String> {
+        let rows = Input::of(&[text.as_bytes()]).rows(format, 2).unwrap();
+        rows.into_iter()
+            .map(|row| {
+                let fields: Vec<_> =
+                    row.into_iter().map(|field| field.unwrap_or(String::from("∅"))).collect();
+                fields.join("|")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn objects_are_rows_and_absent_keys_are_nulls() {
+        let text =
+            "\u{feff}{\"a\": 1, \"b\": \"x\"}\r\n\n \t\r\n{\"b\":null}\n{\"b\":\"\",\"a\":-0}";
+        assert_eq!(rows(&inferred(), text), ["1|x", "∅|∅", "0|"]);
+    }
+
+    #[test]
+    fn integers_are_exact_and_nested_values_are_their_own_text() {
+        let text = concat!(
+            "{\"i\": 9223372036854775807, \"n\": {\"k\": [1, {}], \"é\": \"\\u00e9\"}}\n",
+            "{\"i\": -9223372036854775808, \"n\": [ ]}"
+        );
+        assert_eq!(
+            rows(&inferred(), text),
+            [
+                "9223372036854775807|{\"k\": [1, {}], \"é\": \"\\u00e9\"}",
+                "-9223372036854775808|[ ]"
+            ]
+        );
+    }
+
+    #[test]
+    fn escapes_are_characters() {
+        let text = r#"{"a\u0020b": "\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"}"#;
+        assert_eq!(rows(&inferred(), text), ["\"\\/\u{8}\u{c}\n\r\té😀"]);
+    }
+
+    #[test]
+    fn declared_columns_choose_keys_and_types() {
+        let format = declared(&[
+            ("t", DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None)),
+            ("d", DataType::Date32),
+            ("x", DataType::Float64),
+            ("s", DataType::Utf8),
+        ]);
+        let text =
+            r#"{"d": "2024-02-29", "s": 12.50, "other": 1, "x": 3, "t": "2024-02-29T10:00"}"#;
+        assert_eq!(rows(&format, text), ["2024-02-29T10:00:00|2024-02-29|3.0|12.50"]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_place_and_reason() {
+        let error = |line: &str| {
+            let text = format!("{{\"a\": 1}}\n{line}\n");
+            let message = Input::of(&[text.as_bytes()]).error(&inferred(), 1);
+            let place = "bad row in `0`, line 2 (byte 9)";
+            message.strip_prefix(place).unwrap_or(&message).to_owned()
+        };
+        assert_eq!(error("[1]"), ": expected an object at byte 1 of the record: `[1]`");
+        assert_eq!(
+            error(" {\"a\": 1,}"),
+            "bad row in `0`, line 2 (byte 10): expected a key in quotes at byte 9 of the record: \
+             `{\"a\": 1,}`"
+        );
+        assert_eq!(error("{\"a\": 1, \"a\": 2}"), ": key `a` comes twice: `{\"a\": 1, \"a\": 2}`");
+        assert_eq!(
+            error("{\"a\": 01}"),
+            ": expected `,` or `}` at byte 8 of the record: `{\"a\": 01}`"
+        );
+        let deep = format!("{{\"a\": {}1{}}}", "[".repeat(64), "]".repeat(64));
+        assert!(error(&deep).starts_with(": expected nesting of at most 64 objects and arrays at"));
+        let fits = format!("{{\"a\": {}1{}}}", "[".repeat(63), "]".repeat(63));
+        assert_eq!(rows(&inferred(), &fits).len(), 1);
+    }
+
+    #[test]
+    fn what_the_sample_has_not_shown_is_a_bad_row() {
+        let mut text = "{\"a\": 1}\n".repeat(20_000);
+        text.push_str("{\"a\": 1, \"b\": 2}\n");
+        assert_eq!(
+            Input::of(&[text.as_bytes()]).error(&inferred(), 3),
+            "bad row in `0`, line 20001 (byte 180000): key `b` is in no object of the sample; \
+             declare `columns`: `{\"a\": 1, \"b\": 2}`"
+        );
+        let mut typed = "{\"a\": 1}\n".repeat(20_000);
+        typed.push_str("{\"a\": \"1\"}\n");
+        assert_eq!(
+            Input::of(&[typed.as_bytes()]).error(&inferred(), 3),
+            "bad row in `0`, line 20001 (byte 180000), column `a`: expected int64, found `1`: \
+             `{\"a\": \"1\"}`"
+        );
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-zé\"\\\\]{0,4}", inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_and_what_is_not_is_as_serde_has_it(
+            value in json(),
+            cut in 0usize..200,
+            byte in prop::sample::select(b"{}[]\",:\\0e-.nut x\t".to_vec()),
+        ) {
+            let mut line = serde_json::to_vec(&serde_json::json!({ "k": value })).unwrap();
+            let at = cut % (line.len() + 1);
+            if cut < 100 && line.get(at).is_some_and(u8::is_ascii) {
+                line[at] = byte;
+            }
+            if line.contains(&b'\n') {
+                return Ok(());
+            }
+            let format = declared(&[("k", DataType::Utf8View)]);
+            let found = Input::of(&[&line]).rows(&format, 1);
+            match serde_json::from_slice::<Value>(&line) {
+                Ok(Value::Object(object)) => {
+                    // serde_json lets the last of two equal keys win.
+                    if let Err(error) = &found {
+                        prop_assert!(error.to_string().contains("comes twice"), "{}", error);
+                        return Ok(());
+                    }
+                    let found = found.unwrap().concat().remove(0);
+                    match object.get("k").unwrap_or(&Value::Null) {
+                        Value::Null => prop_assert_eq!(found, None),
+                        Value::String(text) => prop_assert_eq!(found.as_ref(), Some(text)),
+                        other => {
+                            let found: Value = serde_json::from_str(&found.unwrap()).unwrap();
+                            prop_assert_eq!(&found, other);
+                        }
+                    }
+                }
+                // serde_json knows no floats beyond the greatest; as text they are kept.
+                Err(error) if error.to_string().contains("out of range") => {}
+                _ => prop_assert!(found.is_err() || line.iter().all(|other| *other == b' ')),
+            }
+        }
+    }
 }

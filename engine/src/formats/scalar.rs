@@ -25,8 +25,7 @@ pub(crate) fn parse_bool(text: &[u8]) -> Option<bool> {
 pub(crate) fn parse_int64(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
     };
     let (head, tail) = digits.split_at(digits.len().min(18));
     let mut value = i64::try_from(parse_digits(head)?).ok()?;
@@ -192,7 +191,6 @@ pub(crate) fn write_uint64(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// The last two digits of a number below 100.
-#[expect(clippy::cast_possible_truncation, reason = "the numbers are below ten")]
 fn two_digits(value: u64) -> [u8; 2] {
     [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
 }
@@ -204,7 +202,21 @@ pub(crate) fn write_float64(value: f64, out: &mut Vec<u8>) {
         _ if value.is_nan() => out.extend_from_slice(b"NaN"),
         f64::INFINITY => out.extend_from_slice(b"inf"),
         f64::NEG_INFINITY => out.extend_from_slice(b"-inf"),
-        _ => drop(serde_json::to_writer(&mut *out, &value)),
+        _ => {
+            drop(serde_json::to_writer(&mut *out, &value));
+            drop_plus(out, value.abs());
+        }
+    }
+}
+
+/// Takes the plus sign, which is not needed, out of the exponent that great numbers have.
+fn drop_plus(out: &mut Vec<u8>, size: f64) {
+    if size >= 1e15
+        && let Some(plus) = memchr::memrchr(b'+', out)
+        && out.len() - plus <= 4
+        && out[plus - 1] == b'e'
+    {
+        out.remove(plus);
     }
 }
 
@@ -212,6 +224,7 @@ pub(crate) fn write_float64(value: f64, out: &mut Vec<u8>) {
 pub(crate) fn write_float32(value: f32, out: &mut Vec<u8>) {
     if value.is_finite() {
         drop(serde_json::to_writer(&mut *out, &value));
+        drop_plus(out, f64::from(value.abs()));
     } else {
         write_float64(f64::from(value), out);
     }
@@ -276,7 +289,8 @@ mod tests {
         assert_eq!(parse_int64(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_int64(b"007"), Some(7));
         assert_eq!(parse_int64(b"+5"), Some(5));
-        for bad in ["9223372036854775808", "-9223372036854775809", "", "-", "1.0", " 1", "1e3", "١"] {
+        for bad in ["9223372036854775808", "-9223372036854775809", "", "-", "1.0", " 1", "1e3", "١"]
+        {
             assert_eq!(parse_int64(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -294,7 +308,8 @@ mod tests {
         assert_eq!(parse_date(b"1970-01-01"), Some(0));
         assert_eq!(parse_date(b"2000-02-29"), Some(11_016));
         assert_eq!(parse_date(b"1969-12-31"), Some(-1));
-        for bad in ["2001-02-29", "1900-02-29", "2001-13-01", "2001-1-01", "01-01-01", "2001-01-00"] {
+        for bad in ["2001-02-29", "1900-02-29", "2001-13-01", "2001-1-01", "01-01-01", "2001-01-00"]
+        {
             assert_eq!(parse_date(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -306,8 +321,13 @@ mod tests {
         assert_eq!(parse_timestamp(b"1970-01-01 00:00:01.5"), Some(1_500_000));
         assert_eq!(parse_timestamp(b"1970-01-02"), Some(86_400 * second));
         assert_eq!(parse_timestamp(b"1969-12-31T23:59:59.999999000"), Some(-1));
-        for bad in ["1970-01-01T00:00:00.0000001", "1970-01-01T24:00", "1970-01-01T00:00:00Z",
-            "1970-01-01T", "1970-01-01T00:00:00."] {
+        for bad in [
+            "1970-01-01T00:00:00.0000001",
+            "1970-01-01T24:00",
+            "1970-01-01T00:00:00Z",
+            "1970-01-01T",
+            "1970-01-01T00:00:00.",
+        ] {
             assert_eq!(parse_timestamp(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(written(write_timestamp, 1_500_000), "1970-01-01T00:00:01.500");
@@ -316,7 +336,10 @@ mod tests {
 
     #[test]
     fn only_three_spellings_of_a_bool_are_one() {
-        assert_eq!(["true", "True", "TRUE"].map(|text| parse_bool(text.as_bytes())), [Some(true); 3]);
+        assert_eq!(
+            ["true", "True", "TRUE"].map(|text| parse_bool(text.as_bytes())),
+            [Some(true); 3]
+        );
         assert_eq!(["t", "1", "yes", ""].map(|text| parse_bool(text.as_bytes())), [None; 4]);
     }
 

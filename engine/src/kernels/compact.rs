@@ -247,8 +247,8 @@ impl Usage {
         }
         let bits = nulls.inner().sliced();
         let bytes = &bits.as_slice()[..nulls.len().div_ceil(8)];
-        let bits = BooleanBuffer::new(Buffer::from_slice_ref(bytes), 0, nulls.len());
-        Some(NullBuffer::new(bits))
+        let copy = Buffer::from_slice_ref(bytes);
+        Some(NullBuffer::new(BooleanBuffer::new(copy, 0, nulls.len())))
     }
 }
 
@@ -291,7 +291,7 @@ fn used_bytes(data: &ArrayData) -> Vec<usize> {
 /// The bytes between the first and the last offset of a text or binary array.
 fn variable_bytes(data: &ArrayData) -> usize {
     fn between<O: OffsetSizeTrait>(data: &ArrayData) -> usize {
-        let offsets = &data.buffer::<O>(0)[..];
+        let offsets = data.buffer::<O>(0);
         match (offsets.first(), offsets.get(data.len())) {
             (Some(first), Some(last)) => last.as_usize() - first.as_usize(),
             _ => 0,

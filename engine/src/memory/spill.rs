@@ -187,7 +187,8 @@ impl SpillWriter {
 impl fmt::Debug for SpillWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = &self.temporary.path;
-        f.debug_struct("SpillWriter").field("path", path).field("rows", &self.rows).finish()
+        let mut writer = f.debug_struct("SpillWriter");
+        writer.field("path", path).field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 

@@ -311,7 +311,7 @@ impl SortedRun {
         self.position = end;
         let indices: Vec<_> =
             self.order[chunk].iter().map(|e| (e.batch as usize, e.row as usize)).collect();
-        gather(self.run.batches.iter(), &indices, schema).map(Some)
+        gather(&self.run.batches.iter(), &indices, schema).map(Some)
     }
 
     /// Frees the keys, whose bytes it gives back.

@@ -253,7 +253,7 @@ impl Blocks {
 }
 
 /// `bytes`, or `limit` where that is less.
-fn at_most(bytes: u64, limit: usize) -> usize {
+pub(crate) fn at_most(bytes: u64, limit: usize) -> usize {
     usize::try_from(bytes).map_or(limit, |bytes| bytes.min(limit))
 }
 
