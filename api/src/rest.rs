@@ -95,6 +95,7 @@ pub(crate) async fn serve(
 }
 
 #[cfg(test)]
+#[expect(clippy::shadow_unrelated, reason = "each request of a test has its own answer")]
 mod tests {
     use std::{sync::Arc, time::Duration};
 
@@ -117,7 +118,7 @@ mod tests {
         protocol::{self, Register},
     };
 
-    const HEARTBEAT: Duration = Duration::from_secs(60);
+    const HEARTBEAT: Duration = Duration::from_mins(1);
 
     fn app(master: &Arc<Master>) -> Router {
         router(Arc::clone(master), AllowedHosts::of("127.0.0.1:8080".parse().unwrap()))

@@ -66,7 +66,7 @@ pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<Ha
     let settings = Settings {
         term: TERM,
         lost_after: Duration::from_secs(5),
-        no_worker_wait: Duration::from_secs(60),
+        no_worker_wait: Duration::from_mins(1),
         attempts: 4,
     };
     let master = Master {
