@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result,
+    Error, Result,
     id::{Epoch, TaskAttempt, WorkerId},
     memory::Budget,
     operators::Operator,
@@ -58,4 +59,41 @@ pub trait Exchange: Send + Sync {
 pub struct LocalExchange {
     /// Where map tasks of this process put their output.
     pub store: Arc<PartitionStore>,
+}
+
+impl Exchange for LocalExchange {
+    fn open(
+        &self,
+        output: &MapOutput,
+        bucket: u32,
+        _budget: &Budget,
+        _cancel: &CancelFlag,
+    ) -> Result<Box<dyn Operator>> {
+        let Some(input) = self.store.open(output.map, bucket)? else {
+            return Err(output.fetch_failed(String::from("it is not held there")));
+        };
+        Ok(Box::new(LocalBucket { input, output: output.clone() }))
+    }
+}
+
+impl MapOutput {
+    /// The error of a reader that could not have this output.
+    pub fn fetch_failed(&self, reason: String) -> Error {
+        Error::FetchFailed { map: self.map, worker: self.worker.clone(), reason }
+    }
+}
+
+/// A bucket of the own store, whose loss on disk is a failed fetch: its map task can redo it.
+struct LocalBucket {
+    input: Box<dyn Operator>,
+    output: MapOutput,
+}
+
+impl Operator for LocalBucket {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.input.next().map_err(|error| match error {
+            Error::Corrupt { .. } | Error::Io { .. } => self.output.fetch_failed(error.chain()),
+            other => other,
+        })
+    }
 }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+mod cast;
+mod compare;
+pub mod datetime;
+pub(crate) mod text;
 
 use function::Function;
 
@@ -203,5 +207,4 @@ impl Literal {
 }
 
 /// The engine's timestamp without zone: microseconds.
-pub const TIMESTAMP: DataType =
-    DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+pub const TIMESTAMP: DataType = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);

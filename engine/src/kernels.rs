@@ -5,3 +5,7 @@ pub mod key_table;
 pub mod scatter;
 pub mod compact;
 pub mod float_sum;
+pub mod growth;
+pub mod accumulate;
+mod text_column;
+mod validity;

@@ -15,6 +15,7 @@ pub mod hash;
 pub mod reduce_by_key;
 pub mod join;
 pub mod sort;
+pub mod merge;
 pub mod limit;
 
 /// A stream of record batches, pulled one at a time.

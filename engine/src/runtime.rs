@@ -206,12 +206,15 @@ impl Session {
     }
 }
 
+/// Longer than any run, and short enough to be added to a time.
+const FOREVER: Duration = Duration::from_secs(1 << 40);
+
 /// One process can't be lost without losing the scheduler with it, so no lease ever ends.
 fn settings() -> Settings {
     Settings {
         term: Term(1),
-        lost_after: Duration::MAX,
-        no_worker_wait: Duration::MAX,
+        lost_after: FOREVER,
+        no_worker_wait: FOREVER,
         attempts: 4,
     }
 }

@@ -1,3 +1,302 @@
 //! [`Source`]: a split pulled through a format, as an operator.
 
+use std::sync::Arc;
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+
+use crate::{
+    Result,
+    disk::Disk,
+    formats::{self, Decoder, Format, block::Block},
+    memory::Reservation,
+    operators::Operator,
+    task::context::{CancelFlag, TaskContext},
+};
+
+pub(crate) mod blocks;
+pub(crate) mod quotes;
 pub mod split;
+
+use blocks::{BLOCK_BYTES, Blocks};
+use split::Split;
+
+/// The rows of the records that begin in one split, in the file's order.
+///
+/// - Shape: the given schema; batches of at most [`formats::BATCH_ROWS`] rows, never empty.
+/// - Memory: about two blocks of 1 MiB, more only where a record is longer; charged whatever the
+///   budget says, because nothing is read without them. A batch's text points into its block.
+/// - Errors: `BadRow` and `RecordTooLarge` with file, offset and line; `InputNotFound`;
+///   `InputChanged` where the file's size is, or becomes, another than planned.
+pub struct Source {
+    blocks: Blocks,
+    decoder: Box<dyn Decoder>,
+    /// The block being decoded, and where its next record begins.
+    current: Option<(Block, usize)>,
+    cancel: CancelFlag,
+    _memory: Option<Reservation>,
+}
+
+impl Source {
+    /// Opens the split's file and finds the split's first record.
+    ///
+    /// # Errors
+    /// As above; also a schema or options that the format can't be read with.
+    pub fn open(
+        split: &Split,
+        format: &Format,
+        schema: SchemaRef,
+        context: &TaskContext,
+    ) -> Result<Self> {
+        let mut memory = context.budget.reservation("source");
+        memory.grow(2 * BLOCK_BYTES as u64);
+        let source = Self::over(split, format, schema, &context.disk)?;
+        Ok(Self { cancel: context.cancel.clone(), _memory: Some(memory), ..source })
+    }
+
+    /// A source that needs nothing of a task but its disk.
+    pub(crate) fn over(
+        split: &Split,
+        format: &Format,
+        schema: SchemaRef,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self> {
+        Ok(Self {
+            blocks: Blocks::open(split, disk)?,
+            decoder: formats::decoder(format, schema)?,
+            current: None,
+            cancel: CancelFlag::default(),
+            _memory: None,
+        })
+    }
+}
+
+impl Operator for Source {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            self.cancel.check()?;
+            let mut rest: &[u8] = &[];
+            if let Some((block, from)) = &mut self.current {
+                match self.decoder.decode(block, *from) {
+                    Ok(decoded) => {
+                        *from = decoded.end;
+                        if decoded.batch.is_some() {
+                            return Ok(decoded.batch);
+                        }
+                    }
+                    Err(refusal) => return Err(self.blocks.error(block, refusal)),
+                }
+                rest = &block.bytes()[*from..];
+            }
+            self.current = self.blocks.next(rest)?.map(|block| (block, 0));
+            if self.current.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use arrow::{
+        array::{Array, RecordBatch},
+        util::display::array_value_to_string,
+    };
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::{
+        Source,
+        split::{Split, splits},
+    };
+    use crate::{
+        Error, Result,
+        disk::{Disk, RealDisk},
+        formats::{BATCH_ROWS, Format, MAX_RECORD_BYTES, infer},
+        operators::Operator,
+        plan::{InputFile, Read},
+    };
+
+    /// Files in a folder of their own, read as a job would.
+    pub(crate) struct Input {
+        folder: TempDir,
+        pub(crate) disk: Arc<dyn Disk>,
+        pub(crate) files: Vec<InputFile>,
+    }
+
+    impl Input {
+        /// One file for each of `contents`: `0`, `1`, …
+        pub(crate) fn of(contents: &[&[u8]]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let files = (contents.iter().enumerate())
+                .map(|(number, bytes)| {
+                    let path = folder.path().join(number.to_string());
+                    RealDisk.create(&path).unwrap().write_all(bytes).unwrap();
+                    InputFile { path, size_bytes: bytes.len() as u64 }
+                })
+                .collect();
+            Self { folder, disk: RealDisk::shared(), files }
+        }
+
+        pub(crate) fn splits(&self, format: &Format, partitions: u32) -> Result<Vec<Split>> {
+            let files = self.files.clone();
+            splits(
+                &Read { format: format.clone(), files, partitions: Some(partitions) },
+                &self.disk,
+            )
+        }
+
+        /// All batches, split after split.
+        pub(crate) fn batches(&self, format: &Format, partitions: u32) -> Result<Vec<RecordBatch>> {
+            let schema = infer::schema(&self.disk, format, &self.files)?;
+            let mut batches = Vec::new();
+            for split in self.splits(format, partitions)? {
+                let mut source = Source::over(&split, format, Arc::clone(&schema), &self.disk)?;
+                while let Some(batch) = source.next()? {
+                    assert!((1..=BATCH_ROWS).contains(&batch.num_rows()));
+                    batches.push(batch);
+                }
+                assert!(source.next()?.is_none());
+            }
+            Ok(batches)
+        }
+
+        /// All rows, each value as text and a null as `None`.
+        pub(crate) fn rows(
+            &self,
+            format: &Format,
+            partitions: u32,
+        ) -> Result<Vec<Vec<Option<String>>>> {
+            let batches = self.batches(format, partitions)?;
+            Ok(batches.iter().flat_map(rows_of).collect())
+        }
+
+        /// The error, which says neither folder nor path.
+        pub(crate) fn error(&self, format: &Format, partitions: u32) -> String {
+            let error = self.rows(format, partitions).expect_err("the input is bad");
+            error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+        }
+    }
+
+    /// A batch's rows, each value as text and a null as `None`.
+    pub(crate) fn rows_of(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
+        let value = |row: usize, column: &arrow::array::ArrayRef| {
+            column.is_valid(row).then(|| array_value_to_string(column, row).unwrap())
+        };
+        (0..batch.num_rows())
+            .map(|row| batch.columns().iter().map(|column| value(row, column)).collect())
+            .collect()
+    }
+
+    fn lines(bytes: &[u8], partitions: u32) -> Vec<String> {
+        let rows = Input::of(&[bytes]).rows(&Format::Text, partitions).unwrap();
+        rows.into_iter().map(|mut row| row.remove(0).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf_or_the_file() {
+        assert_eq!(
+            lines(b"one\r\n\ntwo\rthree\n\r\nfour", 1),
+            ["one", "", "two\rthree", "", "four"]
+        );
+        assert_eq!(lines(b"one\n", 1), ["one"]);
+        assert_eq!(lines(b"\n", 1), [""]);
+        assert_eq!(lines(b"", 1), [""; 0]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_nul_is_data() {
+        assert_eq!(lines(b"\xef\xbb\xbfone\n\xef\xbb\xbf\0two", 1), ["one", "\u{feff}\0two"]);
+        assert_eq!(lines(b"\xef\xbb\xbf", 1), [""; 0]);
+        assert_eq!(lines(b"\xef\xbb\xbf\n", 3), [""]);
+    }
+
+    #[test]
+    fn a_line_longer_than_64_kib_and_than_a_block_is_read_whole() {
+        for length in [70_000, 3_000_000] {
+            let text = format!("a\n{}\nb\n", "é".repeat(length));
+            for partitions in [1, 4] {
+                let found = lines(text.as_bytes(), partitions);
+                assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [1, 2 * length, 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_may_have_16_mebibytes_and_no_byte_more() {
+        let limit = usize::try_from(MAX_RECORD_BYTES).unwrap();
+        let mut bytes = b"first\n".to_vec();
+        bytes.resize(bytes.len() + limit, b'x');
+        bytes.extend_from_slice(b"\r\nlast");
+        let with_return = Input::of(&[&bytes]);
+        bytes.remove(bytes.len() - 6);
+        let exact = Input::of(&[&bytes]);
+        for partitions in [1, 3] {
+            assert_eq!(exact.rows(&Format::Text, partitions).unwrap().len(), 3);
+            assert_eq!(
+                with_return.error(&Format::Text, partitions),
+                "record of more than 16777216 bytes in `0`, line 2 (byte 6); is a quote left open?"
+            );
+        }
+        let endless = Input::of(&[&vec![b'x'; limit + 1]]);
+        assert!(matches!(
+            endless.rows(&Format::Text, 1),
+            Err(Error::RecordTooLarge { offset: 0, line: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn invalid_utf8_is_a_bad_row_with_its_place() {
+        let input = Input::of(&[b"one\ntwo\nth\xffree\nfour\n"]);
+        for partitions in 1..=5 {
+            assert_eq!(
+                input.error(&Format::Text, partitions),
+                "bad row in `0`, line 3 (byte 8): expected UTF-8 text: `th\u{fffd}ree`"
+            );
+        }
+        let schema = infer::schema(&input.disk, &Format::Text, &input.files).unwrap();
+        let split = &input.splits(&Format::Text, 1).unwrap()[0];
+        let mut source = Source::over(split, &Format::Text, schema, &input.disk).unwrap();
+        assert_eq!(source.next().unwrap().unwrap().num_rows(), 2);
+        assert!(source.next().is_err());
+    }
+
+    #[test]
+    fn an_input_that_is_missing_or_has_another_size_is_refused_by_name() {
+        let mut input = Input::of(&[b"one\n"]);
+        input.files[0].size_bytes = 5;
+        assert_eq!(
+            input.error(&Format::Text, 1),
+            "input `0` has changed: 5 bytes when planned, 4 now"
+        );
+        input.files[0].path.set_file_name("gone");
+        assert_eq!(input.error(&Format::Text, 1), "input `gone` is not there");
+    }
+
+    #[test]
+    fn files_are_read_in_their_order() {
+        let input = Input::of(&[b"a\nb", b"", b"c\n", b"d"]);
+        let rows = input.rows(&Format::Text, 7).unwrap();
+        assert_eq!(rows.concat(), ["a", "b", "c", "d"].map(|line| Some(line.to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_read_once_wherever_the_file_is_cut(
+            text in "(\u{feff})?([a-zé\r]{0,20}\n){0,9}[a-z]{0,5}",
+            partitions in 1u32..40,
+        ) {
+            let mut expected: Vec<&str> = text.trim_start_matches('\u{feff}').split('\n').collect();
+            expected.pop_if(|last| last.is_empty());
+            let ends_with_newline = text.ends_with('\n');
+            let count = expected.len();
+            for (number, line) in expected.iter_mut().enumerate() {
+                if number + 1 < count || ends_with_newline {
+                    *line = line.strip_suffix('\r').unwrap_or(line);
+                }
+            }
+            prop_assert_eq!(lines(text.as_bytes(), partitions), expected);
+        }
+    }
+}

@@ -316,6 +316,8 @@ pub struct WorkerView {
     pub address: String,
     /// Whether it is alive.
     pub is_up: bool,
+    /// Whether it gets no new tasks for a while, because too many failed on it.
+    pub is_excluded: bool,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// The attempts assigned to it.
