@@ -331,3 +331,176 @@ impl Schemas {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, StringViewArray};
+    use arrow::datatypes::{Field, Int32Type};
+
+    use super::*;
+    use crate::fixture::{rows, schema};
+
+    fn stream(batches: &[RecordBatch]) -> Vec<FlightData> {
+        let mut labeller = Labeller::new(&schema());
+        let mut messages = vec![labeller.schema()];
+        for batch in batches {
+            messages.extend(labeller.encode(batch).unwrap());
+        }
+        messages.push(labeller.end());
+        messages
+    }
+
+    /// The rows of a stream and whether it came to its end.
+    fn read(messages: &[FlightData]) -> Result<(Vec<RecordBatch>, bool), String> {
+        let (mut checker, mut batches) = (Checker::default(), Vec::new());
+        for message in messages {
+            match checker.accept(message)? {
+                Received::Schema => {}
+                Received::Batch(batch) => batches.push(batch),
+                Received::End => return Ok((batches, true)),
+            }
+        }
+        Ok((batches, false))
+    }
+
+    #[test]
+    fn a_stream_gives_the_rows_back_with_text_as_views() {
+        let sent = [rows(0, 5, "a word longer than what a view holds inline"), rows(5, 2, "")];
+        let (received, has_ended) = read(&stream(&sent)).unwrap();
+        assert_eq!(received, sent);
+        assert!(has_ended);
+    }
+
+    #[test]
+    fn text_is_plain_on_the_wire() {
+        let messages = stream(&[rows(0, 1, "a")]);
+        let wire = Schema::try_from(&messages[0]).unwrap();
+        assert_eq!(wire.field(0).data_type(), &DataType::Utf8);
+    }
+
+    #[test]
+    fn an_empty_stream_is_a_schema_and_an_end() {
+        assert_eq!(stream(&[]).len(), 2);
+        assert_eq!(read(&stream(&[])), Ok((vec![], true)));
+    }
+
+    #[test]
+    fn a_large_batch_is_cut_to_messages_of_at_most_two_mebibytes_in_order() {
+        let sent = rows(0, 10_000, &"x".repeat(1000)); // About 6.7 MB.
+        let messages = stream(std::slice::from_ref(&sent));
+        assert!((6..=11).contains(&messages.len()), "{} messages", messages.len());
+        for message in &messages {
+            assert!(message.data_body.len() <= BLOCK_BYTES + 1024, "{}", message.data_body.len());
+        }
+        let (received, _) = read(&messages).unwrap();
+        assert_eq!(arrow::compute::concat_batches(&schema(), &received).unwrap(), sent);
+    }
+
+    #[test]
+    fn a_slice_costs_the_bytes_of_its_rows_only() {
+        let sent = rows(0, 10_000, &"x".repeat(1000)).slice(100, 100);
+        let messages = stream(std::slice::from_ref(&sent));
+        assert_eq!(messages.len(), 3);
+        assert!(messages[1].data_body.len() < 75_000, "{}", messages[1].data_body.len());
+        assert_eq!(read(&messages), Ok((vec![sent], true)));
+    }
+
+    #[test]
+    fn a_row_larger_than_a_block_travels_alone() {
+        let (before, large, after) =
+            (rows(1, 1, "a"), rows(2, 1, &"x".repeat(16 << 20)), rows(4, 1, "b"));
+        let sent = arrow::compute::concat_batches(&schema(), [&before, &large, &after]).unwrap();
+        let (received, has_ended) = read(&stream(&[sent])).unwrap();
+        assert_eq!(received.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!((&received[1], has_ended), (&large, true));
+    }
+
+    #[test]
+    fn a_row_larger_than_a_message_is_an_error_that_names_its_size() {
+        let error =
+            Labeller::new(&schema()).encode(&rows(1, 1, &"x".repeat(32 << 20))).unwrap_err();
+        let text = error.to_string();
+        // A text of 2 + 32 Mi bytes, an offset and the length of an offset buffer, a number.
+        assert!(text.starts_with("a row of 335544"), "{text}");
+        assert_eq!(error.class(), minispark_engine::error::Class::Fail);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let messages = stream(&[rows(0, 4, "some text")]);
+        for (index, message) in messages.iter().enumerate() {
+            let parts =
+                [&message.app_metadata, &message.data_header, &message.data_body].map(Bytes::len);
+            for place in 0..parts.iter().sum() {
+                let mut flipped = messages.clone();
+                flip(&mut flipped[index], place);
+                let result = read(&flipped);
+                assert!(result.is_err(), "message {index}, byte {place}: {result:?}");
+            }
+        }
+    }
+
+    fn flip(message: &mut FlightData, mut place: usize) {
+        for part in [&mut message.app_metadata, &mut message.data_header, &mut message.data_body] {
+            if place < part.len() {
+                let mut bytes = part.to_vec();
+                bytes[place] ^= 16;
+                *part = bytes.into();
+                return;
+            }
+            place -= part.len();
+        }
+    }
+
+    #[test]
+    fn a_message_lost_doubled_or_out_of_turn_is_noticed() {
+        let messages = stream(&[rows(0, 2, "a"), rows(2, 2, "b")]);
+        let [schema, first, second, end] = messages.as_slice() else { panic!("four messages") };
+        let order = |order: &[&FlightData]| {
+            read(&order.iter().map(|message| (*message).clone()).collect::<Vec<_>>())
+        };
+        assert!(order(&[schema, second, end]).is_err());
+        assert!(order(&[schema, first, end]).is_err());
+        assert!(order(&[schema, first, first, end]).is_err());
+        assert!(order(&[schema, second, first, end]).is_err());
+        assert!(order(&[first, second, end]).is_err());
+        assert!(order(&[schema, schema, first, second, end]).is_err());
+        assert!(!order(&[schema, first, second]).unwrap().1, "no end, and not taken for one");
+    }
+
+    #[test]
+    fn a_message_of_somebody_else_is_refused() {
+        let plain = FlightData::default().with_app_metadata("hello");
+        assert!(Checker::default().accept(&plain).is_err());
+    }
+
+    #[test]
+    fn bytes_that_lie_about_themselves_are_an_error_and_no_panic() {
+        // Rightly labelled, but the body is shorter than the header says.
+        let mut messages = stream(&[rows(0, 100, "some text that is long enough")]);
+        let cut = messages[1].data_body.slice(..64);
+        messages[1] = labelled(
+            FlightData { data_body: cut, app_metadata: Bytes::new(), ..messages[1].clone() },
+            BLOCK,
+            100,
+            0,
+        );
+        let error = read(&messages).unwrap_err();
+        assert!(!error.is_empty());
+    }
+
+    #[test]
+    fn a_batch_of_another_shape_is_refused() {
+        let words: DictionaryArray<Int32Type> = ["a"].into_iter().collect();
+        let field = Field::new("word", words.data_type().clone(), true);
+        let other = RecordBatch::try_new(
+            Arc::new(Schema::new(vec![field, schema().field(1).clone()])),
+            vec![Arc::new(words), Arc::clone(rows(0, 1, "").column(1))],
+        );
+        assert!(Encoder::new(&schema()).encode(&other.unwrap()).is_err());
+        let one = rows(0, 1, "").project(&[0]).unwrap();
+        assert!(Encoder::new(&schema()).encode(&one).is_err());
+        let text: StringViewArray = ["x"].into_iter().map(Some).collect();
+        assert_eq!(text.len(), 1);
+    }
+}

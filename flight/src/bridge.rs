@@ -71,7 +71,7 @@ pub(crate) trait Steps: Send + 'static {
     fn step(&mut self) -> Result<Option<Vec<Self::Item>>>;
 }
 
-/// The items of `steps` as a stream.
+/// The items of `steps` as a stream; made within a runtime.
 ///
 /// - Bound: one step's items wait while the next step runs. Dropped, it ends after that step.
 /// - Errors: the step's, or [`Error::Panicked`]; nothing comes after one.
@@ -236,5 +236,160 @@ impl<T> Inbox<T> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::fixture::runtime;
+
+    /// Counts down; tells when it is dropped.
+    struct Down(u32, #[expect(dead_code, reason = "dropped, it tells")] SyncSender<()>);
+
+    impl Steps for Down {
+        type Item = u32;
+
+        fn step(&mut self) -> Result<Option<Vec<u32>>> {
+            self.0 -= 1;
+            match self.0 {
+                0 => Ok(None),
+                13 => panic!("thirteen"),
+                22 => Err(Error::Cancelled),
+                n => Ok(Some(vec![n, n])),
+            }
+        }
+    }
+
+    fn down(from: u32) -> (Down, Receiver<()>) {
+        let (tx, rx) = sync_channel(1);
+        (Down(from, tx), rx)
+    }
+
+    fn collect(steps: Down) -> Vec<Result<u32>> {
+        runtime().block_on(async { stream(steps, Threads::new(1)).collect().await })
+    }
+
+    #[test]
+    fn a_stream_gives_the_steps_items_in_order_and_ends() {
+        let items: Vec<_> = collect(down(4).0);
+        let items: Vec<_> = items.into_iter().map(Result::unwrap).collect();
+        assert_eq!(items, [3, 3, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_panic_in_a_step_ends_the_stream_with_an_error() {
+        let items: Vec<_> = collect(down(15).0);
+        assert_eq!(items.len(), 3);
+        assert!(matches!(&items[2], Err(Error::Panicked { message }) if message == "thirteen"));
+    }
+
+    #[test]
+    fn nothing_comes_after_an_error() {
+        let items: Vec<_> = collect(down(23).0);
+        assert!(matches!(items.as_slice(), [Err(Error::Cancelled)]));
+    }
+
+    #[test]
+    fn a_dropped_stream_drops_its_steps() {
+        let runtime = runtime();
+        let (steps, dropped) = down(10);
+        let mut items = Box::pin({
+            let _guard = runtime.enter();
+            stream(steps, Threads::new(1))
+        });
+        runtime.block_on(items.next());
+        drop(items);
+        assert_eq!(dropped.recv(), Err(mpsc::RecvError), "the sender went with the steps");
+    }
+
+    #[test]
+    fn more_streams_than_threads_all_move() {
+        let (runtime, threads) = (runtime(), Threads::new(1));
+        runtime.block_on(async {
+            let mut streams: Vec<_> =
+                (0..20).map(|_| Box::pin(stream(down(4).0, threads.clone()))).collect();
+            for _ in 0..6 {
+                for items in &mut streams {
+                    assert!(items.next().await.unwrap().is_ok());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_mailbox_hands_over_in_order_and_ends_with_its_task() {
+        let runtime = runtime();
+        let budget = Budget::new(100);
+        let inbox = mailbox(runtime.handle(), &budget, |outbox| async move {
+            for n in 0..10 {
+                let Some(room) = outbox.room(10).await else { return };
+                outbox.send(room, 5, n);
+            }
+        });
+        let cancel = CancelFlag::default();
+        for n in 0..10 {
+            let letter = inbox.take(&cancel).unwrap().unwrap();
+            assert_eq!((letter.item, letter.charged_bytes()), (n, 5));
+        }
+        assert!(inbox.take(&cancel).unwrap().is_none());
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_full_budget_leaves_room_for_one_item_at_a_time() {
+        let runtime = runtime();
+        let budget = Budget::new(10);
+        let (tx, sent) = sync_channel(10);
+        let inbox = mailbox(runtime.handle(), &budget, |outbox| async move {
+            for n in 0..4 {
+                let Some(room) = outbox.room(100).await else { return };
+                outbox.send(room, 100, n);
+                tx.try_send(n).unwrap();
+            }
+        });
+        let cancel = CancelFlag::default();
+        for n in 0..4 {
+            assert_eq!(sent.recv(), Ok(n));
+            assert!(sent.try_recv().is_err(), "the next waits for this one");
+            assert_eq!(budget.used_bytes(), 100);
+            drop(inbox.take(&cancel).unwrap());
+        }
+        assert_eq!(budget.peak_bytes(), 100);
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_is_cancelled() {
+        let runtime = runtime();
+        let inbox = mailbox(runtime.handle(), &Budget::new(10), |outbox: Outbox<()>| async move {
+            std::future::pending::<()>().await;
+            drop(outbox);
+        });
+        let cancel = CancelFlag::default();
+        let flag = cancel.clone();
+        let waits = std::thread::spawn(move || inbox.take(&flag).map(|_| ()));
+        cancel.cancel();
+        assert!(matches!(waits.join().unwrap(), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_dropped_inbox_ends_the_task_that_fills_it() {
+        let runtime = runtime();
+        let budget = Budget::new(100);
+        let (tx, ended) = sync_channel::<()>(1);
+        let inbox = mailbox(runtime.handle(), &budget, |outbox| async move {
+            let _ends_with_the_task = tx;
+            while let Some(room) = outbox.room(10).await {
+                outbox.send(room, 10, ());
+            }
+        });
+        drop(inbox.take(&CancelFlag::default()).unwrap());
+        drop(inbox);
+        assert_eq!(ended.recv(), Err(mpsc::RecvError));
+        assert_eq!(budget.used_bytes(), 0);
     }
 }

@@ -17,6 +17,8 @@ pub mod results;
 pub mod server;
 mod client;
 pub mod remote;
+#[cfg(test)]
+mod fixture;
 
 pub use error::{Error, Refusal, Result};
 pub use remote::RemoteExchange;

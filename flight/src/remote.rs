@@ -314,3 +314,246 @@ fn causes(status: &Status) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::Ordering, time::Duration};
+
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::fixture::{
+        NOW, Trouble, all, clock, key, map, network, output, rows, runtime, schema, store, worker,
+    };
+
+    /// Waits short enough for a test, and long enough for a busy machine.
+    fn deadlines() -> Deadlines {
+        Deadlines { pause: Duration::from_millis(1), ..Deadlines::default() }
+    }
+
+    fn exchange(runtime: &Runtime, deadlines: Deadlines) -> RemoteExchange {
+        RemoteExchange::with(None, key(), runtime.handle().clone(), deadlines, clock())
+    }
+
+    fn fetch(exchange: &RemoteExchange, output: &MapOutput, bucket: u32) -> Result<RecordBatch> {
+        all(exchange.open(output, bucket, &Budget::new(1 << 30), &CancelFlag::default())?)
+    }
+
+    /// About 8 MB of rows whose every byte matters.
+    fn many() -> Vec<RecordBatch> {
+        (0..8).map(|n| rows(n * 1000, 1000, &"x".repeat(1500))).collect()
+    }
+
+    fn whole(batches: &[RecordBatch]) -> RecordBatch {
+        arrow::compute::concat_batches(&schema(), batches).unwrap()
+    }
+
+    fn reason(result: Result<RecordBatch>) -> String {
+        match result {
+            Err(Error::FetchFailed { map: failed, worker, reason }) => {
+                assert_eq!((failed, worker.0.as_str()), (map(0), "w1"));
+                reason
+            }
+            other => panic!("{other:?} instead of a failed fetch"),
+        }
+    }
+
+    #[test]
+    fn a_fetched_bucket_equals_the_one_in_the_store() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let buckets = [vec![rows(0, 3, "a")], vec![], many()];
+        let store = store(folder.path(), &buckets);
+        let (exchange, address) = (exchange(&runtime, deadlines()), worker(&runtime, &store));
+        for (bucket, batches) in (0..).zip(&buckets) {
+            let local = all(store.open(map(0), bucket).unwrap().unwrap()).unwrap();
+            let fetched = fetch(&exchange, &output(0, address), bucket).unwrap();
+            assert_eq!(fetched, local);
+            assert_eq!(fetched, whole(batches));
+        }
+    }
+
+    #[test]
+    fn the_own_worker_is_read_without_a_network_or_a_key() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let store = store(folder.path(), &[vec![rows(0, 3, "a")]]);
+        let own = Some((WorkerId(String::from("w1")), store));
+        let exchange = RemoteExchange::new(own, SharedKey::default(), runtime.handle().clone());
+        let nowhere = output(0, ([127, 0, 0, 1], 1).into());
+        assert_eq!(fetch(&exchange, &nowhere, 0).unwrap(), rows(0, 3, "a"));
+        let gone = MapOutput { map: map(9), ..nowhere };
+        assert!(matches!(fetch(&exchange, &gone, 0), Err(Error::FetchFailed { .. })));
+    }
+
+    #[test]
+    fn an_attempt_that_is_not_held_is_a_failed_fetch() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[vec![]]));
+        let mut other = output(0, address);
+        other.map.attempt.n = 2;
+        let result = fetch(&exchange(&runtime, deadlines()), &other, 0);
+        let Err(Error::FetchFailed { map, reason, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(map, other.map);
+        assert!(reason.contains("is not held here"), "{reason}");
+    }
+
+    #[test]
+    fn a_peer_that_is_not_there_is_a_failed_fetch() {
+        let runtime = runtime();
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reason = reason(fetch(&exchange(&runtime, deadlines()), &output(0, unused), 0));
+        assert!(reason.to_lowercase().contains("refused"), "{reason}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_a_failed_fetch() {
+        let runtime = runtime();
+        let mut nowhere = output(0, ([127, 0, 0, 1], 1).into());
+        nowhere.address = String::from("not an address");
+        reason(fetch(&exchange(&runtime, deadlines()), &nowhere, 0));
+    }
+
+    #[test]
+    fn a_ticket_under_another_key_is_a_failed_fetch() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[vec![]]));
+        let other = SharedKey::new([8; 32]);
+        let exchange =
+            RemoteExchange::with(None, other, runtime.handle().clone(), deadlines(), clock());
+        assert!(reason(fetch(&exchange, &output(0, address), 0)).contains("not valid"));
+    }
+
+    #[test]
+    fn an_expired_ticket_is_a_failed_fetch() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[vec![]]));
+        let long_ago: UnixClock = Arc::new(|| NOW - SHUFFLE_LIFE.as_secs());
+        let exchange =
+            RemoteExchange::with(None, key(), runtime.handle().clone(), deadlines(), long_ago);
+        assert!(reason(fetch(&exchange, &output(0, address), 0)).contains("expired"));
+    }
+
+    #[test]
+    fn a_server_that_dies_mid_stream_is_a_failed_fetch_wherever_it_dies() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        for bytes in [0, 10, 200, 1000, 100_000, 3_000_000, 5_900_000] {
+            let network = network(&runtime, address, Trouble::Cut(bytes));
+            let exchange = exchange(&runtime, deadlines());
+            reason(fetch(&exchange, &output(0, network.address), 0));
+        }
+    }
+
+    #[test]
+    fn a_call_is_tried_again_only_while_nothing_came() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        for (bytes, connections) in [(0, 3), (3_000_000, 1)] {
+            let network = network(&runtime, address, Trouble::Cut(bytes));
+            let exchange = exchange(&runtime, deadlines());
+            reason(fetch(&exchange, &output(0, network.address), 0));
+            assert_eq!(network.connections.load(Ordering::Relaxed), connections, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn one_connection_serves_many_fetches() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[vec![rows(0, 3, "a")]]));
+        let network = network(&runtime, address, Trouble::Flip(&[]));
+        let exchange = exchange(&runtime, deadlines());
+        for _ in 0..5 {
+            assert_eq!(fetch(&exchange, &output(0, network.address), 0).unwrap().num_rows(), 3);
+        }
+        assert_eq!(network.connections.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_corrupt_block_is_fetched_again_and_no_row_comes_twice() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        let network = network(&runtime, address, Trouble::Flip(&[3_000_000]));
+        let fetched = fetch(&exchange(&runtime, deadlines()), &output(0, network.address), 0);
+        assert_eq!(fetched.unwrap(), whole(&many()));
+    }
+
+    #[test]
+    fn a_block_that_is_corrupt_twice_is_a_failed_fetch() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let one = vec![rows(0, 1000, &"x".repeat(1500))]; // About 1 MB.
+        let address = worker(&runtime, &store(folder.path(), &[one]));
+        let network = network(&runtime, address, Trouble::Flip(&[500_000, 1_500_000]));
+        let fetched = fetch(&exchange(&runtime, deadlines()), &output(0, network.address), 0);
+        assert!(reason(fetched).contains("wrong checksum"));
+    }
+
+    #[test]
+    fn a_stream_that_stalls_is_a_failed_fetch_after_its_deadline() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        let short = Duration::from_millis(300);
+        for bytes in [100, 3_000_000] {
+            let network = network(&runtime, address, Trouble::Stall(bytes));
+            let deadlines = Deadlines { first: short * 10, idle: short, ..deadlines() };
+            let fetched = fetch(&exchange(&runtime, deadlines), &output(0, network.address), 0);
+            let reason = reason(fetched);
+            assert!(reason.contains("no answer") || reason.contains("nothing came"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_stalled_fetch_ends_when_it_is_cancelled() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        let network = network(&runtime, address, Trouble::Stall(3_000_000));
+        let (budget, cancel) = (Budget::new(1 << 30), CancelFlag::default());
+        let exchange = exchange(&runtime, deadlines());
+        let rows = exchange.open(&output(0, network.address), 0, &budget, &cancel).unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| all(rows));
+            cancel.cancel();
+            assert!(matches!(waits.join().unwrap(), Err(Error::Cancelled)));
+        });
+        let again = exchange.open(&output(0, network.address), 0, &budget, &cancel);
+        assert!(matches!(again.err(), Some(Error::Cancelled)));
+    }
+
+    #[test]
+    fn streams_that_are_not_read_do_not_stop_the_others() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        let exchange = exchange(&runtime, deadlines());
+        let (budget, cancel) = (Budget::new(1 << 30), CancelFlag::default());
+        let mut streams: Vec<_> = (0..40)
+            .map(|_| exchange.open(&output(0, address), 0, &budget, &cancel).unwrap())
+            .collect();
+        // As a merge does: a first batch of each, then the last one to its end while others wait.
+        for rows in &mut streams {
+            assert!(rows.next().unwrap().is_some());
+        }
+        let last = streams.pop().unwrap();
+        assert_eq!(all(last).unwrap().num_rows(), 7000);
+        assert!(budget.used_bytes() > 0);
+        drop(streams);
+        drop(exchange);
+        drop(runtime);
+        assert_eq!(budget.used_bytes(), 0, "all that was under way is given back");
+    }
+
+    #[test]
+    fn a_tiny_budget_slows_a_fetch_and_does_not_stop_it() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = worker(&runtime, &store(folder.path(), &[many()]));
+        let exchange = exchange(&runtime, deadlines());
+        let rows =
+            exchange.open(&output(0, address), 0, &Budget::new(1), &CancelFlag::default()).unwrap();
+        assert_eq!(all(rows).unwrap(), whole(&many()));
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_asked_for() {
+        let runtime = runtime();
+        let exchange = RemoteExchange::new(None, SharedKey::default(), runtime.handle().clone());
+        let result = fetch(&exchange, &output(0, ([127, 0, 0, 1], 1).into()), 0);
+        assert!(matches!(result, Err(Error::Internal(_))));
+    }
+}

@@ -294,3 +294,72 @@ impl Operator for Parts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use minispark_engine::disk::Disk;
+
+    use super::*;
+    use crate::fixture::{all, result, rows, schema};
+
+    fn read(files: &ResultFiles, selection: &Selection) -> Result<RecordBatch> {
+        let cancel = CancelFlag::default();
+        all(open(files, selection, &RealDisk::shared(), &Budget::new(1 << 20), &cancel)?)
+    }
+
+    #[test]
+    fn an_arrow_file_gives_its_rows_with_text_as_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = result(folder.path(), "j", "s", &[rows(0, 3, "a"), rows(3, 2, "b")]);
+        let expected = [rows(0, 3, "a"), rows(3, 2, "b")];
+        let expected = arrow::compute::concat_batches(&schema(), &expected).unwrap();
+        assert_eq!(read(&files, &Selection::default()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_selection_is_of_rows_and_then_of_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = result(folder.path(), "j", "s", &[rows(0, 3, "a"), rows(3, 3, "a")]);
+        let columns = Some(files.columns(&[String::from("n"), String::from("word")]).unwrap());
+        let selection = Selection { columns, offset: 2, limit: Some(3) };
+        let expected = rows(2, 3, "a").project(&[1, 0]).unwrap();
+        assert_eq!(read(&files, &selection).unwrap(), expected);
+        let past = Selection { offset: 6, ..Selection::default() };
+        assert_eq!(read(&files, &past).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn an_unknown_column_is_refused_with_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = result(folder.path(), "j", "s", &[]);
+        let refusal = files.columns(&[String::from("N")]).unwrap_err();
+        assert_eq!(refusal.to_string(), "no column `N` in `s`; there are `word`, `n`");
+        assert_eq!(files.columns(&[]).unwrap_err().code, Code::BadRequest);
+    }
+
+    #[test]
+    fn a_file_cut_short_or_gone_is_an_error_and_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = result(folder.path(), "j", "s", &[rows(0, 100, "some text")]);
+        let ResultSource::Arrow(path) = &files.source else { panic!("an Arrow file") };
+        let bytes = std::fs::read(path).unwrap();
+        for length in (0..bytes.len()).step_by(97) {
+            let mut file = RealDisk.create(path).unwrap();
+            std::io::Write::write_all(&mut file, &bytes[..length]).unwrap();
+            assert!(read(&files, &Selection::default()).is_err(), "{length} bytes");
+        }
+        RealDisk.remove_file(path).unwrap();
+        assert!(matches!(read(&files, &Selection::default()), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_cancelled_reading_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = result(folder.path(), "j", "s", &[rows(0, 3, "a")]);
+        let (disk, budget, cancel) =
+            (RealDisk::shared(), Budget::new(1 << 20), CancelFlag::default());
+        let rows = open(&files, &Selection::default(), &disk, &budget, &cancel).unwrap();
+        cancel.cancel();
+        assert!(matches!(all(rows), Err(Error::Cancelled)));
+    }
+}

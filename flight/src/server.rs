@@ -481,3 +481,328 @@ impl flight_service_server::FlightService for Service {
         not_offered("DoExchange")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use arrow::{array::RecordBatch, datatypes::DataType};
+    use arrow_flight::{FlightClient, error::FlightError};
+    use futures::TryStreamExt;
+    use minispark_engine::id::Epoch;
+    use tokio::runtime::Runtime;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::{
+        error,
+        fixture::{
+            FakeResults, NOW, clock, key, map, result, rows, runtime, schema, serve as start, store,
+        },
+    };
+
+    /// A master with two results: `letters` of five rows and `none` of no rows.
+    fn master(runtime: &Runtime, folder: &std::path::Path) -> SocketAddr {
+        let letters = result(folder, "j1", "letters", &[rows(0, 3, "a"), rows(3, 2, "b")]);
+        let results = FakeResults::of(vec![letters, result(folder, "j2", "none", &[])]);
+        start(runtime, FlightService { store: None, results: Some(results), key: key() })
+    }
+
+    async fn client(address: SocketAddr) -> FlightClient {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        FlightClient::new(endpoint.connect().await.unwrap())
+    }
+
+    async fn read(
+        client: &mut FlightClient,
+        ticket: arrow_flight::Ticket,
+    ) -> Result<Vec<RecordBatch>, FlightError> {
+        client.do_get(ticket).await?.try_collect().await
+    }
+
+    /// The gRPC status of an error, and our code in it.
+    fn refused<T: std::fmt::Debug>(result: Result<T, FlightError>) -> (tonic::Code, String) {
+        match result {
+            Err(FlightError::Tonic(status)) => {
+                (status.code(), error::code(&status).map_or_else(String::new, Code::name))
+            }
+            other => panic!("{other:?} instead of a refusal"),
+        }
+    }
+
+    fn path(parts: &[&str]) -> FlightDescriptor {
+        FlightDescriptor::new_path(parts.iter().copied().map(String::from).collect())
+    }
+
+    fn wire(batch: &RecordBatch) -> RecordBatch {
+        crate::block::with_schema(batch, &wire_schema(&batch.schema())).unwrap()
+    }
+
+    #[test]
+    fn a_result_is_described_and_streamed_to_any_client() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let info = client.get_flight_info(path(&["j1", "letters"])).await.unwrap();
+            assert_eq!((info.total_records, info.ordered), (5, true));
+            assert!(info.total_bytes > 0);
+            assert_eq!(info.clone().try_decode_schema().unwrap(), *wire_schema(&schema()));
+            let [endpoint] = info.endpoint.as_slice() else { panic!("one endpoint") };
+            assert!(endpoint.location.is_empty(), "this connection");
+            let expires = endpoint.expiration_time.unwrap().seconds;
+            assert_eq!(expires, i64::try_from(NOW).unwrap() + 3600);
+            let about: serde_json::Value = serde_json::from_slice(&info.app_metadata).unwrap();
+            assert_eq!((&about["job_id"], &about["rows"]), (&json!("j1"), &json!(5)));
+
+            let batches = read(&mut client, endpoint.ticket.clone().unwrap()).await.unwrap();
+            assert_eq!(batches, [wire(&rows(0, 3, "a")), wire(&rows(3, 2, "b"))]);
+        });
+    }
+
+    #[test]
+    fn an_empty_result_is_a_schema_without_rows() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let info = client.get_flight_info(path(&["j2", "none"])).await.unwrap();
+            assert_eq!(info.total_records, 0);
+            let ticket = info.endpoint[0].ticket.clone().unwrap();
+            let mut stream = client.do_get(ticket).await.unwrap();
+            assert!(stream.try_next().await.unwrap().is_none());
+            assert_eq!(stream.schema(), Some(&wire_schema(&schema())));
+        });
+    }
+
+    #[test]
+    fn a_command_takes_columns_and_a_limit() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let command = r#"{"job_id": "j1", "sink": "letters", "columns": ["n"], "limit": 4}"#;
+            let command = FlightDescriptor::new_cmd(command);
+            let info = client.get_flight_info(command.clone()).await.unwrap();
+            assert_eq!((info.total_records, info.total_bytes), (4, -1));
+            let schema = client.get_schema(command).await.unwrap();
+            assert_eq!(info.clone().try_decode_schema().unwrap(), schema);
+            assert_eq!(schema.fields().len(), 1);
+            let batches = read(&mut client, info.endpoint[0].ticket.clone().unwrap()).await;
+            let n = |batch: RecordBatch| batch.project(&[1]).unwrap();
+            assert_eq!(batches.unwrap(), [n(rows(0, 3, "a")), n(rows(3, 1, "b"))]);
+        });
+    }
+
+    #[test]
+    fn what_can_not_be_had_says_so_with_a_code() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        let bad = (tonic::Code::InvalidArgument, "BAD_REQUEST");
+        let cases = [
+            (path(&["j9", "letters"]), (tonic::Code::NotFound, "NOT_FOUND")),
+            (path(&["j1", "nothing"]), (tonic::Code::NotFound, "NOT_FOUND")),
+            (path(&["running", "x"]), (tonic::Code::FailedPrecondition, "NOT_FINISHED")),
+            (path(&["j1"]), bad),
+            (path(&["j1", "letters", "more"]), bad),
+            (FlightDescriptor::default(), bad),
+            (FlightDescriptor::new_cmd("not JSON"), bad),
+            (FlightDescriptor::new_cmd(r#"{"job_id": "j1"}"#), bad),
+            (
+                FlightDescriptor::new_cmd(
+                    r#"{"job_id": "j1", "sink": "letters", "parallel": true}"#,
+                ),
+                bad,
+            ),
+            (
+                FlightDescriptor::new_cmd(
+                    r#"{"job_id": "j1", "sink": "letters", "columns": ["x"]}"#,
+                ),
+                bad,
+            ),
+        ];
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            for (descriptor, (status, code)) in cases {
+                let expected = (status, String::from(code));
+                let info = client.get_flight_info(descriptor.clone()).await;
+                assert_eq!(refused(info), expected, "{descriptor:?}");
+                let schema = client.get_schema(descriptor.clone()).await;
+                assert_eq!(refused(schema), expected, "{descriptor:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn finished_results_are_listed_and_can_be_read_from_the_list() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let infos: Vec<_> = client.list_flights("").await.unwrap().try_collect().await.unwrap();
+            let paths: Vec<_> =
+                infos.iter().map(|info| info.flight_descriptor.clone().unwrap().path).collect();
+            assert_eq!(paths, [["j1", "letters"], ["j2", "none"]]);
+            let ticket = infos[0].endpoint[0].ticket.clone().unwrap();
+            assert_eq!(read(&mut client, ticket).await.unwrap().len(), 2);
+
+            let of_one = client.list_flights(r#"{"job_id": "j2"}"#).await.unwrap();
+            assert_eq!(of_one.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+            let unknown = client.list_flights(r#"{"name": "x"}"#).await.map(|_| ());
+            assert_eq!(refused(unknown).1, "BAD_REQUEST");
+        });
+    }
+
+    #[test]
+    fn tickets_that_are_forged_cut_expired_or_foreign_are_unauthenticated() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        let ticket = Ticket::Result(ResultTicket {
+            job: String::from("j1"),
+            sink: String::from("letters"),
+            columns: None,
+            limit: None,
+        });
+        let good = ticket.seal(&key(), NOW + 1).unwrap();
+        let mut forged = good.to_vec();
+        forged[8] ^= 1;
+        let bad = [
+            forged.into(),
+            good.slice(..good.len() - 1),
+            good.slice(..0),
+            ticket.seal(&key(), NOW).unwrap(),
+            ticket.seal(&SharedKey::new([9; 32]), NOW + 1).unwrap(),
+            bytes::Bytes::from_static(br#"{"job_id": "j1", "sink": "letters"}"#),
+        ];
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            assert!(read(&mut client, arrow_flight::Ticket { ticket: good }).await.is_ok());
+            for ticket in bad {
+                let result = read(&mut client, arrow_flight::Ticket { ticket }).await;
+                let expected = (tonic::Code::Unauthenticated, String::from("UNAUTHENTICATED"));
+                assert_eq!(refused(result), expected);
+            }
+        });
+    }
+
+    #[test]
+    fn a_ticket_of_the_other_kind_finds_nothing() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let master = master(&runtime, folder.path());
+        let work = folder.path().join("work");
+        let store = Some(store(&work, &[vec![rows(0, 1, "a")]]));
+        let worker = start(&runtime, FlightService { store, results: None, key: key() });
+        let shuffle = ShuffleTicket { map: map(0), bucket: 0, epoch: Epoch(1) };
+        let shuffle = Ticket::Shuffle(shuffle).seal(&key(), NOW + 1).unwrap();
+        runtime.block_on(async {
+            let info =
+                client(master).await.get_flight_info(path(&["j1", "letters"])).await.unwrap();
+            let result = info.endpoint[0].ticket.clone().unwrap();
+            let shuffle = arrow_flight::Ticket { ticket: shuffle };
+            for (address, ticket) in [(worker, result), (master, shuffle)] {
+                let answer = read(&mut client(address).await, ticket).await;
+                assert_eq!(refused(answer), (tonic::Code::NotFound, String::from("NOT_FOUND")));
+            }
+        });
+    }
+
+    #[test]
+    fn without_a_key_every_call_is_unauthenticated() {
+        let runtime = runtime();
+        let service = FlightService { store: None, results: None, key: SharedKey::default() };
+        let address = start(&runtime, service);
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let ticket = arrow_flight::Ticket { ticket: vec![0; 99].into() };
+            let answers = [
+                client.get_flight_info(path(&["j", "s"])).await.map(|_| ()),
+                client.get_schema(path(&["j", "s"])).await.map(|_| ()),
+                client.do_get(ticket).await.map(|_| ()),
+                client.list_flights("").await.map(|_| ()),
+                client.do_action(Action::new("health", "")).await.map(|_| ()),
+                client.list_actions().await.map(|_| ()),
+            ];
+            for answer in answers {
+                assert_eq!(refused(answer).0, tonic::Code::Unauthenticated);
+            }
+        });
+    }
+
+    #[test]
+    fn actions_tell_health_and_version_and_nothing_else() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let health = client.do_action(Action::new("health", "")).await.unwrap();
+            let health: Vec<_> = health.try_collect().await.unwrap();
+            assert_eq!(health, [&br#"{"status":"ok"}"#[..]]);
+            assert!(client.do_action(Action::new("version", "")).await.is_ok());
+            let other = client.do_action(Action::new("shutdown", "")).await.map(|_| ());
+            assert_eq!(refused(other).0, tonic::Code::Unimplemented);
+            let poll = client.poll_flight_info(path(&["j1", "letters"])).await;
+            assert_eq!(refused(poll), (tonic::Code::Unimplemented, "METHOD_NOT_ALLOWED".into()));
+        });
+    }
+
+    #[test]
+    fn a_result_that_is_damaged_is_an_error_and_no_short_result() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let batches: Vec<_> = (0..4).map(|n| rows(n * 100, 100, "some text")).collect();
+        let files = result(folder.path(), "j", "s", &batches);
+        let crate::ResultSource::Arrow(file) = &files.source else { panic!("an Arrow file") };
+        // The third batch's offsets lie behind its text; the footer is as it was.
+        let mut bytes = std::fs::read(file).unwrap();
+        let third = bytes
+            .windows(8)
+            .position(|at| at == b"200 some")
+            .or_else(|| bytes.windows(8).position(|at| at == b"202 some"));
+        let offsets = third.unwrap() - 64;
+        bytes[offsets..offsets + 32].fill(0xff);
+        let disk = minispark_engine::disk::RealDisk::shared();
+        std::io::Write::write_all(&mut disk.create(file).unwrap(), &bytes).unwrap();
+        let results = Some(FakeResults::of(vec![files]));
+        let address = start(&runtime, FlightService { store: None, results, key: key() });
+        runtime.block_on(async {
+            let mut client = client(address).await;
+            let info = client.get_flight_info(path(&["j", "s"])).await.unwrap();
+            let answer = read(&mut client, info.endpoint[0].ticket.clone().unwrap()).await;
+            assert_eq!(refused(answer), (tonic::Code::DataLoss, String::from("INPUT_CORRUPT")));
+        });
+    }
+
+    #[test]
+    fn a_server_that_stops_fails_streams_instead_of_ending_them() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let rows: Vec<_> = (0..40).map(|n| rows(n * 1000, 1000, &"x".repeat(1500))).collect();
+        let results = Some(FakeResults::of(vec![result(folder.path(), "j", "s", &rows)]));
+        let service = FlightService { store: None, results, key: key() };
+        let stop = CancellationToken::new();
+        let shutdown = stop.clone();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::task::spawn(serve_with(listener, service, clock(), shutdown));
+            let mut client = client(address).await;
+            let info = client.get_flight_info(path(&["j", "s"])).await.unwrap();
+            let ticket = info.endpoint[0].ticket.clone().unwrap();
+            let mut stream = client.do_get(ticket).await.unwrap();
+            assert!(stream.try_next().await.unwrap().is_some());
+            stop.cancel();
+            // The grace passes while the client reads nothing.
+            server.await.unwrap().unwrap();
+            let rest: Result<Vec<_>, _> = stream.try_collect().await;
+            assert!(rest.is_err(), "a cut stream was taken for the end");
+        });
+    }
+
+    #[test]
+    fn text_is_plain_for_clients() {
+        let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+        let address = master(&runtime, folder.path());
+        runtime.block_on(async {
+            let schema = client(address).await.get_schema(path(&["j1", "letters"])).await.unwrap();
+            assert_eq!(schema.field(0).data_type(), &DataType::Utf8);
+        });
+    }
+}
