@@ -20,6 +20,9 @@ use crate::{
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
+/// How long a test waits for what must come; machines that build can be very slow.
+const PATIENCE: Duration = Duration::from_mins(3);
+
 fn master_options(folder: &Path) -> MasterOptions {
     MasterOptions {
         bind: ANY_PORT.parse().unwrap(),
@@ -29,7 +32,7 @@ fn master_options(folder: &Path) -> MasterOptions {
         base_dir: folder.to_owned(),
         memory_bytes: 64 << 20,
         heartbeat: Duration::from_millis(200),
-        lost_after: Duration::from_secs(2),
+        lost_after: Duration::from_mins(1),
         no_worker_wait: Duration::from_mins(1),
         attempts: 4,
     }
@@ -127,7 +130,7 @@ impl Running {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), asking).await.unwrap()
+        tokio::time::timeout(PATIENCE, asking).await.unwrap()
     }
 
     /// The only worker once it is up in a life later than `epoch`, or of that life.
@@ -141,7 +144,7 @@ impl Running {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), asking).await.unwrap()
+        tokio::time::timeout(PATIENCE, asking).await.unwrap()
     }
 
     async fn end(mut self) {
