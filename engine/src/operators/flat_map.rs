@@ -194,10 +194,9 @@ fn push_tokens(value: &TextValue<'_>, mut at: usize, tokens: &mut TextBuilder) -
 fn run_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match class(*byte) {
-            Class::Token => {}
             Class::Space | Class::Removed => break,
             Class::Lead if space_width(&bytes[at..]) > 0 => break,
-            Class::Lead => {}
+            Class::Token | Class::Lead => {}
         }
         at += 1;
     }
@@ -241,7 +240,7 @@ mod tests {
     use crate::operators::{Batches, Operator};
 
     fn text(values: &[Option<&str>]) -> ArrayRef {
-        Arc::new(StringViewArray::from_iter(values.iter().copied()))
+        Arc::new(values.iter().copied().collect::<StringViewArray>())
     }
 
     fn run(columns: Vec<ArrayRef>) -> Vec<RecordBatch> {
