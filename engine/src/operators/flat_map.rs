@@ -282,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn the_three_lines_of_books_have_28_tokens() {
+        let lines = [
+            "El ingenioso hidalgo Don Quijote de la Mancha",
+            "En un lugar de la Mancha de cuyo nombre no quiero acordarme",
+            "Tres tristes tigres tragaban trigo en un trigal",
+        ];
+        let found = tokens(&lines.map(Some));
+        assert_eq!(found.len(), 28);
+        let mut keys: Vec<_> = found.iter().map(|token| token.to_lowercase()).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 22);
+    }
+
+    #[test]
     fn a_long_token_with_removed_characters_inside_is_joined() {
         assert_eq!(tokens(&[Some("-otorrino-laringo-logia- x")]), ["otorrinolaringologia", "x"]);
     }
