@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "a test makes the files that the program reads")]
+#![expect(clippy::shadow_unrelated, reason = "one answer is looked at after another")]
 
 use std::{fs, net::TcpListener, path::Path};
 

@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 #[allow(dead_code, reason = "each target uses a part of it")]
 mod support;
 
-use support::{Ran, cluster::{Cluster, Settings}, files_below, minispark, run};
+use support::{
+    Ran,
+    cluster::{Cluster, Settings},
+    files_below, minispark, run,
+};
 
 /// A document of these nodes in a chain.
 fn chain(nodes: &[Value]) -> Value {

@@ -7,6 +7,8 @@
 //! really reads, so a job that reads a wrong or a missing output commits a wrong result. A failing
 //! seed is run again with its history printed; `SIMULATION_SEED=n` runs that one alone.
 
+#![expect(clippy::print_stdout, reason = "a failing seed tells its story")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{self, AssertUnwindSafe},
@@ -14,25 +16,34 @@ use std::{
     time::Duration,
 };
 
-use arrow::datatypes::Schema;
 use minispark_engine::{
     error::{Class, Code, Failure, FetchFailure},
     exchange::MapOutput,
-    formats::WriteFormat,
-    id::{Epoch, JobId, StageId, TaskAttempt, TaskId, Term, WorkerId},
-    plan::{
-        Distribution, Node, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepKind,
-        Target, Write,
-    },
-    schedule::{Command, Event, Fact, JobStatus, JobView, Now, Scheduler, Settings},
+    id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
+    plan::{Output, Plan},
+    schedule::{Command, Event, JobStatus, JobView, Now, Scheduler, Settings},
     task::TaskReport,
 };
+
+#[path = "simulation/faults.rs"]
+mod faults;
+#[path = "simulation/plans.rs"]
+mod plans;
+#[path = "simulation/witness.rs"]
+mod witness;
+#[path = "simulation/worker.rs"]
+mod worker;
+
+use faults::{Faults, Random};
+use plans::{a_plan, expected_results};
+use witness::{Witness, check_the_end};
+use worker::Worker;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const LOST_AFTER: Duration = Duration::from_secs(5);
 /// Faults happen before this time and not after it.
-const HEAL_AT: Duration = Duration::from_secs(60);
+const HEAL_AT: Duration = Duration::from_mins(1);
 /// Far longer than any chain of back-offs and re-runs after the healing.
 const DEADLINE: Duration = Duration::from_mins(30);
 const RUNS: u64 = if cfg!(debug_assertions) { 250 } else { 1_000 };
@@ -103,88 +114,17 @@ fn run(seed: u64, faults: fn(&mut Random) -> Faults) -> Vec<String> {
         Ok(ends) => ends,
         Err(failed) => {
             let mut again = Simulation::new(seed, faults, true);
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| again.play()));
+            let failed_again = panic::catch_unwind(AssertUnwindSafe(|| again.play())).is_err();
             for line in again.history.iter().rev().take(400).rev() {
                 println!("{line}");
             }
-            println!("seed {seed} with {:?}", again.faults);
+            println!("seed {seed} with {:?}; repeated: {failed_again}", again.faults);
             panic::resume_unwind(failed)
         }
     }
 }
 
 // The world.
-
-/// Which kinds of faults a run has.
-#[derive(Clone, Debug, Default)]
-struct Faults {
-    loses: bool,
-    repeats: bool,
-    delays: bool,
-    crashes: bool,
-    pauses: bool,
-    cuts: bool,
-    strangers: bool,
-    flaps: bool,
-    slow: bool,
-    tasks_fail: bool,
-    data_is_bad: bool,
-    commits_fail: bool,
-    cancels: bool,
-    strangers_for_ever: bool,
-    mute_for_ever: bool,
-    deaf_for_ever: bool,
-}
-
-impl Faults {
-    fn by_seed(random: &mut Random) -> Self {
-        let mut half = || random.chance(50);
-        Self {
-            loses: half(),
-            repeats: half(),
-            delays: half(),
-            crashes: half(),
-            pauses: half(),
-            cuts: half(),
-            strangers: half(),
-            flaps: half() && half(),
-            slow: half(),
-            tasks_fail: half(),
-            data_is_bad: half() && half() && half(),
-            commits_fail: half(),
-            cancels: half() && half(),
-            strangers_for_ever: half() && half(),
-            mute_for_ever: half() && half() && half(),
-            deaf_for_ever: half() && half() && half(),
-        }
-    }
-}
-
-/// `SplitMix64`: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn between(&mut self, from: Duration, to: Duration) -> Duration {
-        let span = u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
-        from + Duration::from_micros(self.below(span.max(1)))
-    }
-}
 
 /// How an attempt came out; the number of a done one is what it computed.
 #[derive(Clone, Debug)]
@@ -261,28 +201,6 @@ enum Happening {
     Heal,
 }
 
-/// One worker process, and what survives it.
-struct Worker {
-    id: WorkerId,
-    slots: u32,
-    epoch: Epoch,
-    /// Which process of it is meant; timers of dead ones are void.
-    process: u64,
-    is_alive: bool,
-    is_paused: bool,
-    is_registered: bool,
-    slowness: u32,
-    running: BTreeMap<TaskAttempt, Vec<MapOutput>>,
-    /// Finished attempts until they are acknowledged.
-    unreported: BTreeMap<TaskAttempt, Outcome>,
-    /// What it can serve.
-    store: BTreeMap<TaskAttempt, u64>,
-    /// What reached it while it was paused.
-    mailbox: Vec<(Epoch, Down)>,
-    is_mute: bool,
-    is_deaf: bool,
-}
-
 struct Simulation {
     random: Random,
     faults: Faults,
@@ -356,7 +274,7 @@ impl Simulation {
             let at = self.random.between(Duration::ZERO, 2 * SECOND);
             self.at(at, Happening::Start(self.workers.len() - 1));
         }
-        for number in 0..1 + self.random.below(4) {
+        for number in 0..=self.random.below(4) {
             let job = JobId(uuid::Uuid::from_u128(
                 u128::from(self.random.next()) << 64 | u128::from(number),
             ));
@@ -388,8 +306,8 @@ impl Simulation {
             if faults.cuts {
                 let up = self.random.chance(70);
                 let down = !up || self.random.chance(50);
-                let cut = move |worker| Happening::Cut { worker, up, down };
-                let mend = |worker| Happening::Cut { worker, up: false, down: false };
+                let cut = move |cut_off| Happening::Cut { worker: cut_off, up, down };
+                let mend = |cut_off| Happening::Cut { worker: cut_off, up: false, down: false };
                 self.plan_outages(worker, 40 * SECOND, cut, mend);
             }
             if faults.strangers {
@@ -471,7 +389,7 @@ impl Simulation {
         }
         let unfinished = self.unfinished();
         assert!(unfinished.is_empty(), "jobs that have not ended: {unfinished:?}");
-        self.witness.check_the_end(&self.scheduler);
+        check_the_end(&self.scheduler);
     }
 
     fn is_over(&self) -> bool {
@@ -613,8 +531,8 @@ impl Simulation {
         self.deliver(commands);
     }
 
-    fn deliver(&mut self, commands: BTreeMap<usize, Vec<Command>>) {
-        for (worker, commands) in commands {
+    fn deliver(&mut self, by_worker: BTreeMap<usize, Vec<Command>>) {
+        for (worker, commands) in by_worker {
             let epoch =
                 commands.iter().find_map(|command| addressee(command).map(|(_, epoch)| epoch));
             if let Some(epoch) = epoch {
@@ -707,17 +625,17 @@ impl Simulation {
     fn send_up(&mut self, worker: usize, message: Up) {
         let epoch = self.workers[worker].epoch;
         if !self.workers[worker].is_mute {
-            self.send(Happening::ToMaster { worker, epoch, message });
+            self.send(&Happening::ToMaster { worker, epoch, message });
         }
     }
 
     fn send_down(&mut self, worker: usize, epoch: Epoch, message: Down) {
         if !self.workers[worker].is_deaf {
-            self.send(Happening::ToWorker { worker, epoch, message });
+            self.send(&Happening::ToWorker { worker, epoch, message });
         }
     }
 
-    fn send(&mut self, message: Happening) {
+    fn send(&mut self, message: &Happening) {
         let can_fail = !self.has_healed;
         if can_fail && self.faults.loses && self.random.chance(10) {
             return;
@@ -733,178 +651,6 @@ impl Simulation {
             let wait = self.random.between(MS, most);
             self.after(wait, message.clone());
         }
-    }
-
-    // Workers.
-
-    fn crash(&mut self, worker: usize) {
-        let dead = &mut self.workers[worker];
-        dead.is_alive = false;
-        dead.is_paused = false;
-        dead.running.clear();
-        dead.unreported.clear();
-        dead.store.clear();
-        dead.mailbox.clear();
-    }
-
-    fn start(&mut self, worker: usize) {
-        let born = &mut self.workers[worker];
-        if born.is_alive {
-            return;
-        }
-        born.is_alive = true;
-        born.is_registered = false;
-        born.process += 1;
-        born.epoch.0 += 1;
-        let process = born.process;
-        self.after(MS, Happening::Beat { worker, process });
-    }
-
-    fn resume(&mut self, worker: usize) {
-        let awake = &mut self.workers[worker];
-        awake.is_paused = false;
-        for (epoch, message) in std::mem::take(&mut awake.mailbox) {
-            self.worker_receives(worker, epoch, message);
-        }
-    }
-
-    fn cut(&mut self, worker: usize, up: bool, down: bool) {
-        self.workers[worker].is_mute = up;
-        self.workers[worker].is_deaf = down;
-    }
-
-    /// Once a second and whenever there is news: registers, or polls.
-    fn beat(&mut self, worker: usize, process: u64) {
-        let beating = &self.workers[worker];
-        if !beating.is_alive || beating.process != process {
-            return;
-        }
-        if !beating.is_paused {
-            self.poll(worker);
-        }
-        self.after(SECOND, Happening::Beat { worker, process });
-    }
-
-    fn poll(&mut self, worker: usize) {
-        let polling = &self.workers[worker];
-        let message = if polling.is_registered {
-            let running =
-                polling.running.keys().chain(polling.unreported.keys()).copied().collect();
-            let held: BTreeSet<_> = polling.store.keys().map(|attempt| attempt.task.job).collect();
-            let reports = polling.unreported.iter().map(|(of, how)| (*of, how.clone())).collect();
-            Up::Poll { running, held_jobs: held.into_iter().collect(), reports }
-        } else {
-            Up::Register { slots: polling.slots }
-        };
-        self.send_up(worker, message);
-    }
-
-    fn worker_receives(&mut self, worker: usize, epoch: Epoch, message: Down) {
-        let receiver = &mut self.workers[worker];
-        if receiver.epoch != epoch {
-            return;
-        }
-        match message {
-            Down::Registered => {
-                if !receiver.is_registered {
-                    receiver.is_registered = true;
-                    self.poll(worker);
-                }
-            }
-            Down::Gone => {
-                receiver.running.clear();
-                receiver.unreported.clear();
-                receiver.is_registered = false;
-                receiver.epoch.0 += 1;
-                self.poll(worker);
-            }
-            Down::Reply { commands, acks } => {
-                for attempt in acks {
-                    self.workers[worker].unreported.remove(&attempt);
-                }
-                for command in commands {
-                    self.obey(worker, command);
-                }
-            }
-        }
-    }
-
-    fn obey(&mut self, worker: usize, command: Command) {
-        let obeying = &mut self.workers[worker];
-        match command {
-            Command::Assign { attempt, inputs, .. } => {
-                let is_known = obeying.running.contains_key(&attempt)
-                    || obeying.unreported.contains_key(&attempt)
-                    || obeying.store.contains_key(&attempt);
-                if !is_known {
-                    obeying.running.insert(attempt, inputs);
-                    let (process, slowness) = (obeying.process, obeying.slowness);
-                    let takes = self.random.between(10 * MS, 1500 * MS) * slowness;
-                    self.after(takes, Happening::Finish { worker, process, attempt });
-                }
-            }
-            Command::Revoke { attempt, .. } => {
-                obeying.running.remove(&attempt);
-                obeying.unreported.remove(&attempt);
-                obeying.store.remove(&attempt);
-            }
-            Command::DropJob { job, .. } => {
-                obeying.running.retain(|attempt, _| attempt.task.job != job);
-                obeying.unreported.retain(|attempt, _| attempt.task.job != job);
-                obeying.store.retain(|attempt, _| attempt.task.job != job);
-            }
-            Command::Commit { .. } | Command::Record(_) | Command::Ended { .. } => {}
-        }
-    }
-
-    fn finish(&mut self, worker: usize, process: u64, attempt: TaskAttempt) {
-        let finishing = &mut self.workers[worker];
-        if !finishing.is_alive || finishing.process != process {
-            return;
-        }
-        if finishing.is_paused {
-            return self.after(SECOND, Happening::Finish { worker, process, attempt });
-        }
-        let Some(inputs) = finishing.running.remove(&attempt) else { return };
-        let outcome = self.compute(worker, attempt, &inputs);
-        let finishing = &mut self.workers[worker];
-        if let Outcome::Done(number) = &outcome {
-            finishing.store.insert(attempt, *number);
-        }
-        finishing.unreported.insert(attempt, outcome);
-        if finishing.is_registered {
-            self.poll(worker);
-        }
-    }
-
-    /// Reads what the assignment names, wherever it is, and computes a number from it.
-    fn compute(&mut self, worker: usize, attempt: TaskAttempt, inputs: &[MapOutput]) -> Outcome {
-        if !self.has_healed && self.faults.tasks_fail && self.random.chance(8) {
-            return Outcome::Failed(a_failure(Class::Retry, Code::TaskFailed));
-        }
-        if !self.has_healed && self.faults.data_is_bad && self.random.below(200) == 0 {
-            return Outcome::Failed(a_failure(Class::Fail, Code::InputCorrupt));
-        }
-        if !self.has_healed && self.faults.tasks_fail && self.random.below(50) == 0 {
-            return Outcome::Failed(a_failure(Class::Cancel, Code::Cancelled));
-        }
-        let mut numbers = Vec::new();
-        for input in inputs {
-            let holder = self.workers.iter().position(|other| other.id == input.worker);
-            let number = holder.and_then(|holder| {
-                let other = &self.workers[holder];
-                let is_reachable = holder == worker
-                    || (other.is_alive
-                        && !other.is_paused
-                        && !self.strangers.contains(&(worker, holder)));
-                other.store.get(&input.map).filter(|_| is_reachable)
-            });
-            match number {
-                Some(number) => numbers.push(*number),
-                None => return Outcome::Failed(a_fetch_failure(input)),
-            }
-        }
-        Outcome::Done(number_of(attempt.task.stage, attempt.task.partition, &numbers))
     }
 }
 
@@ -924,285 +670,4 @@ fn a_failure(class: Class, code: Code) -> Failure {
 fn a_fetch_failure(output: &MapOutput) -> Failure {
     let fetch = FetchFailure { map: output.map, worker: output.worker.clone() };
     Failure { fetch: Some(fetch), ..a_failure(Class::Recompute, Code::FetchFailed) }
-}
-
-// What a job computes.
-
-fn number_of(stage: StageId, partition: u32, inputs: &[u64]) -> u64 {
-    let mut mixed = Random(u64::from(stage.0) << 32 | u64::from(partition));
-    inputs.iter().fold(mixed.next(), |sum, input| Random(sum ^ input).next())
-}
-
-/// The numbers of every stage, computed without workers.
-fn expected_results(plan: &Plan) -> BTreeMap<StageId, Vec<u64>> {
-    let mut results = BTreeMap::<StageId, Vec<u64>>::new();
-    for stage in &plan.stages {
-        let inputs: Vec<_> = stage.inputs.iter().flat_map(|input| results[input].clone()).collect();
-        let numbers =
-            (0..stage.partitions).map(|partition| number_of(stage.id, partition, &inputs));
-        let numbers = numbers.collect();
-        results.insert(stage.id, numbers);
-    }
-    results
-}
-
-// The witness: what must hold after every step, seen from outside.
-
-#[derive(Default)]
-struct Witness {
-    plans: BTreeMap<JobId, Arc<Plan>>,
-    accepted: BTreeMap<TaskId, MapOutput>,
-    started: BTreeSet<TaskAttempt>,
-    progress: BTreeMap<JobId, f64>,
-    failures: BTreeMap<JobId, u32>,
-    ended: BTreeMap<JobId, JobStatus>,
-}
-
-impl Witness {
-    fn check(&mut self, scheduler: &Scheduler, commands: &[Command]) {
-        for command in commands {
-            match command {
-                Command::Assign { worker, epoch, attempt, inputs } => {
-                    self.check_assignment(scheduler, worker, *epoch, *attempt, inputs);
-                }
-                Command::Commit { job } => self.check_commit(*job),
-                Command::Record(fact) => self.check_fact(scheduler, fact),
-                Command::Ended { job } => {
-                    assert!(self.ended.contains_key(job), "ended without a fact");
-                }
-                Command::Revoke { worker, epoch, attempt } => {
-                    let is_held = self.accepted.get(&attempt.task).is_some_and(|output| {
-                        output.map == *attempt && output.worker == *worker && output.epoch == *epoch
-                    });
-                    let has_ended = self.ended.contains_key(&attempt.task.job);
-                    assert!(!is_held || has_ended, "revoked what was accepted: {attempt}");
-                }
-                Command::DropJob { job, .. } => {
-                    assert!(self.is_over(scheduler, *job), "dropped a job that runs: {job}");
-                }
-            }
-        }
-        self.check_workers(scheduler);
-        self.check_views(scheduler);
-    }
-
-    fn is_over(&self, scheduler: &Scheduler, job: JobId) -> bool {
-        self.ended.contains_key(&job)
-            || scheduler.view(job).is_none_or(|view| view.status.has_ended())
-    }
-
-    fn check_assignment(
-        &self,
-        scheduler: &Scheduler,
-        worker: &WorkerId,
-        epoch: Epoch,
-        attempt: TaskAttempt,
-        inputs: &[MapOutput],
-    ) {
-        assert!(
-            scheduler.knows(worker, epoch),
-            "{attempt} was assigned to {worker}, which is not up"
-        );
-        assert!(
-            !self.ended.contains_key(&attempt.task.job),
-            "{attempt} was assigned after the end"
-        );
-        assert!(self.started.contains(&attempt), "{attempt} was assigned without a fact");
-        let plan = &self.plans[&attempt.task.job];
-        let mut expected = Vec::new();
-        for input in &plan.stages[attempt.task.stage.index()].inputs {
-            for partition in 0..plan.stages[input.index()].partitions {
-                let map = TaskId { job: attempt.task.job, stage: *input, partition };
-                let output = self.accepted.get(&map);
-                assert!(output.is_some(), "{attempt} was assigned before {map} was done");
-                expected.extend(output.cloned());
-            }
-        }
-        assert_eq!(inputs, expected, "inputs of {attempt}");
-        for input in inputs {
-            assert!(scheduler.knows(&input.worker, input.epoch), "{attempt} reads from the dead");
-        }
-    }
-
-    fn check_commit(&self, job: JobId) {
-        assert!(!self.ended.contains_key(&job), "a commit after the end");
-        for stage in &self.plans[&job].stages {
-            for partition in 0..stage.partitions {
-                let task = TaskId { job, stage: stage.id, partition };
-                let is_sink = matches!(stage.output, Output::Sink(_));
-                assert!(!is_sink || self.accepted.contains_key(&task), "{task} is not there");
-            }
-        }
-    }
-
-    fn check_fact(&mut self, scheduler: &Scheduler, fact: &Fact) {
-        let job = match fact {
-            Fact::Accepted { job }
-            | Fact::StageDone { job, .. }
-            | Fact::CommitIntent { job }
-            | Fact::Committed { job }
-            | Fact::Ended { job, .. } => *job,
-            Fact::AttemptStarted { attempt, .. }
-            | Fact::AttemptFailed { attempt, .. }
-            | Fact::OutputLost { attempt } => attempt.task.job,
-            Fact::OutputAccepted { output, .. } => output.map.task.job,
-        };
-        assert!(!self.ended.contains_key(&job), "a fact after the end: {fact:?}");
-        match fact {
-            Fact::Accepted { job } => {
-                self.plans.extend(scheduler.plan(*job).map(|plan| (*job, Arc::clone(plan))));
-            }
-            Fact::AttemptStarted { attempt, .. } => {
-                assert!(self.started.insert(*attempt), "{attempt} was used twice");
-            }
-            Fact::OutputAccepted { output, .. } => {
-                let other = self.accepted.insert(output.map.task, output.clone());
-                assert_eq!(other, None, "a second output was accepted");
-            }
-            Fact::OutputLost { attempt } => {
-                let lost = self.accepted.remove(&attempt.task).map(|output| output.map);
-                assert_eq!(lost, Some(*attempt), "what was lost was not what counted");
-            }
-            Fact::Ended { job, status, .. } => {
-                self.ended.insert(*job, *status);
-            }
-            Fact::AttemptFailed { .. }
-            | Fact::StageDone { .. }
-            | Fact::CommitIntent { .. }
-            | Fact::Committed { .. } => {}
-        }
-    }
-
-    fn check_workers(&self, scheduler: &Scheduler) {
-        let mut running = BTreeSet::new();
-        for worker in scheduler.workers() {
-            let is_within_slots = worker.running.len() <= worker.slots as usize;
-            assert!(is_within_slots, "{} has more tasks than slots", worker.worker);
-            assert!(worker.is_up || worker.running.is_empty(), "{} is dead", worker.worker);
-            for attempt in worker.running {
-                assert!(running.insert(attempt.task), "{} runs twice", attempt.task);
-                assert!(!self.ended.contains_key(&attempt.task.job), "{attempt} runs on");
-            }
-        }
-    }
-
-    fn check_views(&mut self, scheduler: &Scheduler) {
-        for job in scheduler.jobs() {
-            let Some(view) = scheduler.view(job) else { continue };
-            let before = self.progress.insert(job, view.progress_percent).unwrap_or_default();
-            assert!(view.progress_percent >= before, "progress of {job} fell");
-            let is_whole = view.progress_percent >= 100.0;
-            assert_eq!(is_whole, view.status == JobStatus::Completed, "100 % of {job}");
-            let before = self.failures.insert(job, view.failure_count).unwrap_or_default();
-            assert!(view.failure_count >= before, "failures of {job} fell");
-            let most = view.plan.parallelism.unwrap_or(u32::MAX);
-            assert!(view.tasks_running <= most, "{job} runs more than its parallelism");
-            let ended = self.ended.get(&job).copied();
-            assert_eq!(ended, Some(view.status).filter(|status| status.has_ended()));
-        }
-    }
-
-    /// Which failures are the faults' doing and not the scheduler's.
-    fn check_the_end(&self, scheduler: &Scheduler) {
-        for job in scheduler.jobs() {
-            let error = scheduler.view(job).and_then(|view| view.error);
-            let code = error.map(|error| error.failure.code);
-            let is_legitimate = matches!(
-                code,
-                None | Some(
-                    Code::TaskFailed
-                        | Code::InputCorrupt
-                        | Code::TaskKillsWorkers
-                        | Code::FetchFailed
-                        | Code::DiskFull
-                )
-            );
-            assert!(is_legitimate, "{job} failed with {code:?}");
-        }
-    }
-}
-
-// Plans, by hand.
-
-fn a_plan(random: &mut Random) -> Plan {
-    let mut few = |most| 1 + u32::try_from(random.below(most)).unwrap_or(0);
-    let (maps, others, reduces) = (few(12), few(6), few(6));
-    let parallelism = few(12);
-    let hash = Output::Exchange(Distribution::Hash { keys: Vec::new(), buckets: reduces });
-    let forward = Output::Exchange(Distribution::Forward);
-    let gather = Output::Exchange(Distribution::Gather { ordered: true });
-    let stages = match random.below(4) {
-        // Word count: map, reduce and sort, one file.
-        0 => vec![
-            (maps, vec![], hash),
-            (reduces, vec![0], gather),
-            (1, vec![1], sink(2, Target::Text)),
-        ],
-        // A shared node, two ways from it, and their join.
-        1 => vec![
-            (maps, vec![], forward),
-            (maps, vec![0], hash.clone()),
-            (maps, vec![0], hash),
-            (reduces, vec![1, 2], sink(3, files())),
-        ],
-        // Two sources and their join.
-        2 => vec![
-            (maps, vec![], hash.clone()),
-            (others, vec![], hash),
-            (reduces, vec![0, 1], sink(2, files())),
-        ],
-        // A shared node written as it is and reduced.
-        _ => vec![
-            (maps, vec![], forward),
-            (maps, vec![0], sink(1, files())),
-            (maps, vec![0], hash),
-            (reduces, vec![2], gather),
-            (1, vec![3], sink(4, Target::Text)),
-        ],
-    };
-    let mut plan = plan_of(stages);
-    plan.parallelism = (parallelism > 4).then_some(parallelism);
-    plan
-}
-
-fn plan_of(stages: Vec<(u32, Vec<u32>, Output)>) -> Plan {
-    let nodes = (0..stages.len()).map(|number| Node {
-        id: format!("n{number}"),
-        op: Op::Limit { offset: 0, n: 0 },
-        inputs: Vec::new(),
-        schema: Arc::new(Schema::empty()),
-        order: Order::None,
-    });
-    let nodes = nodes.collect();
-    let stage = |(number, (partitions, inputs, output)): (u32, (u32, Vec<u32>, Output))| Stage {
-        id: StageId(number),
-        root: step(number),
-        output,
-        partitions,
-        splits: Vec::new(),
-        inputs: inputs.into_iter().map(StageId).collect(),
-    };
-    let stages = (0..).zip(stages).map(stage).collect();
-    Plan { name: String::from("simulated"), parallelism: None, nodes, stages }
-}
-
-/// The scheduler looks at a step's node alone.
-fn step(node: u32) -> Step {
-    let read = Step {
-        node: NodeIndex(node),
-        schema: Arc::new(Schema::empty()),
-        kind: StepKind::Read { stage: StageId(0), share: Share::All },
-    };
-    let kind = StepKind::Limit { input: Box::new(read), offset: 0, n: 0 };
-    Step { node: NodeIndex(node), schema: Arc::new(Schema::empty()), kind }
-}
-
-fn sink(node: u32, target: Target) -> Output {
-    let (id, schema) = (format!("n{node}"), Arc::new(Schema::empty()));
-    Output::Sink(Sink { node: NodeIndex(node), id, schema, target, ordered: true })
-}
-
-fn files() -> Target {
-    let path = std::path::PathBuf::from("out");
-    Target::Files(Write { path, format: WriteFormat::Text })
 }

@@ -9,26 +9,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub mod cluster;
-pub mod generate;
-pub mod golden;
-pub mod http;
+pub(crate) mod cluster;
+pub(crate) mod generate;
+pub(crate) mod golden;
+pub(crate) mod http;
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The built binary, without what the environment would add.
-pub fn minispark() -> Command {
+pub(crate) fn minispark() -> Command {
     command(env!("CARGO_BIN_EXE_minispark"))
 }
 
 /// A program, without what the environment would add.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in ["MASTER_URL", "RUST_LOG", "NO_COLOR", "CI"] {
         command.env_remove(name);
@@ -39,37 +39,37 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// What a process said and how it ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// The exit code; a signal is a failure of the test.
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
     }
 
     /// Stdout as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The same, where the exit code is 0.
-    pub fn expect_done(self) -> Self {
+    pub(crate) fn expect_done(self) -> Self {
         assert_eq!(self.code(), 0, "{self:?}");
         self
     }
 }
 
 /// Runs to the end; a process that does not end in time is killed and fails the test.
-pub fn run(command: &mut Command) -> Ran {
+pub(crate) fn run(command: &mut Command) -> Ran {
     run_within(command, PATIENCE)
 }
 
 /// As [`run`], with a deadline of one's own.
-pub fn run_within(command: &mut Command, patience: Duration) -> Ran {
+pub(crate) fn run_within(command: &mut Command, patience: Duration) -> Ran {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (stdout, stderr) = (thread::spawn(|| text(stdout)), thread::spawn(|| text(stderr)));
@@ -95,12 +95,12 @@ fn text(mut stream: impl Read) -> String {
 }
 
 /// Waits until the condition holds; fails the test by this name where it does not in time.
-pub fn until(what: &str, condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
     assert!(holds_within(PATIENCE, condition), "still not after {PATIENCE:?}: {what}");
 }
 
 /// Whether the condition holds before the time is up; it is looked at every few milliseconds.
-pub fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
         if condition() {
@@ -114,7 +114,7 @@ pub fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> 
 }
 
 /// Copies a folder with all in it.
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -128,7 +128,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// The names in a folder, sorted; none where it is not there.
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -137,7 +137,7 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// All files below a folder.
-pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files = Vec::new();
     for entry in entries {

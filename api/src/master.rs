@@ -30,6 +30,8 @@ pub(crate) mod cluster;
 pub(crate) mod commit;
 pub(crate) mod folder;
 pub(crate) mod results;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use cluster::{Cluster, Effect};
 use folder::StateFolder;
@@ -216,11 +218,8 @@ async fn serve(
     rest_listener: TcpListener,
     flight_listener: tokio::net::TcpListener,
 ) -> Result<(), Error> {
-    let service = FlightService {
-        store: None,
-        results: Some(Arc::clone(master) as Arc<dyn Results>),
-        key,
-    };
+    let service =
+        FlightService { store: None, results: Some(Arc::clone(master) as Arc<dyn Results>), key };
     let stop = master.stop.clone();
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
     parts.spawn(rest::serve(Arc::clone(master), rest_listener, GRACE));

@@ -61,12 +61,11 @@ pub async fn run(
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
     let address = advertised(&options, bound, &master).map_err(system("find our own address"))?;
     listener.set_nonblocking(true).map_err(system("prepare the Flight socket"))?;
-    let listener = tokio::net::TcpListener::from_std(listener)
-        .map_err(system("prepare the Flight socket"))?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(system("prepare the Flight socket"))?;
 
     let budget = Budget::new(options.memory_bytes);
-    let store =
-        Arc::new(PartitionStore::new(Arc::clone(&disk), folder.shuffle(), budget.clone()));
+    let store = Arc::new(PartitionStore::new(Arc::clone(&disk), folder.shuffle(), budget.clone()));
     let key = SharedKey::default();
     let own = (folder.worker.clone(), Arc::clone(&store));
     let exchange = RemoteExchange::new(Some(own), key.clone(), runtime::Handle::current());
@@ -130,7 +129,9 @@ fn advertised(
     let port = bound.port();
     match &options.advertise {
         Some(address) if has_port(address) => Ok(address.clone()),
-        Some(host) if host.contains(':') && !host.starts_with('[') => Ok(format!("[{host}]:{port}")),
+        Some(host) if host.contains(':') && !host.starts_with('[') => {
+            Ok(format!("[{host}]:{port}"))
+        }
         Some(host) => Ok(format!("{host}:{port}")),
         None if bound.ip().is_unspecified() => {
             Ok(SocketAddr::new(master.local_address()?, port).to_string())
@@ -172,9 +173,7 @@ fn start_agent(
     Ok(ended)
 }
 
-fn agent_outcome(
-    ended: Result<Result<(), Error>, oneshot::error::RecvError>,
-) -> Result<(), Error> {
+fn agent_outcome(ended: Result<Result<(), Error>, oneshot::error::RecvError>) -> Result<(), Error> {
     ended.unwrap_or_else(|_| Err(Error::Internal(String::from("the worker's agent panicked"))))
 }
 

@@ -86,15 +86,15 @@ impl Client {
     /// # Errors
     /// Where the master can't be asked.
     pub(crate) async fn jobs(&self) -> Result<Vec<JobSummary>> {
-        self.pages("/api/v1/jobs?sort=-submitted_at&limit=500").await
+        self.pages("/api/v1/jobs?limit=500").await
     }
 
     /// The workers that the master knows.
     ///
     /// # Errors
     /// Where the master can't be asked.
-    pub(crate) async fn workers(&self) -> Result<Vec<Worker>> {
-        self.pages("/api/v1/workers?limit=500").await
+    pub(crate) async fn workers(&self) -> Result<Page<Worker>> {
+        self.get("/api/v1/workers").await
     }
 
     /// Ends a job; the answer is its status. One that has ended is left as it is.

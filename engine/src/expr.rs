@@ -176,6 +176,24 @@ pub enum AggregateFunction {
 }
 
 impl Expr {
+    /// Whether it reads the column of this index.
+    pub fn reads(&self, column: usize) -> bool {
+        match self {
+            Self::Column { index, .. } => *index == column,
+            Self::Literal(_) => false,
+            Self::Binary { left, right, .. } => left.reads(column) || right.reads(column),
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::Cast { input, .. } => input.reads(column),
+            Self::Case { branches, otherwise, .. } => {
+                branches.iter().any(|(when, then)| when.reads(column) || then.reads(column))
+                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.reads(column))
+            }
+            Self::Call { arguments, .. } => arguments.iter().any(|argument| argument.reads(column)),
+        }
+    }
+
     /// The type of its values.
     pub fn data_type(&self) -> DataType {
         match self {

@@ -3,7 +3,7 @@
 //! Each format's decoder and encoder stand side by side in one file. A decoder gets blocks that
 //! begin at a record; what of a block is no whole record yet, it leaves, and gets it again with
 //! more bytes behind it. It knows positions in blocks only: [`crate::source`] turns a
-//! [`Refusal`] into an error with file, line and offset.
+//! `Refusal` into an error with file, line and offset.
 
 use std::ops::Range;
 

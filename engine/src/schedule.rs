@@ -37,13 +37,17 @@ use crate::{
 
 pub mod event;
 mod job;
+mod recover;
 mod stage;
 mod view;
 mod worker;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Command, Event, Fact, JobError, JobStatus, JobView, NodeStatus, WorkerView};
 
-use job::{Job, Turn, Verdict, Wake};
+use job::{Job, Turn, Wake};
+use recover::Verdict;
 use stage::TaskState;
 use worker::Workers;
 
@@ -395,19 +399,16 @@ impl Scheduler {
     ) {
         let Some(address) = self.heard(turn.now, &worker, epoch) else { return };
         let id = attempt.task.job;
-        match self.jobs.get_mut(&id).filter(|job| job.is_current(attempt, &worker, epoch)) {
-            Some(job) => {
-                self.workers.release(&worker, attempt);
-                self.workers.count_end(&worker, true);
-                let output = MapOutput { map: attempt, worker, epoch, address };
-                job.task_done(turn, output, report);
-                self.requeue(id);
-            }
-            None => {
-                self.fenced += 1;
-                self.revoke_stale(turn, &worker, epoch, attempt);
-            }
-        }
+        let job = self.jobs.get_mut(&id).filter(|job| job.is_current(attempt, &worker, epoch));
+        let Some(job) = job else {
+            self.fenced += 1;
+            self.revoke_stale(turn, &worker, epoch, attempt);
+            return;
+        };
+        self.workers.release(&worker, attempt);
+        self.workers.count_end(&worker, true);
+        job.task_done(turn, MapOutput { map: attempt, worker, epoch, address }, report);
+        self.requeue(id);
     }
 
     fn task_failed(
@@ -422,20 +423,20 @@ impl Scheduler {
             return;
         }
         let id = attempt.task.job;
-        match self.jobs.get_mut(&id).filter(|job| job.is_current(attempt, worker, epoch)) {
-            Some(job) => {
-                self.workers.release(worker, attempt);
-                if failure.class != Class::Cancel {
-                    self.workers.count_end(worker, false);
-                }
-                if failure.class == Class::Retry {
-                    self.workers.blame(turn.now, worker, Some(attempt.task));
-                }
-                let verdict = job.task_failed(turn, attempt, worker, failure);
-                self.conclude(turn, id, verdict);
-            }
-            None => self.fenced += 1,
+        let job = self.jobs.get_mut(&id).filter(|job| job.is_current(attempt, worker, epoch));
+        let Some(job) = job else {
+            self.fenced += 1;
+            return;
+        };
+        self.workers.release(worker, attempt);
+        if failure.class != Class::Cancel {
+            self.workers.count_end(worker, false);
         }
+        if failure.class == Class::Retry {
+            self.workers.blame(turn.now, worker, Some(attempt.task));
+        }
+        let verdict = job.task_failed(turn, attempt, worker, failure);
+        self.conclude(turn, id, verdict);
     }
 
     /// Notes a sign of life and gives the worker's address, if it is up in this life.
@@ -478,7 +479,7 @@ impl Scheduler {
         let over: Vec<_> = self.jobs.values().filter(is_over).map(|job| job.id).collect();
         for id in over {
             let message = format!("no worker was connected for {} s", wait.as_secs());
-            let failure = job::failure(Class::Fail, Code::NoWorkers, message);
+            let failure = recover::failure(Class::Fail, Code::NoWorkers, message);
             let error = JobError { failure, nodes: Vec::new(), attempt: None, worker: None };
             self.end(turn, id, JobStatus::Failed, Some(error));
         }

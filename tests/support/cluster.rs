@@ -14,51 +14,52 @@ use tempfile::TempDir;
 use super::{Ran, http, minispark, run, until};
 
 /// A process of the cluster, killed when dropped. Its log is kept in a file.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     log: PathBuf,
 }
 
 impl Node {
     /// Starts it; its stderr goes to `log`.
-    pub fn start(command: &mut Command, log: PathBuf) -> Self {
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
         let file = File::create(&log).unwrap();
         let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { child, log }
     }
 
     /// What it logged so far, line by line; a line that is no JSON is its text.
-    pub fn log(&self) -> Vec<Value> {
+    pub(crate) fn log(&self) -> Vec<Value> {
         let lines = BufReader::new(File::open(&self.log).unwrap()).lines();
         let parse = |line: String| serde_json::from_str(&line).unwrap_or(Value::String(line));
         lines.map(|line| parse(line.unwrap())).collect()
     }
 
     /// Waits for a log line whose context has this field, and gives its value.
-    pub fn logged(&mut self, field: &str) -> String {
+    pub(crate) fn logged(&mut self, field: &str) -> String {
         let mut found = None;
         until(&format!("`{field}` in {}", self.log.display()), || {
             assert!(self.is_running(), "it ended: {:?}", self.log());
             let lines = self.log();
-            found = lines.iter().find_map(|line| line["context"][field].as_str().map(str::to_owned));
+            found =
+                lines.iter().find_map(|line| line["context"][field].as_str().map(str::to_owned));
             found.is_some()
         });
         found.unwrap()
     }
 
     /// Whether the process is there.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Ends it as a crash would: SIGKILL, at once.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Asks it to end (SIGTERM) and waits; gives its exit code.
-    pub fn terminate(&mut self) -> i32 {
+    pub(crate) fn terminate(&mut self) -> i32 {
         signal(self.child.id(), "TERM");
         let mut code = None;
         until("the process ends after SIGTERM", || {
@@ -69,7 +70,7 @@ impl Node {
     }
 
     /// Its process number.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 }
@@ -92,21 +93,21 @@ impl Drop for Node {
 }
 
 /// Sends a signal by name, such as `TERM`.
-pub fn signal(process: u32, name: &str) {
+pub(crate) fn signal(process: u32, name: &str) {
     let ran = run(Command::new("kill").arg(format!("-{name}")).arg(process.to_string()));
     assert!(ran.status.success(), "{ran:?}");
 }
 
 /// How a cluster is started.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub workers: usize,
-    pub slots: usize,
-    pub memory: &'static str,
-    pub heartbeat: &'static str,
-    pub lost_after: &'static str,
-    pub no_worker_wait: &'static str,
-    pub base_dir: PathBuf,
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) slots: usize,
+    pub(crate) memory: &'static str,
+    pub(crate) heartbeat: &'static str,
+    pub(crate) lost_after: &'static str,
+    pub(crate) no_worker_wait: &'static str,
+    pub(crate) base_dir: PathBuf,
 }
 
 impl Default for Settings {
@@ -124,20 +125,20 @@ impl Default for Settings {
 }
 
 /// A master and workers.
-pub struct Cluster {
-    pub settings: Settings,
-    pub folder: TempDir,
-    pub master: Node,
-    pub workers: Vec<Node>,
+pub(crate) struct Cluster {
+    pub(crate) settings: Settings,
+    pub(crate) folder: TempDir,
+    pub(crate) master: Node,
+    pub(crate) workers: Vec<Node>,
     /// `host:port` of REST.
-    pub rest: String,
+    pub(crate) rest: String,
     /// `host:port` of Flight.
-    pub flight: String,
+    pub(crate) flight: String,
 }
 
 impl Cluster {
     /// Starts master and workers and waits until all workers are up.
-    pub fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut master = start_master(&settings, folder.path(), 0, 0);
         let rest = master.logged("rest").trim_start_matches("http://").to_owned();
@@ -152,7 +153,7 @@ impl Cluster {
     }
 
     /// Starts one more worker; does not wait for it.
-    pub fn add_worker(&mut self) -> &mut Node {
+    pub(crate) fn add_worker(&mut self) -> &mut Node {
         let number = self.workers.len() + 1;
         let worker = start_worker(&self.settings, self.folder.path(), number, &self.url());
         self.workers.push(worker);
@@ -160,17 +161,17 @@ impl Cluster {
     }
 
     /// The master's URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.rest)
     }
 
     /// Where results appear.
-    pub fn output_dir(&self) -> PathBuf {
+    pub(crate) fn output_dir(&self) -> PathBuf {
         self.folder.path().join("output")
     }
 
     /// Kills the master and starts another on the same ports and folders.
-    pub fn restart_master(&mut self) {
+    pub(crate) fn restart_master(&mut self) {
         self.master.kill();
         let port = |address: &str| address.rsplit(':').next().unwrap().parse().unwrap();
         let (rest, flight) = (port(&self.rest), port(&self.flight));
@@ -179,21 +180,21 @@ impl Cluster {
     }
 
     /// A REST call; the answer must be JSON of this status.
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let answer = http::call(&self.rest, "GET", path, &[], b"");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
 
     /// How many workers are up.
-    pub fn workers_up(&self) -> usize {
+    pub(crate) fn workers_up(&self) -> usize {
         let workers = self.get("/api/v1/workers");
         let items = workers["items"].as_array().unwrap();
         items.iter().filter(|worker| worker["state"] == "UP").count()
     }
 
     /// Submits a document; gives the job's id.
-    pub fn submit(&self, document: &str) -> String {
+    pub(crate) fn submit(&self, document: &str) -> String {
         let answer = http::call(&self.rest, "POST", "/api/v1/jobs", &[], document.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
@@ -202,12 +203,12 @@ impl Cluster {
     }
 
     /// A job's status document.
-    pub fn job(&self, id: &str) -> Value {
+    pub(crate) fn job(&self, id: &str) -> Value {
         self.get(&format!("/api/v1/jobs/{id}"))
     }
 
     /// Waits until the job has ended; gives its last status document.
-    pub fn ended(&self, id: &str) -> Value {
+    pub(crate) fn ended(&self, id: &str) -> Value {
         let mut job = Value::Null;
         until(&format!("job {id} ends"), || {
             job = self.job(id);
@@ -217,20 +218,20 @@ impl Cluster {
     }
 
     /// Waits until the job has ended, which must be well.
-    pub fn completed(&self, id: &str) -> Value {
+    pub(crate) fn completed(&self, id: &str) -> Value {
         let job = self.ended(id);
         assert_eq!(job["status"], "COMPLETED", "{job:#}");
         job
     }
 
     /// The path of a finished job's result.
-    pub fn output(&self, id: &str, sink: &str) -> PathBuf {
+    pub(crate) fn output(&self, id: &str, sink: &str) -> PathBuf {
         let results = self.get(&format!("/api/v1/jobs/{id}/results"));
         PathBuf::from(results["outputs"][sink].as_str().unwrap_or_else(|| panic!("{results:#}")))
     }
 
     /// The client's command line against this master.
-    pub fn client(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn client(&self, arguments: &[&str]) -> Ran {
         run(minispark().args(["--server", &self.url()]).args(arguments))
     }
 }
@@ -257,6 +258,6 @@ fn start_worker(settings: &Settings, folder: &Path, number: usize, master: &str)
 }
 
 /// Waits a moment that is long for a cluster of these settings and short for a test.
-pub fn heartbeats(count: u32) -> Duration {
+pub(crate) fn heartbeats(count: u32) -> Duration {
     Duration::from_millis(200) * count
 }

@@ -22,11 +22,11 @@ const RARE_WORDS: u64 = 1 << 20;
 
 /// Random numbers from a seed (`SplitMix64`; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// The next one.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,13 +35,13 @@ impl Random {
     }
 
     /// The next one below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
 /// Writes lines of text, at least `bytes` in all and at most a line more.
-pub fn text(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
+pub(crate) fn text(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
     let mut random = Random(seed);
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut line = String::new();
@@ -66,8 +66,8 @@ fn push_word(line: &mut String, random: &mut Random) {
     if draw & 1 == 0 {
         let common = COMMON.len() as u64;
         // The square of a fraction is small more often than not: the first words are the hottest.
-        let fraction = (draw >> 32) * (draw >> 32) >> 32;
-        line.push_str(COMMON[usize::try_from(fraction * common >> 32).unwrap_or(0)]);
+        let fraction = ((draw >> 32) * (draw >> 32)) >> 32;
+        line.push_str(COMMON[usize::try_from((fraction * common) >> 32).unwrap_or(0)]);
         return;
     }
     let mut word = (draw >> 1) % RARE_WORDS;

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::{copy_folder, names, root};
 
 /// A case.
-pub struct Case {
-    pub name: String,
-    pub folder: PathBuf,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
     document: Value,
 }
 
 /// All of them, by name.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let folder = root().join("tests/golden");
     let case = |name: String| {
         let folder = folder.join(&name);
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
 impl Case {
     /// The document with readers and job set to so many partitions at once, its nodes' paths
     /// below `folder`.
-    pub fn document(&self, partitions: Option<u32>, folder: &Path) -> String {
+    pub(crate) fn document(&self, partitions: Option<u32>, folder: &Path) -> String {
         let mut document = self.document.clone();
         if let Some(partitions) = partitions {
             document["parallelism"] = json!(partitions);
@@ -49,19 +49,19 @@ impl Case {
     }
 
     /// The sinks with their kinds of file: `txt`, `csv`, `jsonl`.
-    pub fn sinks(&self) -> Vec<(String, String)> {
+    pub(crate) fn sinks(&self) -> Vec<(String, String)> {
         let split = |name: &String| name.split_once('.').map(|(a, b)| (a.to_owned(), b.to_owned()));
         names(&self.folder.join("expected")).iter().filter_map(split).collect()
     }
 
     /// Copies what it reads to a folder in which it can also write.
-    pub fn lay_out(&self, folder: &Path) {
+    pub(crate) fn lay_out(&self, folder: &Path) {
         copy_folder(&self.folder.join("input"), &folder.join("input"));
     }
 
     /// Compares a result (a file, or a writer's folder) with what is expected; with
     /// `UPDATE_GOLDEN=1` it becomes what is expected.
-    pub fn check(&self, sink: &str, kind: &str, result: &Path, how: &str) {
+    pub(crate) fn check(&self, sink: &str, kind: &str, result: &Path, how: &str) {
         let found = content(result, kind);
         let file = self.folder.join("expected").join(format!("{sink}.{kind}"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -73,7 +73,7 @@ impl Case {
 }
 
 /// A result as one text: of a folder the parts in order, the header of a CSV once.
-pub fn content(result: &Path, kind: &str) -> String {
+pub(crate) fn content(result: &Path, kind: &str) -> String {
     if result.is_file() {
         return fs::read_to_string(result).unwrap();
     }

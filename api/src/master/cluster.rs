@@ -315,12 +315,7 @@ impl Cluster {
         self.jobs.get_mut(&attempt.task.job)?.stages.get_mut(attempt.task.stage.index())
     }
 
-    fn log_assignment(
-        &self,
-        worker: &WorkerId,
-        attempt: TaskAttempt,
-        epoch: Epoch,
-    ) {
+    fn log_assignment(&self, worker: &WorkerId, attempt: TaskAttempt, epoch: Epoch) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -355,7 +350,8 @@ impl Cluster {
         let is_final = |job: &&JobId| {
             self.jobs.get(*job).is_some_and(|job| job.status.has_ended() && !job.is_committing)
         };
-        let old: Vec<JobId> = self.by_number.values().filter(is_final).take(excess).copied().collect();
+        let old: Vec<JobId> =
+            self.by_number.values().filter(is_final).take(excess).copied().collect();
         for job in old {
             if let Some(record) = self.jobs.remove(&job) {
                 self.by_number.remove(&record.number);
@@ -368,6 +364,7 @@ impl Cluster {
     pub(crate) fn register(&mut self, now: Now, register: Register) -> Result<Vec<Effect>, Fenced> {
         let (worker, epoch) = (register.worker.clone(), register.epoch);
         let is_known = self.scheduler.knows(&worker, epoch);
+        let is_full = self.links.len() >= MAX_WORKERS;
         match self.links.get_mut(&worker) {
             Some(link) => {
                 let last = link.registered.epoch;
@@ -381,7 +378,7 @@ impl Cluster {
                 link.is_up = true;
                 link.registered = register.clone();
             }
-            None if self.links.len() >= MAX_WORKERS => return Err(Fenced::Full),
+            None if is_full => return Err(Fenced::Full),
             None => {
                 let link = Link {
                     registered: register.clone(),
@@ -469,9 +466,8 @@ impl Cluster {
         answer: &mut PollAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        let is_theirs = |worker: &WorkerId, epoch: Epoch| {
-            *worker == poll.worker && epoch == poll.epoch
-        };
+        let is_theirs =
+            |worker: &WorkerId, epoch: Epoch| *worker == poll.worker && epoch == poll.epoch;
         for command in self.scheduler.step(now, event) {
             match command {
                 Command::Assign { worker, epoch, attempt, inputs } if is_theirs(&worker, epoch) => {
@@ -493,11 +489,7 @@ impl Cluster {
     }
 
     /// All that a worker needs for an attempt.
-    fn task(
-        &self,
-        attempt: TaskAttempt,
-        inputs: Vec<MapOutput>,
-    ) -> Option<Task> {
+    fn task(&self, attempt: TaskAttempt, inputs: Vec<MapOutput>) -> Option<Task> {
         let job = attempt.task.job;
         let plan = self.scheduler.plan(job)?;
         let index = attempt.task.stage.index();
@@ -512,12 +504,7 @@ impl Cluster {
     }
 
     /// Takes a worker's goodbye.
-    pub(crate) fn leave(
-        &mut self,
-        now: Now,
-        worker: &WorkerId,
-        epoch: Epoch,
-    ) -> Vec<Effect> {
+    pub(crate) fn leave(&mut self, now: Now, worker: &WorkerId, epoch: Epoch) -> Vec<Effect> {
         let effects = self.step(now, Event::WorkerLost { worker: worker.clone(), epoch });
         self.notice_losses();
         effects
@@ -653,6 +640,12 @@ impl Cluster {
             .flat_map(|(job, record)| record.published.iter().map(|published| (*job, published)))
     }
 
+    /// The number of the last poll that was taken of a worker.
+    #[cfg(test)]
+    pub(crate) fn last_seq(&self, worker: &str) -> u64 {
+        self.links.get(&WorkerId(String::from(worker))).map_or(0, |link| link.seq)
+    }
+
     /// Ends all commits under way.
     pub(crate) fn stop_commits(&self) {
         for record in self.jobs.values().filter(|record| record.is_committing) {
@@ -673,10 +666,201 @@ fn seen(poll: &Poll) -> Event {
 
 /// The ids of nodes.
 pub(crate) fn node_ids(plan: &Plan, nodes: &[NodeIndex]) -> Vec<String> {
-    nodes.iter().filter_map(|node| plan.nodes.get(node.index())).map(|node| node.id.clone()).collect()
+    nodes
+        .iter()
+        .filter_map(|node| plan.nodes.get(node.index()))
+        .map(|node| node.id.clone())
+        .collect()
 }
 
 /// The sinks' ids of a plan, in the order of their stages.
 pub(crate) fn sink_ids(plan: &Plan) -> Vec<String> {
     sinks(plan).map(|sink| sink.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use minispark_engine::{
+        error::{Class, Code, Failure},
+        id::{Epoch, JobId, Term},
+        schedule::JobStatus,
+    };
+
+    use super::{Effect, Fenced};
+    use crate::{
+        master::testing::{EPOCH, TERM, done, master, poll, register, submit},
+        protocol::{Outcome, Report},
+    };
+
+    const HEARTBEAT: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn a_lost_answer_is_given_again_and_an_acknowledged_report_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        assert_eq!(cluster.register(now, register("w")), Ok(Vec::new()));
+        let assigned = |answer: &crate::protocol::PollAnswer| {
+            answer.assign.iter().map(|task| task.attempt).collect::<Vec<_>>()
+        };
+        let first = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let [attempt] = assigned(&first)[..] else { panic!("{first:?}") };
+        assert_eq!((attempt.task.job, attempt.attempt.term), (job, TERM));
+        assert!(first.assign[0].stage.splits.is_empty() && first.assign[0].split.is_some());
+
+        // The answer was lost: the worker says that it runs nothing.
+        let again = cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer;
+        assert_eq!(assigned(&again), [attempt]);
+        let running = cluster.poll(now, &poll("w", 3, &[attempt])).0.unwrap().answer;
+        assert!(!running.has_commands());
+
+        let mut report = poll("w", 4, &[]);
+        report.reports.push(done(attempt));
+        let (turn, effects) = cluster.poll(now, &report);
+        assert_eq!(turn.unwrap().answer.acks, [attempt]);
+        assert_eq!(effects, [Effect::Commit(job)]);
+        let (repeated, no_effects) = cluster.poll(now, &super::Poll { seq: 5, ..report });
+        assert_eq!(repeated.unwrap().answer.acks, [attempt]);
+        assert_eq!(no_effects, []);
+        drop(clock);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_poll_than_the_last_one_has_no_effect() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        assert!(!cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll_again(now, &poll("w", 1, &[])).0.superseded);
+        assert!(!cluster.poll_again(now, &poll("w", 2, &[])).0.superseded);
+    }
+
+    #[tokio::test]
+    async fn a_life_that_was_given_up_is_over_and_the_next_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        assert_eq!(cluster.poll(Duration::ZERO, &poll("w", 1, &[])).0.err(), Some(Fenced::Unknown));
+        cluster.register(Duration::ZERO, register("w")).unwrap();
+        assert_eq!(cluster.workers_up(), 1);
+        let late = Duration::from_secs(6);
+        cluster.tick(late);
+        assert_eq!(cluster.workers_up(), 0);
+        assert_eq!(cluster.poll(late, &poll("w", 1, &[])).0.err(), Some(Fenced::Unknown));
+        assert_eq!(cluster.register(late, register("w")), Err(Fenced::Unknown));
+        let next = super::Register { epoch: Epoch(EPOCH.0 + 1), ..register("w") };
+        assert_eq!(cluster.register(late, next), Ok(Vec::new()));
+        assert_eq!(cluster.workers_up(), 1);
+    }
+
+    #[tokio::test]
+    async fn terms_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        let of = |term: u64| super::Poll { term_seen: Term(term), ..poll("w", 1, &[]) };
+        assert_eq!(cluster.poll(now, &of(TERM.0 - 1)).0.err(), Some(Fenced::StaleTerm));
+        let term = Term(TERM.0 + 1);
+        assert_eq!(
+            cluster.poll(now, &of(term.0)).0.err(),
+            Some(Fenced::Newer { term, is_ours: false })
+        );
+        cluster.register(now, register("w")).unwrap();
+        assert_eq!(
+            cluster.poll(now, &of(term.0)).0.err(),
+            Some(Fenced::Newer { term, is_ours: true })
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_holds_of_unknown_jobs_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        cluster.register(Duration::ZERO, register("w")).unwrap();
+        let stranger = JobId::random();
+        let held = super::Poll { held_jobs: vec![stranger], ..poll("w", 1, &[]) };
+        let answer = cluster.poll(Duration::ZERO, &held).0.unwrap().answer;
+        assert_eq!(answer.drop_jobs, [stranger]);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_ends_its_commit_and_is_swept_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let mut report = poll("w", 2, &[]);
+        report.reports.push(done(answer.assign[0].attempt));
+        cluster.poll(now, &report).0.unwrap();
+        let work = cluster.begin_commit(job).unwrap();
+        assert_eq!((work.outputs.len(), work.cancel.is_cancelled()), (1, false));
+        let effects = cluster.step(now, super::Event::Cancel { job });
+        assert_eq!(effects, [], "the commit is still under way");
+        assert!(work.cancel.is_cancelled());
+        let failed = super::Event::CommitFailed {
+            job,
+            failure: Failure {
+                class: Class::Cancel,
+                code: Code::Cancelled,
+                message: String::new(),
+                fetch: None,
+            },
+        };
+        assert_eq!(cluster.end_commit(now, job, Vec::new(), failed), [Effect::Sweep(job)]);
+        assert_eq!(cluster.job(job).unwrap().1.status, JobStatus::Cancelled);
+        assert!(cluster.begin_commit(job).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failed_attempt_is_shown_with_its_stage() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let attempt = answer.assign[0].attempt;
+        let mut report = poll("w", 2, &[]);
+        let failure = Failure {
+            class: Class::Fail,
+            code: Code::InputCorrupt,
+            message: String::from("bad row"),
+            fetch: None,
+        };
+        report.reports.push(Report { attempt, outcome: Outcome::Failed(failure) });
+        let (_, effects) = cluster.poll(now, &report);
+        assert_eq!(effects, [Effect::Sweep(job)]);
+        let (view, record) = cluster.job(job).unwrap();
+        assert_eq!((view.status, record.status), (JobStatus::Failed, JobStatus::Failed));
+        let stage = &record.stages[0];
+        assert_eq!((stage.has_started, stage.failed_attempts, stage.done.len()), (true, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn pages_go_from_the_newest_back_and_stay_while_jobs_arrive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let jobs: Vec<_> = (0..3).map(|_| submit(&master, "one")).collect();
+        let first = master.lock().page(None, None, 2);
+        assert_eq!(first, (vec![jobs[2], jobs[1]], true));
+        submit(&master, "later");
+        let cluster = master.lock();
+        let before = cluster.job(jobs[1]).unwrap().1.number;
+        assert_eq!(cluster.page(Some(before), None, 2), (vec![jobs[0]], false));
+        assert_eq!(cluster.page(None, Some(JobStatus::Completed), 2), (Vec::new(), false));
+    }
 }

@@ -30,12 +30,12 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
     let started = master.clock.now();
     let publishing =
         tokio::task::spawn_blocking(move || publish(&publisher, &*exchange, job, &work));
-    let (published, failure) = publishing.await.unwrap_or_else(|error| {
+    let (in_place, failure) = publishing.await.unwrap_or_else(|error| {
         let message = format!("the commit ended early: {error}");
         let failure = Failure { class: Class::Retry, code: Code::Internal, message, fetch: None };
         (Vec::new(), Some(failure))
     });
-    let elapsed_ms = (master.clock.now() - started).as_millis();
+    let elapsed_ms = master.clock.now().saturating_sub(started).as_millis();
     let event = match failure {
         None => {
             tracing::info!(%job, elapsed_ms, "results in place");
@@ -48,7 +48,7 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
     };
     let effects = {
         let mut cluster = master.lock();
-        cluster.end_commit(master.clock.now(), job, published, event)
+        cluster.end_commit(master.clock.now(), job, in_place, event)
     };
     master.act(effects);
 }
@@ -60,7 +60,7 @@ fn publish(
     job: JobId,
     work: &CommitWork,
 ) -> (Vec<Published>, Option<Failure>) {
-    let mut published = Vec::new();
+    let mut in_place = Vec::new();
     let outcome = (|| -> Result<(), EngineError> {
         // All parts are here before the first result appears, so that a lost worker leaves the
         // targets as they were.
@@ -75,12 +75,12 @@ fn publish(
         }
         work.cancel.check()?;
         for (sink, parts) in collected {
-            published.push(publisher.publish(job, sink, &parts)?);
+            in_place.push(publisher.publish(job, sink, &parts)?);
         }
         Ok(())
     })();
     let failure = outcome.err().map(|error| Failure::from(&error));
-    (published, failure)
+    (in_place, failure)
 }
 
 /// Removes what a final job has staged.

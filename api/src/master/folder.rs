@@ -126,7 +126,12 @@ fn ticket_key(disk: &dyn Disk, folder: &Path) -> Result<[u8; 32], Error> {
 
 /// A key as text.
 pub(crate) fn to_hex(key: &[u8; 32]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
+    key.iter().fold(String::with_capacity(64), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+        text
+    })
 }
 
 /// The key of a text; `None` where it is none.

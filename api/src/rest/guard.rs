@@ -23,10 +23,10 @@ use super::problem::{MEDIA_TYPE, Problem, code_of};
 use crate::VERSION;
 
 /// Finds a request in the log; taken from the client where it sends one.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names the build that answers.
-pub const MINISPARK_VERSION: HeaderName = HeaderName::from_static("minispark-version");
+pub(crate) const MINISPARK_VERSION: HeaderName = HeaderName::from_static("minispark-version");
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -35,7 +35,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// The hosts under which the server may be addressed.
 #[derive(Clone, Debug)]
-pub struct AllowedHosts {
+pub(crate) struct AllowedHosts {
     names: Arc<[String]>,
     any_address: bool,
 }
@@ -45,7 +45,7 @@ impl AllowedHosts {
     ///
     /// One that listens on every address (`0.0.0.0`) is addressed by any of them, and by the
     /// machine's name; an address can't be rebound, only a name can.
-    pub fn of(bound: SocketAddr) -> Self {
+    pub(crate) fn of(bound: SocketAddr) -> Self {
         let mut names = vec![
             String::from("localhost"),
             String::from("127.0.0.1"),
@@ -78,7 +78,7 @@ fn is_address(host: &str) -> bool {
 }
 
 /// Refuses what a web page of another origin may have sent.
-pub async fn refuse_foreign(
+pub(crate) async fn refuse_foreign(
     State(hosts): State<AllowedHosts>,
     request: Request,
     next: Next,
@@ -130,7 +130,7 @@ fn is_same(origin: &HeaderValue, headers: &HeaderMap) -> bool {
 }
 
 /// Marks every answer with the request's id and the build's version, and writes out problems.
-pub async fn dress(request: Request, next: Next) -> Response {
+pub(crate) async fn dress(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     let path = String::from(request.uri().path());
@@ -181,7 +181,7 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// What a handler that panicked answers; the process goes on.
-pub fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
+pub(crate) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request's handler panicked");
     Problem::new(Code::Internal, "the request met a bug; the log has more").into_response()
 }
@@ -272,19 +272,19 @@ mod tests {
                 .body(Body::empty())
                 .unwrap()
         };
-        let answer = app("127.0.0.1:0").oneshot(request("GET", "/jobs")).await.unwrap();
-        assert_eq!(answer.headers()[REQUEST_ID], "mine-1");
-        assert_eq!(answer.headers()[MINISPARK_VERSION], crate::VERSION);
+        let listed = app("127.0.0.1:0").oneshot(request("GET", "/jobs")).await.unwrap();
+        assert_eq!(listed.headers()[REQUEST_ID], "mine-1");
+        assert_eq!(listed.headers()[MINISPARK_VERSION], crate::VERSION);
 
-        let answer = app("127.0.0.1:0").oneshot(request("DELETE", "/jobs")).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
-        let allow = answer.headers()[header::ALLOW].to_str().unwrap();
+        let refused = app("127.0.0.1:0").oneshot(request("DELETE", "/jobs")).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let allow = refused.headers()[header::ALLOW].to_str().unwrap();
         assert!(allow.contains("POST") && allow.contains("GET"), "{allow}");
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(refused.headers()[header::CONTENT_TYPE], "application/problem+json");
 
-        let answer = app("127.0.0.1:0").oneshot(request("GET", "/nowhere")).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-        let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        let missing = app("127.0.0.1:0").oneshot(request("GET", "/nowhere")).await.unwrap();
+        assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+        let body = to_bytes(missing.into_body(), 1 << 16).await.unwrap();
         let document: ProblemDocument = serde_json::from_slice(&body).unwrap();
         assert_eq!((document.code.as_str(), document.status), ("NOT_FOUND", 404));
         assert_eq!(document.detail, "there is no `/nowhere`");

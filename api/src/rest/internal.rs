@@ -117,7 +117,8 @@ fn check(register: &Register) -> Result<(), Problem> {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let is_address = register.address.len() <= 256
         && register.address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic())
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_graphic())
                 && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
     if !is_name || !is_address || !(1..=4096).contains(&register.slots) {
@@ -147,11 +148,11 @@ pub(crate) async fn poll(
                 () = master.stop.cancelled() => return None,
                 changed = turn.wake.changed() => changed.ok()?,
             }
-            let (answer, effects) = {
+            let (answer, more_effects) = {
                 let mut cluster = master.lock();
                 cluster.poll_again(master.clock.now(), &poll)
             };
-            master.act(effects);
+            master.act(more_effects);
             if answer.superseded || answer.has_commands() {
                 return Some(answer);
             }

@@ -153,8 +153,8 @@ pub(crate) async fn list(
         (items, last.filter(|_| has_more).map(cursor))
     };
     let link = next_cursor.as_ref().map(|cursor| {
-        let status = query.status.map(|status| format!("&status={status}")).unwrap_or_default();
-        format!("<{BASE}/jobs?limit={limit}&cursor={cursor}{status}>; rel=\"next\"")
+        let filter = query.status.map(|state| format!("&status={state}")).unwrap_or_default();
+        format!("<{BASE}/jobs?limit={limit}&cursor={cursor}{filter}>; rel=\"next\"")
     });
     let mut response = Json(wire::Page { items, next_cursor }).into_response();
     if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
@@ -225,11 +225,7 @@ fn document(view: &JobView, record: &JobRecord, now: Now, term: Term) -> wire::J
         error: view.error.as_ref().map(|error| failure(view.job, error)),
         term: term.0,
         rows: rows(view),
-        bytes: wire::Bytes {
-            shuffled: view.shuffled_bytes,
-            spilled: view.spilled_bytes,
-            written,
-        },
+        bytes: wire::Bytes { shuffled: view.shuffled_bytes, spilled: view.spilled_bytes, written },
         stages: record.stages.iter().map(|stage| stage_document(view, stage)).collect(),
     }
 }

@@ -16,7 +16,10 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
     code: Code,
     status: StatusCode,
     title: Option<String>,
@@ -29,7 +32,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with the code's own status.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code,
             status: status(code),
             title: None,
@@ -37,7 +40,7 @@ impl Problem {
             hint: None,
             place: None,
             errors: Vec::new(),
-        }
+        }))
     }
 
     /// Something that is not there.
@@ -59,56 +62,56 @@ impl Problem {
         let first = errors.first().map(|error| format!(", first: {}", described(error)));
         let mut problem =
             Self::new(Code::ValidationFailed, format!("{counted}{}", first.unwrap_or_default()));
-        problem.title = Some(format!("The job document has {counted}"));
-        problem.errors = errors;
+        problem.0.title = Some(format!("The job document has {counted}"));
+        problem.0.errors = errors;
         problem
     }
 
     /// The same with another status: where HTTP says more than the code.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = status;
+        self.0.status = status;
         self
     }
 
     /// The same with advice.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// The same with the place where it happened.
     #[must_use]
     pub fn with_place(mut self, place: Option<Place>) -> Self {
-        self.place = place;
+        self.0.place = place;
         self
     }
 
     /// The code.
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The document, for the request of this id.
     pub fn document(&self, request_id: &str) -> ProblemDocument {
-        let code = self.code.name();
+        let code = self.0.code.name();
         ProblemDocument {
             kind: format!("/docs/errors#{code}"),
-            title: self.title.clone().unwrap_or_else(|| String::from(title(self.code))),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            error: self.detail.clone(),
-            retryable: is_retryable(self.status),
+            title: self.0.title.clone().unwrap_or_else(|| String::from(title(self.0.code))),
+            status: self.0.status.as_u16(),
+            detail: self.0.detail.clone(),
+            error: self.0.detail.clone(),
+            retryable: is_retryable(self.0.status),
             request_id: String::from(request_id),
-            hint: self.hint.clone(),
-            place: self.place.clone(),
-            errors: self.errors.clone(),
+            hint: self.0.hint.clone(),
+            place: self.0.place.clone(),
+            errors: self.0.errors.clone(),
             code,
         }
     }
@@ -122,9 +125,9 @@ impl From<&minispark_engine::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE
-            || self.status == StatusCode::TOO_MANY_REQUESTS
+        let mut response = self.0.status.into_response();
+        if self.0.status == StatusCode::SERVICE_UNAVAILABLE
+            || self.0.status == StatusCode::TOO_MANY_REQUESTS
         {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

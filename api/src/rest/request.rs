@@ -69,11 +69,11 @@ pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
 /// Whether reading ended because of the limit; the error's type is private to a crate below.
 fn is_length_limit(error: &axum::Error) -> bool {
     let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.to_string() == "length limit exceeded" {
+    while let Some(cause) = source {
+        if cause.to_string() == "length limit exceeded" {
             return true;
         }
-        source = error.source();
+        source = cause.source();
     }
     false
 }
@@ -89,9 +89,7 @@ pub(crate) fn page_limit(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(DEFAULT_LIMIT),
         Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
-        Some(limit) => {
-            Err(Problem::bad_request(format!("limit is 1 to {MAX_LIMIT}, not {limit}")))
-        }
+        Some(limit) => Err(Problem::bad_request(format!("limit is 1 to {MAX_LIMIT}, not {limit}"))),
     }
 }
 

@@ -49,16 +49,15 @@ pub(crate) async fn list(
 }
 
 fn document(id: &str, published: &[Published]) -> wire::Results {
-    fn by_sink<V>(
-        published: &[Published],
-        value: impl Fn(&Published) -> V,
-    ) -> wire::Ordered<V> {
+    fn by_sink<V>(published: &[Published], value: impl Fn(&Published) -> V) -> wire::Ordered<V> {
         published.iter().map(|published| (published.sink.clone(), value(published))).collect()
     }
     wire::Results {
         job_id: String::from(id),
         outputs: by_sink(published, |published| text(&published.path)),
-        urls: by_sink(published, |published| format!("{BASE}/jobs/{id}/results/{}", published.sink)),
+        urls: by_sink(published, |published| {
+            format!("{BASE}/jobs/{id}/results/{}", published.sink)
+        }),
         files: by_sink(published, |published| {
             let files = published.files.iter();
             files
@@ -212,12 +211,7 @@ mod tests {
             let path = folder.path().join(name);
             let mut file = RealDisk.create(&path).unwrap();
             file.write_all(content.as_bytes()).unwrap();
-            PublishedFile {
-                path,
-                rows: 1,
-                bytes: content.len() as u64,
-                checksum: String::new(),
-            }
+            PublishedFile { path, rows: 1, bytes: content.len() as u64, checksum: String::new() }
         };
         let published = Published {
             sink: String::from("out"),

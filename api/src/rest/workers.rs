@@ -21,9 +21,8 @@ pub(crate) async fn list(
         let cluster = master.lock();
         (master.clock.now(), cluster.workers())
     };
-    let finished = |view: &WorkerView, outcome: &str| {
-        view.finished.get(outcome).copied().unwrap_or_default()
-    };
+    let finished =
+        |view: &WorkerView, outcome: &str| view.finished.get(outcome).copied().unwrap_or_default();
     let items = workers
         .into_iter()
         .map(|(view, registered, load)| wire::Worker {

@@ -97,6 +97,8 @@ pub(crate) struct Agent {
     folder: WorkFolder,
     epoch: Epoch,
     term_seen: Option<Term>,
+    /// For how long the master may hold a poll.
+    hold: Duration,
     seq: u64,
     slots: Slots,
     /// How many attempts may be running or queued: those of all slots, and as many that were
@@ -130,6 +132,7 @@ impl Agent {
             folder,
             epoch,
             term_seen: None,
+            hold: Duration::ZERO,
             seq: 0,
             slots,
             capacity,
@@ -178,7 +181,12 @@ impl Agent {
                 slots: u32::try_from(self.tools.slots).unwrap_or(u32::MAX),
                 budget_bytes: self.tools.budget.limit_bytes(),
             };
-            match self.master.clone().call::<Registered>(protocol::REGISTER, message).await {
+            match self
+                .master
+                .clone()
+                .call::<Registered>(protocol::REGISTER, message, Duration::ZERO)
+                .await
+            {
                 Ok(registered) => match self.accept(&registered) {
                     Ok(()) => return Ok(()),
                     Err(reason) => self.master_is_away(&reason),
@@ -208,6 +216,7 @@ impl Agent {
             .ok_or_else(|| String::from("its ticket key can't be read"))?;
         self.tools.key.set(key);
         self.term_seen = Some(term);
+        self.hold = Duration::from_millis(registered.heartbeat_ms);
         self.last_away_log = None;
         tracing::info!(
             worker = %self.folder.worker,
@@ -241,7 +250,8 @@ impl Agent {
         loop {
             self.take_ended();
             let sent = self.tools.clock.now();
-            let call = self.master.clone().call::<PollAnswer>(protocol::POLL, self.state());
+            let call =
+                self.master.clone().call::<PollAnswer>(protocol::POLL, self.state(), self.hold);
             let answer = tokio::select! {
                 () = stop.cancelled() => return Ok(Next::Stop),
                 // News does not wait: the next poll takes the place of the pending one.
@@ -392,7 +402,8 @@ impl Agent {
 
     /// Drops all that belongs to a job; `false` where that is under way.
     fn drop_job(&mut self, job: JobId) -> bool {
-        let attempts: Vec<_> = self.running.keys().filter(|it| it.task.job == job).copied().collect();
+        let attempts: Vec<_> =
+            self.running.keys().filter(|it| it.task.job == job).copied().collect();
         for attempt in attempts {
             self.revoke(attempt);
         }
@@ -458,6 +469,8 @@ impl Agent {
         // The new life may get tasks of the same jobs: nothing of theirs may be dropped then.
         while self.cleaning.join_next().await.is_some() {}
         self.dropping.clear();
+        // Two workers that were given the same identity would otherwise chase each other.
+        tokio::time::sleep(IDLE_PAUSE).await;
         self.epoch = self.folder.next_epoch(wall_ms(&*self.tools.clock))?;
         self.seq = 0;
         tracing::info!(
@@ -480,15 +493,13 @@ impl Agent {
     async fn end(mut self) {
         self.cancel_all();
         if self.term_seen.is_some() {
-            let message = Leave {
-                protocol: PROTOCOL,
-                worker: self.folder.worker.clone(),
-                epoch: self.epoch,
-            };
-            let call = self.master.clone().call::<Left>(protocol::LEAVE, message);
-            match tokio::time::timeout(GOODBYE, call).await {
-                Ok(Ok(_)) => tracing::info!(worker = %self.folder.worker, "left the cluster"),
-                Ok(Err(_)) | Err(_) => tracing::debug!("the master did not hear the goodbye"),
+            let message =
+                Leave { protocol: PROTOCOL, worker: self.folder.worker.clone(), epoch: self.epoch };
+            let call = self.master.clone().call::<Left>(protocol::LEAVE, message, Duration::ZERO);
+            if let Ok(Ok(Left { term })) = tokio::time::timeout(GOODBYE, call).await {
+                tracing::info!(worker = %self.folder.worker, %term, "left the cluster");
+            } else {
+                tracing::debug!("the master did not hear the goodbye");
             }
         }
         // A thread whose report nobody takes ends.

@@ -10,7 +10,7 @@ use crate::{error::Error, protocol::MAX_MESSAGE_BYTES, rest::wire::ProblemDocume
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a call may take; a held poll is answered long before.
+/// How long a call may take beside the time for which the master may hold it.
 const CALL: Duration = Duration::from_secs(10);
 
 /// The first pause between tries.
@@ -56,7 +56,6 @@ impl MasterClient {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(CALL)
             .build()
             .map_err(|error| refuse(format!("{error}")))?;
         Ok(Self { client, base })
@@ -81,16 +80,18 @@ impl MasterClient {
         Ok(socket.local_addr()?.ip())
     }
 
-    /// Sends one message and reads the answer.
+    /// Sends one message and reads the answer, which may be held back for `hold`.
     pub(crate) async fn call<T: DeserializeOwned>(
         self,
         path: &'static str,
         message: impl Serialize,
+        hold: Duration,
     ) -> Result<T, CallError> {
         let mut url = self.base.clone();
         url.set_path(path);
         let away = |error: reqwest::Error| CallError::Away(chain(&error));
-        let mut response = self.client.post(url).json(&message).send().await.map_err(away)?;
+        let mut response =
+            self.client.post(url).json(&message).timeout(CALL + hold).send().await.map_err(away)?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
@@ -127,10 +128,10 @@ fn refused(status: StatusCode, body: &[u8]) -> CallError {
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(error) = source {
+    while let Some(cause) = source {
         text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
+        text.push_str(&cause.to_string());
+        source = cause.source();
     }
     text
 }

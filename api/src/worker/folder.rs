@@ -1,6 +1,9 @@
 //! A worker's own folder: its lock, its persistent identity, its epoch, and what earlier lives left.
 
-use std::{path::{Path, PathBuf}, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use minispark_engine::{
     Error as EngineError,
@@ -104,7 +107,10 @@ fn identity(disk: &dyn Disk, folder: &Path) -> Result<WorkerId, Error> {
 mod tests {
     use std::{fs, sync::Arc};
 
-    use minispark_engine::{disk::{Disk, RealDisk}, id::Epoch};
+    use minispark_engine::{
+        disk::{Disk, RealDisk},
+        id::Epoch,
+    };
 
     use super::WorkFolder;
     use crate::error::Error;

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
 };
@@ -57,7 +57,8 @@ impl Slots {
         let tasks = Arc::new(Mutex::new(tasks));
         let (lives, alive) = mpsc::channel(1);
         for number in 0..slots {
-            let (tasks, finished, clock) = (Arc::clone(&tasks), finished.clone(), Arc::clone(clock));
+            let (tasks, finished, clock) =
+                (Arc::clone(&tasks), finished.clone(), Arc::clone(clock));
             let life = lives.clone();
             thread::Builder::new().name(format!("slot-{number}")).spawn(move || {
                 work(&tasks, &finished, &*clock);
@@ -70,8 +71,7 @@ impl Slots {
     /// Queues a task; gives it back where there is no room.
     pub(crate) fn run(&self, assigned: Assigned) -> Result<(), Box<Assigned>> {
         self.queue.try_send(assigned).map_err(|error| match error {
-            std::sync::mpsc::TrySendError::Full(assigned)
-            | std::sync::mpsc::TrySendError::Disconnected(assigned) => Box::new(assigned),
+            TrySendError::Full(back) | TrySendError::Disconnected(back) => Box::new(back),
         })
     }
 
@@ -94,7 +94,7 @@ fn work(tasks: &Mutex<Receiver<Assigned>>, finished: &mpsc::Sender<Finished>, cl
         let started = clock.now();
         let outcome = match task::run(&task, &context, &progress) {
             Ok(report) => {
-                let elapsed = (clock.now() - started).as_millis();
+                let elapsed = clock.now().saturating_sub(started).as_millis();
                 let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
                 Outcome::Done(TaskReport { elapsed_ms, ..report })
             }

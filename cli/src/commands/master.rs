@@ -49,11 +49,8 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
     };
     service()?.block_on(async {
         let shutdown = CancellationToken::new();
-        let server = master::run(options, shutdown.clone(), |addresses| {
-            let rest = format!("http://{}", addresses.rest);
-            let flight = addresses.flight.to_string();
-            tracing::info!(rest, flight, "master is ready: REST on {rest}, Flight on {flight}");
-        });
+        // That it is ready, and where, stands in the log.
+        let server = master::run(options, shutdown.clone(), |_| {});
         until_stopped(server, &shutdown).await
     })
 }

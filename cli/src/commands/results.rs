@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use minispark_api::rest::wire::{Ordered, Results};
+use minispark_api::rest::wire::{Column, Ordered, Results};
 use minispark_engine::{
     disk::{Disk, RealDisk},
     error::Code,
@@ -36,7 +36,8 @@ pub(crate) async fn results(args: &args::Results, client: &Client, output: Outpu
             if results.outputs.0.len() > 1 {
                 output.say(&format!("{sink}: {path}"));
             }
-            show(&id, sink, rows, client).await?;
+            let columns = results.schema.get(sink).map_or(&[][..], Vec::as_slice);
+            show(&id, sink, rows, columns, client).await?;
         }
     } else if let Some(folder) = &args.output {
         download(&results, folder, client, output).await?;
@@ -81,18 +82,30 @@ fn only(results: &mut Results, sink: &str) -> Result<()> {
 }
 
 /// Prints the first rows of a result as they come; the rest is not fetched.
-async fn show(id: &str, sink: &str, rows: u64, client: &Client) -> Result<()> {
+async fn show(id: &str, sink: &str, rows: u64, columns: &[Column], client: &Client) -> Result<()> {
     let mut answer = client.download(id, sink).await?;
-    let kind = content_type(&answer);
-    let is_csv = kind.starts_with("text/csv");
-    let has_header = is_csv && !kind.contains("header=absent");
-    let mut head = Head::new(rows + u64::from(has_header), is_csv);
-    while !head.is_full() {
+    let is_csv = content_type(&answer).starts_with("text/csv");
+    let mut head: Option<Head> = None;
+    loop {
         let chunk = answer.chunk().await.map_err(|error| broken(client, sink, &error))?;
         let Some(chunk) = chunk else { break };
+        let head = head.get_or_insert_with(|| {
+            let header = u64::from(is_csv && begins_with_names(&chunk, columns));
+            Head::new(rows + header, is_csv)
+        });
         output::rows(head.take(&chunk))?;
+        if head.is_full() {
+            break;
+        }
     }
     Ok(())
+}
+
+/// Whether a CSV's first line is its header: the columns' names.
+fn begins_with_names(bytes: &[u8], columns: &[Column]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    !columns.is_empty() && columns.iter().all(|column| line.contains(&column.name))
 }
 
 /// Copies the results into a folder; each appears under its name when it is whole.

@@ -42,10 +42,7 @@ pub(crate) fn worker(args: args::Worker, server: &str) -> Result<Exit> {
     };
     service()?.block_on(async {
         let shutdown = CancellationToken::new();
-        let agent = worker::run(options, shutdown.clone(), |flight| {
-            let flight = flight.to_string();
-            tracing::info!(flight, "worker is ready: Flight on {flight}");
-        });
+        let agent = worker::run(options, shutdown.clone(), |_| {});
         until_stopped(agent, &shutdown).await
     })
 }

@@ -1,7 +1,5 @@
 //! `workers`: who works for a master.
 
-use minispark_api::rest::wire::Page;
-
 use crate::{
     client::Client,
     error::{Exit, Result},
@@ -16,11 +14,11 @@ use crate::{
 pub(crate) async fn workers(client: &Client, output: Output) -> Result<Exit> {
     let workers = client.workers().await?;
     if output.is_json() {
-        output::document(&Page { items: workers, next_cursor: None })?;
+        output::document(&workers)?;
         return Ok(Exit::Done);
     }
     let head = ["ID", "ADDRESS", "STATE", "RUNNING", "SLOTS", "CPU", "MEMORY", "SEEN", "VERSION"];
-    let rows = workers.iter().map(|worker| {
+    let rows = workers.items.iter().map(|worker| {
         vec![
             worker.id.clone(),
             worker.address.clone(),

@@ -40,8 +40,12 @@ pub fn read(
     context: &TaskContext,
 ) -> Result<Box<dyn Operator>> {
     let in_turn = |chosen: &[MapOutput], bucket| {
-        let outputs = Vec::from(chosen).into_iter();
-        Ok(Box::new(InTurn { outputs, bucket, context: context.clone(), current: None }) as _)
+        Ok(Box::new(InTurn {
+            outputs: Vec::from(chosen).into_iter(),
+            bucket,
+            context: context.clone(),
+            current: None,
+        }) as _)
     };
     match share {
         Share::Bucket => in_turn(outputs, partition),

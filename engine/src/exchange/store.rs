@@ -519,8 +519,8 @@ pub(crate) mod tests {
         for budget_bytes in [1 << 20, 0] {
             let Fixture { store, disk, budget, folder } = fixture(budget_bytes, usize::MAX);
             let (job, other) = (JobId::random(), JobId::random());
-            for (job, partition) in [(job, 0), (job, 1), (other, 0)] {
-                let mut writer = store.writer(attempt(job, partition), rows(0, 1).schema(), 1);
+            for of_attempt in [attempt(job, 0), attempt(job, 1), attempt(other, 0)] {
+                let mut writer = store.writer(of_attempt, rows(0, 1).schema(), 1);
                 writer.push(0, rows(0, 10)).unwrap();
                 writer.push(0, rows(10, 20)).unwrap();
                 writer.finish().unwrap();

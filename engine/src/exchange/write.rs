@@ -297,8 +297,8 @@ mod tests {
                     let batches = stored(&context, attempt, bucket);
                     let counts: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
                     all_rows += counts.iter().sum::<usize>();
-                    let small = counts.iter().filter(|count| **count < 4_096).count();
-                    assert!(small <= 1 + counts.len() / 4, "{counts:?}");
+                    let scraps = counts.iter().filter(|count| **count < 4_096).count();
+                    assert!(scraps <= 1 + counts.len() / 4, "{counts:?}");
                     assert!(counts.iter().all(|count| *count <= 12_288), "{counts:?}");
                 }
                 assert_eq!(all_rows, 100_000);

@@ -53,8 +53,10 @@ pub enum ParseErrorKind {
     Syntax,
     /// It names a column that is not there.
     UnknownColumn,
-    /// It names a function or a type that is not there.
+    /// It names a function that is not there.
     UnknownFunction,
+    /// It names a type that is not there.
+    UnknownType,
     /// Types do not meet.
     Type,
     /// It is right, but not computed yet.
@@ -76,6 +78,22 @@ pub fn expression(text: &str, schema: &Schema) -> Result<Expr> {
         return Err(error(ParseErrorKind::Type, 0, message));
     }
     Ok(bound)
+}
+
+/// Whether `text` is an expression at all, whatever columns there are.
+///
+/// # Errors
+/// The first thing that is wrong with its syntax.
+pub fn syntax(text: &str) -> Result<()> {
+    parse(text, |parser| parser.parse_expr()).map(|_| ())
+}
+
+/// Whether `text` is a sort key at all, whatever columns there are.
+///
+/// # Errors
+/// The first thing that is wrong with its syntax.
+pub fn sort_syntax(text: &str) -> Result<()> {
+    parse(text, |parser| parser.parse_order_by_expr()).map(|_| ())
 }
 
 /// The condition that `text` says over the columns of `schema`.
@@ -247,7 +265,7 @@ pub fn data_type(text: &str) -> Result<DataType> {
         let message = format!("type `{text}` is not supported yet; there are {names}");
         (ParseErrorKind::NotSupported, message)
     } else {
-        (ParseErrorKind::UnknownFunction, format!("no type `{text}`; there are {names}"))
+        (ParseErrorKind::UnknownType, format!("no type `{text}`; there are {names}"))
     };
     Err(ParseError { suggestion: nearest(&name, own), ..error(kind, 0, message) })
 }

@@ -97,6 +97,8 @@ impl Block {
 /// into the block or, for what had to be unescaped, into a string of the column's own.
 pub(crate) struct Views<'a> {
     block: &'a Block,
+    /// The block's text.
+    text: &'a str,
     values: Vec<u128>,
     unescaped: String,
     points_into_block: bool,
@@ -114,6 +116,7 @@ impl<'a> Views<'a> {
     pub(crate) fn new(block: &'a Block, rows: usize) -> Self {
         Self {
             block,
+            text: block.text(),
             values: Vec::with_capacity(rows),
             unescaped: String::new(),
             points_into_block: false,
@@ -128,7 +131,7 @@ impl<'a> Views<'a> {
     /// Appends the bytes `start..end` of the block's text.
     #[inline]
     pub(crate) fn push(&mut self, start: usize, end: usize) {
-        let text = self.block.text();
+        let text = self.text;
         // Everything that cuts fields is ASCII, so the cuts lie between characters.
         assert!(
             start <= end && text.is_char_boundary(start) && text.is_char_boundary(end),

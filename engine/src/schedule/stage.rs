@@ -174,8 +174,9 @@ impl StageState {
         self.open.insert(partition);
     }
 
-    /// A running task's attempt is over; the task may start again after [`StageState::wake`].
+    /// An open task is not to start before [`StageState::wake`].
     pub(super) fn delay(&mut self, partition: u32) {
+        self.open.remove(&partition);
         self.turn_to(partition, Phase::Delayed);
     }
 

@@ -1,5 +1,7 @@
 //! What users may see of a job, from counts that are kept anyway.
 
+use std::sync::Arc;
+
 use crate::{
     plan::NodeIndex,
     schedule::{
@@ -16,7 +18,7 @@ impl Job {
         let end = self.end_state();
         JobView {
             job: self.id,
-            plan: self.plan.clone(),
+            plan: Arc::clone(&self.plan),
             status: self.status(),
             progress_percent: self.progress_percent(),
             nodes: (0..)
