@@ -209,7 +209,7 @@ fn output(
         ProbeColumn::Probe(index) if is_whole => Ok(Arc::clone(probe.column(index))),
         ProbeColumn::Probe(index) => Ok(take(probe.column(index), &probe_rows, None)?),
         ProbeColumn::Build(index) => match built.columns.get(index).and_then(Option::as_ref) {
-            Some(column) if !column.is_empty() => Ok(take(column, &build_rows, None)?),
+            Some(values) if !values.is_empty() => Ok(take(values, &build_rows, None)?),
             _ => Ok(new_null_array(input.build_schema.field(index).data_type(), rows)),
         },
     };
@@ -303,7 +303,7 @@ fn concatenated(parts: &[ArrayRef], reservation: &mut Reservation) -> Result<Opt
     // Old and new are both there for a moment. The bytes that views point to are shared.
     let copied: usize = match first.as_string_view_opt() {
         Some(_) => parts.iter().map(|part| part.len() * size_of::<u128>()).sum(),
-        None => parts.iter().map(|part| part.get_buffer_memory_size()).sum(),
+        None => parts.iter().map(Array::get_buffer_memory_size).sum(),
     };
     ask(reservation, copied as u64)?;
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
@@ -373,7 +373,7 @@ fn ask(reservation: &mut Reservation, bytes: u64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{cmp::Ordering, sync::Arc};
 
     use arrow::{
         array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray},
@@ -486,7 +486,10 @@ mod tests {
         which.iter().all(|key| match key {
             0 => left.0.is_some() && left.0 == right.0,
             _ => match (left.1, right.1) {
-                (Some(left), Some(right)) => left == right || (left.is_nan() && right.is_nan()),
+                (Some(left), Some(right)) => {
+                    left.partial_cmp(&right) == Some(Ordering::Equal)
+                        || (left.is_nan() && right.is_nan())
+                }
                 _ => false,
             },
         })
@@ -507,14 +510,14 @@ mod tests {
     }
 
     fn rows() -> impl Strategy<Value = Vec<Row>> {
-        let text = prop_oneof![
+        let texts = prop_oneof![
             1 => Just(None),
             1 => Just(Some(String::new())),
             3 => "[ab]".prop_map(Some),
             2 => "a long key, with \"quotes\"\n[ab]".prop_map(Some),
         ];
         let floats = vec![None, Some(0.0), Some(-0.0), Some(f64::NAN), Some(-f64::NAN), Some(1.5)];
-        let row = (text, prop::sample::select(floats));
+        let row = (texts, prop::sample::select(floats));
         prop::collection::vec(row, 0..60).prop_map(|rows| {
             (0..).zip(rows).map(|(number, (text, float))| (text, float, number)).collect()
         })

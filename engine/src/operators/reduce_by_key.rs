@@ -205,14 +205,15 @@ impl FinalReduce {
             if self.level < LEVELS && grouping.can_be_split() {
                 let split = split.get_or_insert_with(|| Split::new(batch.schema(), self.level));
                 let full = std::mem::replace(&mut grouping, self.grouping()?);
-                split.spill(full.drain(&mut self.reservation), &self.context)?;
+                split.spill(&full.drain(&mut self.reservation), &self.context)?;
                 self.reservation.free();
             }
             grouping.add(&rows, &mut self.reservation, Room::Taken)?;
         }
         let rest = grouping.drain(&mut self.reservation);
         let Some(mut split) = split else { return Ok(Some(rest)) };
-        split.spill(rest, &self.context)?;
+        split.spill(&rest, &self.context)?;
+        drop(rest);
         self.reservation.free();
         for file in split.finish()? {
             self.waiting.push((Arc::new(file), self.level + 1));
@@ -415,16 +416,16 @@ impl Split {
     }
 
     /// Writes all groups, each to the file of its hash.
-    fn spill(&mut self, full: Draining, context: &TaskContext) -> Result<()> {
+    fn spill(&mut self, full: &Draining, context: &TaskContext) -> Result<()> {
         let mut chosen: Vec<u32> = Vec::with_capacity(full.batch_rows);
         for (part, writer) in self.writers.iter_mut().enumerate() {
-            let mut write = |chosen: &mut Vec<u32>| -> Result<()> {
-                if chosen.is_empty() {
+            let mut write = |groups: &mut Vec<u32>| -> Result<()> {
+                if groups.is_empty() {
                     return Ok(());
                 }
                 context.cancel.check()?;
-                let columns = full.states(chosen)?;
-                chosen.clear();
+                let columns = full.states(groups)?;
+                groups.clear();
                 let writer = match writer {
                     Some(writer) => writer,
                     None => writer.insert(context.spill(Arc::clone(&self.schema))?),
@@ -541,8 +542,8 @@ mod tests {
                     let argument = argument.map(|index| column(schema, index));
                     let of = argument.as_ref().map_or(DataType::Int64, Expr::data_type);
                     let data_type = match function {
-                        AggregateFunction::Count => DataType::Int64,
-                        AggregateFunction::Avg => DataType::Float64,
+                        Count => DataType::Int64,
+                        Avg => DataType::Float64,
                         _ => of,
                     };
                     Aggregate { function: *function, argument, data_type }
@@ -566,16 +567,20 @@ mod tests {
             let mut partial = Vec::new();
             for share in batches.chunks(batches.len().div_ceil(self.tasks)) {
                 let input = Box::new(Batches::new(share.to_vec()));
-                let (schema, aggregates) = (Arc::clone(&states), aggregates.clone());
-                let mut task =
-                    PartialReduce::new(input, keys.clone(), aggregates, schema, self.context);
+                let mut task = PartialReduce::new(
+                    input,
+                    keys.clone(),
+                    aggregates.clone(),
+                    Arc::clone(&states),
+                    self.context,
+                );
                 task.least_bytes = self.least_bytes;
                 partial.extend(all(task)?);
             }
             let input = Box::new(Batches::new(partial));
-            let schema: SchemaRef = Arc::new(Schema::new(finals));
+            let finals: SchemaRef = Arc::new(Schema::new(finals));
             let mut task =
-                FinalReduce::new(input, self.keys.len(), aggregates, schema, self.context);
+                FinalReduce::new(input, self.keys.len(), aggregates, finals, self.context);
             task.least_bytes = self.least_bytes;
             all(task)
         }
@@ -730,7 +735,7 @@ mod tests {
             }
             let mut expected: Rows = groups
                 .into_iter()
-                .map(|(key, rows)| [key, model(&rows)].concat())
+                .map(|(key, members)| [key, model(&members)].concat())
                 .collect();
             expected.sort();
             let batches: Vec<RecordBatch> = rows.chunks(batch_rows).map(batch).collect();
@@ -804,8 +809,8 @@ mod tests {
             let result = reduction.run(&twice);
             assert_eq!(disk.file_count(), 0);
             match result {
-                Ok(batches) => {
-                    assert_eq!(rows_of(&batches).len(), 100);
+                Ok(groups) => {
+                    assert_eq!(rows_of(&groups).len(), 100);
                     break;
                 }
                 Err(error) => {
@@ -819,13 +824,13 @@ mod tests {
 
     #[test]
     fn keys_of_a_megabyte_survive_a_spill() {
-        let rows: Vec<Row> = (0..40)
+        let wide: Vec<Row> = (0..40)
             .map(|n: i64| {
                 let text = format!("{},\"\n{}", "x".repeat(1 << 20), n % 8);
                 (Some(text), Some(n), None, None, None)
             })
             .collect();
-        let batches: Vec<RecordBatch> = rows.chunks(4).map(batch).collect();
+        let batches: Vec<RecordBatch> = wide.chunks(4).map(batch).collect();
         let folder = TempDir::new().unwrap();
         let context = context(RealDisk::shared(), folder.path(), 1);
         let aggregates = &[(Count, None), (Max, Some(0)), (Sum, Some(1))];
@@ -848,9 +853,8 @@ mod tests {
         let fields = vec![Field::new("n", DataType::Int64, true)];
         let count = Aggregate { function: Count, argument: None, data_type: DataType::Int64 };
         let aggregates = vec![count];
-        let mut states = fields.clone();
-        states.extend(state_fields(&aggregates, &["count"]));
-        let schema = with_hash_column(&Schema::new(states));
+        let with_states = [fields.clone(), state_fields(&aggregates, &["count"])].concat();
+        let schema = with_hash_column(&Schema::new(with_states));
         let states = |first: i64, hash: fn(i64) -> u64| {
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(Int64Array::from_iter_values(first..first + 500)),
