@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arrow::{
@@ -112,7 +113,8 @@ pub(crate) fn store(folder: &Path, buckets: &[Vec<RecordBatch>]) -> Arc<Partitio
 pub(crate) fn serve(runtime: &Runtime, service: FlightService) -> SocketAddr {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(serve_with(listener, service, clock(), CancellationToken::new()));
+    let shutdown = CancellationToken::new();
+    runtime.spawn(serve_with(listener, service, clock(), Duration::ZERO, shutdown));
     address
 }
 

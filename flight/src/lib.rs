@@ -14,6 +14,7 @@ pub mod ticket;
 mod block;
 mod bridge;
 pub mod results;
+mod connection;
 pub mod server;
 mod client;
 pub mod remote;

@@ -32,6 +32,7 @@ use crate::{
     MAX_MESSAGE_BYTES, PING,
     block::{Encoder, Labeller, wire_schema},
     bridge::{self, Steps, Threads},
+    connection,
     error::{Error, Refusal, Result},
     results::{self, ResultFiles, Results, Selection},
     ticket::{
@@ -47,6 +48,9 @@ const THREADS: usize = 16;
 
 /// A merge opens a stream for every run, and none may wait for another: far more than that.
 const MOST_STREAMS: u32 = 4096;
+
+/// More clients than these wait to be accepted.
+const MOST_CONNECTIONS: usize = 1024;
 
 /// The most bytes of a descriptor or criteria that are parsed.
 const MOST_REQUEST_BYTES: usize = 64 << 10;
@@ -71,50 +75,48 @@ pub async fn serve(
     service: FlightService,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    serve_with(listener, service, system_clock(), shutdown).await
+    serve_with(listener, service, system_clock(), GRACE, shutdown).await
 }
 
-/// As [`serve`], by the time of `clock`.
-///
-/// # Errors
-/// Those of [`serve`].
-pub async fn serve_with(
+/// As [`serve`], by the time of `clock`, and with `grace` for streams under way.
+pub(crate) async fn serve_with(
     listener: TcpListener,
     service: FlightService,
     clock: UnixClock,
+    grace: Duration,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let stop = CancellationToken::new();
-    let endpoint =
-        Service { what: service, clock, threads: Threads::new(THREADS), stop: stop.clone() };
-    let flight = FlightServiceServer::new(endpoint)
+    let service = Service { what: service, clock, threads: Threads::new(THREADS) };
+    let flight = FlightServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let stop = CancellationToken::new();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(PING));
     let server = Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
         .max_concurrent_streams(MOST_STREAMS)
         .add_service(flight)
-        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
-    let ending = async {
+        .serve_with_incoming_shutdown(
+            connection::bounded(incoming, MOST_CONNECTIONS, &stop),
+            shutdown.clone().cancelled_owned(),
+        );
+    let end_of_grace = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-        stop.cancel();
-        std::future::pending().await
+        tokio::time::sleep(grace).await;
     };
+    tokio::pin!(server);
     tokio::select! {
-        served = server => served.map_err(Error::Serve),
-        () = ending => Ok(()),
+        ended = &mut server => return ended.map_err(Error::Serve),
+        () = end_of_grace => stop.cancel(),
     }
+    server.await.map_err(Error::Serve)
 }
 
 struct Service {
     what: FlightService,
     clock: UnixClock,
     threads: Threads,
-    /// Set when streams must end at once.
-    stop: CancellationToken,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -159,7 +161,7 @@ impl Service {
             })
             .await?;
         let messages = bridge::stream(steps, self.threads.clone());
-        Ok(self.until_stopped(messages.map(|message| message.map_err(|e| shuffle_refusal(&e)))))
+        Ok(Box::pin(messages.map(|message| Ok(message.map_err(|error| shuffle_refusal(&error))?))))
     }
 
     /// The rows of a finished sink, as any Flight client reads them.
@@ -168,44 +170,26 @@ impl Service {
         let files = self.find(job, sink).await?;
         let unknown = || Refusal::new(Code::NotFound, "no results are served here");
         let results = self.what.results.clone().ok_or_else(unknown)?;
+        let read = files.clone();
         let steps = self
             .look_up(move || {
-                let columns = columns.map(|names| files.columns(&names)).transpose()?;
+                let columns = columns.map(|names| read.columns(&names)).transpose()?;
                 let selection = Selection { columns, offset: 0, limit };
-                let refused = |error| result_refusal(&files, &error);
-                let schema = files.schema_of(&selection).map_err(refused)?;
+                let refused = |error| result_refusal(&read, &error);
+                let schema = read.schema_of(&selection).map_err(refused)?;
                 let (disk, budget) = (results.disk(), results.budget());
-                let rows =
-                    results::open(&files, &selection, &disk, &budget, &CancelFlag::default())
-                        .map_err(refused)?;
+                let rows = results::open(&read, &selection, &disk, &budget, &CancelFlag::default())
+                    .map_err(refused)?;
                 let encoder = Encoder::new(&schema);
                 let first = vec![encoder.schema()];
-                Ok((ResultSteps { rows, encoder, first }, files))
+                Ok(ResultSteps { rows, encoder, first })
             })
             .await?;
-        let (steps, files) = steps;
         let messages = bridge::stream(steps, self.threads.clone());
-        let messages =
-            messages.map(move |message| message.map_err(|error| result_refusal(&files, &error)));
-        Ok(self.until_stopped(messages))
-    }
-
-    /// A stream that fails when the server must end: a client must not take the cut for the end.
-    fn until_stopped<T: Send + 'static>(
-        &self,
-        items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
-    ) -> Flow<T> {
-        let items: Flow<T> = Box::pin(items.map(|item| item.map_err(Status::from)));
-        Box::pin(stream::unfold((Some(items), self.stop.clone()), |(items, stop)| async move {
-            let mut items = items?;
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {
-                    Some((Err(Status::unavailable("the server is stopping")), (None, stop)))
-                }
-                item = items.next() => Some((item?, (Some(items), stop))),
-            }
-        }))
+        Ok(Box::pin(
+            messages
+                .map(move |message| Ok(message.map_err(|error| result_refusal(&files, &error))?)),
+        ))
     }
 
     /// What a client may do with a finished sink, and the ticket to do it.
@@ -677,8 +661,8 @@ mod tests {
         runtime.block_on(async {
             let mut client = client(address).await;
             assert!(read(&mut client, arrow_flight::Ticket { ticket: good }).await.is_ok());
-            for ticket in bad {
-                let result = read(&mut client, arrow_flight::Ticket { ticket }).await;
+            for bytes in bad {
+                let result = read(&mut client, arrow_flight::Ticket { ticket: bytes }).await;
                 let expected = (tonic::Code::Unauthenticated, String::from("UNAUTHENTICATED"));
                 assert_eq!(refused(result), expected);
             }
@@ -778,11 +762,11 @@ mod tests {
         let results = Some(FakeResults::of(vec![result(folder.path(), "j", "s", &rows)]));
         let service = FlightService { store: None, results, key: key() };
         let stop = CancellationToken::new();
-        let shutdown = stop.clone();
+        let (shutdown, grace) = (stop.clone(), Duration::from_millis(1));
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let server = tokio::task::spawn(serve_with(listener, service, clock(), shutdown));
+            let server = runtime.spawn(serve_with(listener, service, clock(), grace, shutdown));
             let mut client = client(address).await;
             let info = client.get_flight_info(path(&["j", "s"])).await.unwrap();
             let ticket = info.endpoint[0].ticket.clone().unwrap();
