@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+mod display;
 mod cast;
 mod compare;
 pub mod datetime;

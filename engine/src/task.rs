@@ -252,7 +252,7 @@ impl Builder<'_> {
             }
             StepKind::Sleep { input, row_ms } => {
                 let input = self.input(step.node, input)?;
-                Box::new(Sleep { input, row_ms: *row_ms, cancel: context.cancel.clone() })
+                Box::new(Sleep::new(input, *row_ms, context.cancel.clone()))
             }
             StepKind::Filter { input, predicate } => {
                 let input = self.input(step.node, input)?;
