@@ -303,7 +303,7 @@ impl Cluster {
                 }
             }
             Fact::StageDone { job, stage } => {
-                tracing::info!(job_id = %job, %stage, %term, "stage done")
+                tracing::info!(job_id = %job, %stage, %term, "stage done");
             }
             Fact::Ended { job, status, error, elapsed_ms } => {
                 if let Some(record) = self.jobs.get_mut(job) {
