@@ -168,8 +168,9 @@ pub(crate) struct Letter<T> {
 
 /// A slot of a mailbox and bytes of the budget, both given back when dropped.
 pub(crate) struct Room {
-    _slot: OwnedSemaphorePermit,
+    /// Stands first because it must be given back first: whoever gets the slot takes bytes.
     bytes: Reservation,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// The async end of a mailbox.
@@ -192,7 +193,7 @@ impl<T> Outbox<T> {
             reservation.grow(bytes);
             drop(others);
         }
-        Some(Room { _slot: slot, bytes: reservation })
+        Some(Room { bytes: reservation, _slot: slot })
     }
 
     /// Puts an item of `bytes` into its room. `false` where nobody takes it any more.
