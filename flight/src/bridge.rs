@@ -87,9 +87,9 @@ pub(crate) fn stream<S: Steps>(
                 return Some((Ok(item), ahead));
             }
             let error = match ahead.running.join_next().await? {
-                Ok(Ok((steps, Ok(Some(items))))) => {
+                Ok(Ok((next, Ok(Some(items))))) => {
                     ahead.ready = items.into();
-                    ahead.start(steps);
+                    ahead.start(next);
                     continue;
                 }
                 Ok(Ok((_, Ok(None)))) => return None,
@@ -166,18 +166,11 @@ pub(crate) struct Letter<T> {
     _room: Room,
 }
 
-impl<T> Letter<T> {
-    /// The bytes that are charged for it until it is dropped.
-    #[cfg(test)]
-    fn charged_bytes(&self) -> u64 {
-        self._room.bytes.held_bytes()
-    }
-}
-
 /// A slot of a mailbox and bytes of the budget, both given back when dropped.
 pub(crate) struct Room {
-    _slot: OwnedSemaphorePermit,
+    /// Stands first because it must be given back first: whoever gets the slot takes bytes.
     bytes: Reservation,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// The async end of a mailbox.
@@ -200,7 +193,7 @@ impl<T> Outbox<T> {
             reservation.grow(bytes);
             drop(others);
         }
-        Some(Room { _slot: slot, bytes: reservation })
+        Some(Room { bytes: reservation, _slot: slot })
     }
 
     /// Puts an item of `bytes` into its room. `false` where nobody takes it any more.
@@ -333,10 +326,24 @@ mod tests {
         });
         let cancel = CancelFlag::default();
         for n in 0..10 {
-            let letter = inbox.take(&cancel).unwrap().unwrap();
-            assert_eq!((letter.item, letter.charged_bytes()), (n, 5));
+            assert_eq!(inbox.take(&cancel).unwrap().unwrap().item, n);
         }
         assert!(inbox.take(&cancel).unwrap().is_none());
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn an_item_is_charged_what_it_has_until_it_is_dropped() {
+        let runtime = runtime();
+        let budget = Budget::new(100);
+        let inbox = mailbox(runtime.handle(), &budget, |outbox| async move {
+            if let Some(room) = outbox.room(10).await {
+                outbox.send(room, 30, ());
+            }
+        });
+        let letter = inbox.take(&CancelFlag::default()).unwrap();
+        assert_eq!(budget.used_bytes(), 30);
+        drop(letter);
         assert_eq!(budget.used_bytes(), 0);
     }
 

@@ -523,7 +523,7 @@ mod tests {
         let address = worker(&runtime, &store(folder.path(), &[many()]));
         let exchange = exchange(&runtime, deadlines());
         let (budget, cancel) = (Budget::new(1 << 30), CancelFlag::default());
-        let mut streams: Vec<_> = (0..40)
+        let mut streams: Vec<_> = (0..16)
             .map(|_| exchange.open(&output(0, address), 0, &budget, &cancel).unwrap())
             .collect();
         // As a merge does: a first batch of each, then the last one to its end while others wait.

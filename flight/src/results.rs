@@ -157,7 +157,7 @@ pub fn open(
     let all: Box<dyn Operator> = match &files.source {
         ResultSource::Arrow(path) => Box::new(ArrowFile::open(path.clone(), disk)?),
         ResultSource::Files { format, files: parts } => Box::new(Parts {
-            parts: parts.clone().into_iter(),
+            waiting: parts.clone().into_iter(),
             current: None,
             format: format.clone(),
             schema: block::view_schema(&files.schema),
@@ -270,7 +270,7 @@ impl Seek for Positioned {
 
 /// The rows of files of a format, one file after the other.
 struct Parts {
-    parts: vec::IntoIter<InputFile>,
+    waiting: vec::IntoIter<InputFile>,
     current: Option<Source>,
     format: Format,
     schema: SchemaRef,
@@ -286,7 +286,7 @@ impl Operator for Parts {
                 }
                 self.current = None;
             }
-            let Some(file) = self.parts.next() else { return Ok(None) };
+            let Some(file) = self.waiting.next() else { return Ok(None) };
             let end = file.size_bytes;
             let split = Split { file, start: 0, end, aligned: true };
             let schema = SchemaRef::clone(&self.schema);
@@ -345,7 +345,7 @@ mod tests {
         let bytes = std::fs::read(path).unwrap();
         for length in (0..bytes.len()).step_by(97) {
             let mut file = RealDisk.create(path).unwrap();
-            std::io::Write::write_all(&mut file, &bytes[..length]).unwrap();
+            io::Write::write_all(&mut file, &bytes[..length]).unwrap();
             assert!(read(&files, &Selection::default()).is_err(), "{length} bytes");
         }
         RealDisk.remove_file(path).unwrap();

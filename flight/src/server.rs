@@ -101,14 +101,14 @@ pub(crate) async fn serve_with(
             connection::bounded(incoming, MOST_CONNECTIONS, &stop),
             shutdown.clone().cancelled_owned(),
         );
-    let grace_is_over = async {
+    let end_of_grace = async {
         shutdown.cancelled().await;
         tokio::time::sleep(grace).await;
     };
     tokio::pin!(server);
     tokio::select! {
-        served = &mut server => return served.map_err(Error::Serve),
-        () = grace_is_over => stop.cancel(),
+        ended = &mut server => return ended.map_err(Error::Serve),
+        () = end_of_grace => stop.cancel(),
     }
     server.await.map_err(Error::Serve)
 }
@@ -170,22 +170,21 @@ impl Service {
         let files = self.find(job, sink).await?;
         let unknown = || Refusal::new(Code::NotFound, "no results are served here");
         let results = self.what.results.clone().ok_or_else(unknown)?;
+        let read = files.clone();
         let steps = self
             .look_up(move || {
-                let columns = columns.map(|names| files.columns(&names)).transpose()?;
+                let columns = columns.map(|names| read.columns(&names)).transpose()?;
                 let selection = Selection { columns, offset: 0, limit };
-                let refused = |error| result_refusal(&files, &error);
-                let schema = files.schema_of(&selection).map_err(refused)?;
+                let refused = |error| result_refusal(&read, &error);
+                let schema = read.schema_of(&selection).map_err(refused)?;
                 let (disk, budget) = (results.disk(), results.budget());
-                let rows =
-                    results::open(&files, &selection, &disk, &budget, &CancelFlag::default())
-                        .map_err(refused)?;
+                let rows = results::open(&read, &selection, &disk, &budget, &CancelFlag::default())
+                    .map_err(refused)?;
                 let encoder = Encoder::new(&schema);
                 let first = vec![encoder.schema()];
-                Ok((ResultSteps { rows, encoder, first }, files))
+                Ok(ResultSteps { rows, encoder, first })
             })
             .await?;
-        let (steps, files) = steps;
         let messages = bridge::stream(steps, self.threads.clone());
         Ok(Box::pin(
             messages
@@ -662,8 +661,8 @@ mod tests {
         runtime.block_on(async {
             let mut client = client(address).await;
             assert!(read(&mut client, arrow_flight::Ticket { ticket: good }).await.is_ok());
-            for ticket in bad {
-                let result = read(&mut client, arrow_flight::Ticket { ticket }).await;
+            for bytes in bad {
+                let result = read(&mut client, arrow_flight::Ticket { ticket: bytes }).await;
                 let expected = (tonic::Code::Unauthenticated, String::from("UNAUTHENTICATED"));
                 assert_eq!(refused(result), expected);
             }
@@ -767,8 +766,7 @@ mod tests {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let server =
-                tokio::task::spawn(serve_with(listener, service, clock(), grace, shutdown));
+            let server = runtime.spawn(serve_with(listener, service, clock(), grace, shutdown));
             let mut client = client(address).await;
             let info = client.get_flight_info(path(&["j", "s"])).await.unwrap();
             let ticket = info.endpoint[0].ticket.clone().unwrap();
