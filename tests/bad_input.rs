@@ -224,7 +224,7 @@ fn a_bad_flag_is_told_with_what_may_stand_there() {
     told(&["run", "jobs/wordcount.json", "--threads", "0"], "1");
     told(&["status", "--server", "localhost:8080"], "http://localhost:8080");
     told(&["master", "--heartbeat", "5s", "--lost-after", "1s"], "--lost-after");
-    told(&["rnu"], "run");
+    told(&["statsu"], "status");
 }
 
 #[test]

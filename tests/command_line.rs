@@ -197,7 +197,7 @@ fn the_original_scripts_find_what_they_grep_for() {
         done
         "$BIN" status "$id" | grep '"progress_percent"' | tr -d ' ,'
         "$BIN" status "$id" | grep -c '"duration_secs"'
-        cat "$("$BIN" results "$id" | grep '"agg": "' | awk -F'"' '{print $4}')"
+        cat "$("$BIN" results "$id" | grep '_agg.txt"' | head -n 1 | awk -F'"' '{print $4}')"
     "#;
     let ran = run(command("sh")
         .current_dir(root())

@@ -15,3 +15,6 @@ pub use error::Error;
 
 /// The version of this build, as every answer names it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests;

@@ -157,17 +157,25 @@ impl WriteFile for fs::File {
 #[expect(clippy::disallowed_methods, reason = "this is the file that the rule points to")]
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.is_dir() {
+        // Before the open, which waits for ever on a FIFO without a writer.
+        let found = fs::metadata(path)?;
+        if found.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(Arc::new(file))
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(fs::File::open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         use std::os::unix::fs::OpenOptionsExt;
-        let file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(path)?;
         Ok(Box::new(file))
     }
 
@@ -207,8 +215,12 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         use std::os::unix::fs::OpenOptionsExt;
-        let file =
-            fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),

@@ -32,7 +32,11 @@ use crate::{
         STAGING,
         commit::{Published, Publisher},
     },
-    task::{self, ResultPlace, Task, TaskReport, context::{CancelFlag, TaskContext}, metrics::RowCounter},
+    task::{
+        self, ResultPlace, Task, TaskReport,
+        context::{CancelFlag, TaskContext},
+        metrics::RowCounter,
+    },
 };
 
 /// Where time comes from.
@@ -128,8 +132,7 @@ impl Session {
     /// # Errors
     /// All its problems.
     pub fn check(&self, document: &str, strict: bool) -> Result<Checked, Vec<Problem>> {
-        let site =
-            Site { disk: Arc::clone(&self.disk), base_dir: self.options.base_dir.clone() };
+        let site = Site { disk: Arc::clone(&self.disk), base_dir: self.options.base_dir.clone() };
         check::check(document, strict, &site)
     }
 
@@ -211,12 +214,7 @@ const FOREVER: Duration = Duration::from_secs(1 << 40);
 
 /// One process can't be lost without losing the scheduler with it, so no lease ever ends.
 fn settings() -> Settings {
-    Settings {
-        term: Term(1),
-        lost_after: FOREVER,
-        no_worker_wait: FOREVER,
-        attempts: 4,
-    }
+    Settings { term: Term(1), lost_after: FOREVER, no_worker_wait: FOREVER, attempts: 4 }
 }
 
 /// The only worker of an embedded run.
@@ -365,10 +363,8 @@ impl Run<'_> {
             result,
         };
         let cancel = CancelFlag::default();
-        let folder = format!(
-            "{}-{}-{}",
-            attempt.task.stage, attempt.task.partition, attempt.attempt
-        );
+        let folder =
+            format!("{}-{}-{}", attempt.task.stage, attempt.task.partition, attempt.attempt);
         let context = TaskContext {
             cancel: cancel.clone(),
             scratch: self.context.scratch.join(folder),
@@ -395,8 +391,7 @@ impl Run<'_> {
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };
-            let parts: Vec<_> =
-                outputs.into_iter().filter_map(|(_, report)| report.part).collect();
+            let parts: Vec<_> = outputs.into_iter().filter_map(|(_, report)| report.part).collect();
             published.push(self.publisher.publish(job, sink, &parts)?);
         }
         Ok(published)

@@ -51,12 +51,8 @@ impl Sink {
 /// The name of an attempt's file below a staging folder.
 pub fn attempt_file(folder: &Path, sink: &Sink, attempt: TaskAttempt) -> PathBuf {
     let partition = attempt.task.partition;
-    let name = format!(
-        "{}-{partition:05}-{}.{}",
-        sink.id,
-        attempt.attempt,
-        sink.format().extension()
-    );
+    let name =
+        format!("{}-{partition:05}-{}.{}", sink.id, attempt.attempt, sink.format().extension());
     folder.join(name)
 }
 
@@ -92,9 +88,8 @@ pub fn write_parts(
         disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let mut file = PartFile::create(disk, path, sink, sink.format())?;
-    let mut copy = typed
-        .map(|path| PartFile::create(disk, path, sink, &WriteFormat::Arrow))
-        .transpose()?;
+    let mut copy =
+        typed.map(|path| PartFile::create(disk, path, sink, &WriteFormat::Arrow)).transpose()?;
     while let Some(batch) = input.next()? {
         cancel.check()?;
         file.write(&batch)?;
@@ -121,12 +116,7 @@ struct PartFile<'a> {
 }
 
 impl<'a> PartFile<'a> {
-    fn create(
-        disk: &'a dyn Disk,
-        path: &Path,
-        sink: &Sink,
-        format: &WriteFormat,
-    ) -> Result<Self> {
+    fn create(disk: &'a dyn Disk, path: &Path, sink: &Sink, format: &WriteFormat) -> Result<Self> {
         let mut encoder = formats::encoder(format, &sink.schema)?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
         encoder.begin(&mut buffer)?;

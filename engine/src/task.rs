@@ -28,7 +28,7 @@ use crate::{
         sleep::Sleep,
         sort::Sort,
     },
-    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepKind},
+    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
     source::{Source, split::Split},
     task::{
@@ -137,10 +137,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    task.stage.verify()?;
     let mut builder = Builder { task, context, progress, rows: BTreeMap::new() };
-    let (root, root_rows) = builder.step(&task.stage.root)?;
+    let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
     let mut rows = builder.rows;
-    let schema = &task.stage.root.schema;
+    let schema = &task.stage.root().schema;
     let keep = |root, distribution: &Distribution| {
         exchange::write::write(root, schema, distribution, task.attempt, context)
     };
@@ -155,10 +156,12 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         }
     };
     match &task.stage.output {
-        Output::Exchange(Distribution::Forward) => left(&mut rows, task.stage.root.node, root_rows),
+        Output::Exchange(Distribution::Forward) => {
+            left(&mut rows, task.stage.root().node, root_rows)
+        }
         Output::Sink(sink) => {
-            if sink.node != task.stage.root.node {
-                left(&mut rows, task.stage.root.node, root_rows.clone());
+            if sink.node != task.stage.root().node {
+                left(&mut rows, task.stage.root().node, root_rows.clone());
                 entered(&mut rows, sink.node, root_rows.clone());
             }
             left(&mut rows, sink.node, root_rows);
@@ -205,7 +208,8 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// The operator of a step on top of those below it, with the counter of the rows it gives.
-    fn step(&mut self, step: &Step) -> Result<(Box<dyn Operator>, RowCounter)> {
+    fn step(&mut self, index: StepIndex) -> Result<(Box<dyn Operator>, RowCounter)> {
+        let step = &self.task.stage.steps[index.0];
         let input = self.operator(step)?;
         let counter = match step.kind {
             StepKind::Source { .. } => self.progress.clone(),
@@ -219,8 +223,9 @@ impl Builder<'_> {
     }
 
     /// The operator below a step of `node`; rows that come from another node are counted for both.
-    fn input(&mut self, node: NodeIndex, below: &Step) -> Result<Box<dyn Operator>> {
-        let (operator, counter) = self.step(below)?;
+    fn input(&mut self, node: NodeIndex, index: StepIndex) -> Result<Box<dyn Operator>> {
+        let (operator, counter) = self.step(index)?;
+        let below = &self.task.stage.steps[index.0];
         if below.node != node {
             // A shared node's rows were counted as its output by the stage that keeps them.
             if !matches!(below.kind, StepKind::Read { share: Share::Partition, .. }) {
@@ -247,27 +252,27 @@ impl Builder<'_> {
                 exchange::read::read(&outputs, share, partition, &schema, context)?
             }
             StepKind::Map { input, columns } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Map { input, columns: columns.clone(), schema })
             }
             StepKind::Sleep { input, row_ms } => {
-                let input = self.input(step.node, input)?;
-                Box::new(Sleep { input, row_ms: *row_ms, cancel: context.cancel.clone() })
+                let input = self.input(step.node, *input)?;
+                Box::new(Sleep::new(input, *row_ms, context.cancel.clone()))
             }
             StepKind::Filter { input, predicate } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Filter { input, predicate: predicate.clone() })
             }
             StepKind::Tokenize { input, columns } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Tokenize::new(input, columns.clone(), schema))
             }
             StepKind::Hash { input, keys } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Hash::new(input, keys.clone(), schema))
             }
             StepKind::PartialReduce { input, keys, aggregates } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(PartialReduce::new(
                     input,
                     keys.clone(),
@@ -277,28 +282,28 @@ impl Builder<'_> {
                 ))
             }
             StepKind::FinalReduce { input, keys, aggregates } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
             StepKind::Join { probe, build, probe_keys, build_keys, keep_probe, columns } => {
                 let input = JoinInput {
-                    probe: self.input(step.node, probe)?,
-                    build: self.input(step.node, build)?,
+                    probe: self.input(step.node, *probe)?,
+                    build: self.input(step.node, *build)?,
                     probe_keys: probe_keys.clone(),
                     build_keys: build_keys.clone(),
                     keep_probe: *keep_probe,
                     columns: columns.clone(),
                     schema,
-                    build_schema: Arc::clone(&build.schema),
+                    build_schema: Arc::clone(&self.task.stage.steps[build.0].schema),
                 };
                 Box::new(Join::new(input, context))
             }
             StepKind::Sort { input, keys, limit } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
             }
             StepKind::Limit { input, offset, n } => {
-                let input = self.input(step.node, input)?;
+                let input = self.input(step.node, *input)?;
                 Box::new(Limit::new(input, *offset, *n))
             }
         })

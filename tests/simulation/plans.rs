@@ -7,8 +7,8 @@ use minispark_engine::{
     formats::WriteFormat,
     id::StageId,
     plan::{
-        Distribution, Node, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepKind,
-        Target, Write,
+        Distribution, Node, NodeIndex, Op, Order, Output, Plan, Sink, Stage, Step, StepIndex,
+        StepKind, Target, Write,
     },
 };
 
@@ -67,7 +67,7 @@ fn plan_of(stages: Vec<(u32, Vec<u32>, Output)>) -> Plan {
     let nodes = nodes.collect();
     let stage = |(number, (partitions, inputs, output)): (u32, (u32, Vec<u32>, Output))| Stage {
         id: StageId(number),
-        root: step(number),
+        steps: vec![step(number)],
         output,
         partitions,
         splits: Vec::new(),
@@ -79,12 +79,7 @@ fn plan_of(stages: Vec<(u32, Vec<u32>, Output)>) -> Plan {
 
 /// The scheduler looks at a step's node alone.
 fn step(node: u32) -> Step {
-    let read = Step {
-        node: NodeIndex(node),
-        schema: Arc::new(Schema::empty()),
-        kind: StepKind::Read { stage: StageId(0), share: Share::All },
-    };
-    let kind = StepKind::Limit { input: Box::new(read), offset: 0, n: 0 };
+    let kind = StepKind::Limit { input: StepIndex(0), offset: 0, n: 0 };
     Step { node: NodeIndex(node), schema: Arc::new(Schema::empty()), kind }
 }
 

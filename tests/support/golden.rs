@@ -5,15 +5,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use minispark_api::rest::wire::Ordered;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{copy_folder, names, root};
+
+/// JSON whose objects keep their order, because that of `select` and `aggs` has a meaning.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Tree {
+    Object(Ordered<Tree>),
+    Array(Vec<Tree>),
+    Leaf(Value),
+}
+
+impl Tree {
+    fn at(&mut self, name: &str) -> &mut Self {
+        self.find(name).unwrap_or_else(|| panic!("no `{name}`"))
+    }
+
+    fn find(&mut self, name: &str) -> Option<&mut Self> {
+        let Self::Object(Ordered(fields)) = self else { panic!("`{name}` of no object") };
+        fields.iter_mut().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.find(name)? {
+            Self::Leaf(value) => value.as_str().map(str::to_owned),
+            Self::Object(_) | Self::Array(_) => None,
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Value) {
+        let Self::Object(Ordered(fields)) = self else { panic!("`{name}` of no object") };
+        fields.retain(|(key, _)| key != name);
+        fields.push((name.to_owned(), Self::Leaf(value)));
+    }
+}
 
 /// A case.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
-    document: Value,
+    document: Tree,
 }
 
 /// All of them, by name.
@@ -33,16 +68,16 @@ impl Case {
     pub(crate) fn document(&self, partitions: Option<u32>, folder: &Path) -> String {
         let mut document = self.document.clone();
         if let Some(partitions) = partitions {
-            document["parallelism"] = json!(partitions);
+            document.set("parallelism", json!(partitions));
         }
-        for node in document["dag"]["nodes"].as_array_mut().unwrap() {
-            if let (Some(partitions), true) =
-                (partitions, node["op"].as_str().unwrap().starts_with("read"))
-            {
-                node["partitions"] = json!(partitions);
+        let Tree::Array(nodes) = document.at("dag").at("nodes") else { panic!("no nodes") };
+        for node in nodes {
+            let is_reader = node.text("op").unwrap().starts_with("read");
+            if let (Some(partitions), true) = (partitions, is_reader) {
+                node.set("partitions", json!(partitions));
             }
-            if let Some(path) = node["path"].as_str().map(str::to_owned) {
-                node["path"] = json!(folder.join(path));
+            if let Some(path) = node.text("path") {
+                node.set("path", json!(folder.join(path)));
             }
         }
         serde_json::to_string_pretty(&document).unwrap()

@@ -217,7 +217,7 @@ impl Cluster {
             commit: CancelFlag::default(),
             is_committing: false,
         };
-        tracing::info!(%job, name = plan.name, stages = plan.stages.len(), "job accepted");
+        tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
         self.jobs.insert(job, record);
         self.by_number.insert(number, job);
         self.open_jobs += 1;
@@ -258,7 +258,8 @@ impl Cluster {
 
     /// The one place where facts are remembered: for display, and in the log.
     fn remember(&mut self, fact: &Fact) {
-        tracing::debug!(?fact, term = %self.term, "fact");
+        let term = self.term;
+        tracing::debug!(?fact, %term, "fact");
         match fact {
             Fact::Accepted { .. } | Fact::CommitIntent { .. } | Fact::Committed { .. } => {}
             Fact::AttemptStarted { attempt, .. } => {
@@ -267,13 +268,13 @@ impl Cluster {
                     && record.status == JobStatus::Accepted
                 {
                     record.status = JobStatus::Running;
-                    tracing::info!(%job, status = ?record.status, "job started");
+                    tracing::info!(job_id = %job, %term, "job started");
                 }
                 if let Some(stage) = self.stage_of(*attempt)
                     && !stage.has_started
                 {
                     stage.has_started = true;
-                    tracing::info!(%job, stage = %attempt.task.stage, "stage started");
+                    tracing::info!(job_id = %job, stage = %attempt.task.stage, %term, "stage started");
                 }
             }
             Fact::AttemptFailed { attempt, failure } => {
@@ -281,12 +282,13 @@ impl Cluster {
                     stage.failed_attempts += 1;
                 }
                 tracing::warn!(
-                    job = %attempt.task.job,
+                    job_id = %attempt.task.job,
                     stage = %attempt.task.stage,
                     partition = attempt.task.partition,
                     attempt = %attempt.attempt,
                     code = failure.code.name(),
                     reason = failure.message,
+                    %term,
                     "attempt failed"
                 );
             }
@@ -300,13 +302,15 @@ impl Cluster {
                     stage.done.remove(&attempt.task.partition);
                 }
             }
-            Fact::StageDone { job, stage } => tracing::info!(%job, %stage, "stage done"),
+            Fact::StageDone { job, stage } => {
+                tracing::info!(job_id = %job, %stage, %term, "stage done");
+            }
             Fact::Ended { job, status, error, elapsed_ms } => {
                 if let Some(record) = self.jobs.get_mut(job) {
                     record.status = *status;
                 }
                 let code = error.as_ref().map(|error| error.failure.code.name());
-                tracing::info!(%job, ?status, code, elapsed_ms, "job ended");
+                tracing::info!(job_id = %job, ?status, code, elapsed_ms, %term, "job ended");
             }
         }
     }
@@ -324,7 +328,7 @@ impl Cluster {
         let stage = self.jobs.get(&job).and_then(|job| job.stages.get(attempt.task.stage.index()));
         let nodes = plan.zip(stage).map(|(plan, stage)| node_ids(plan, &stage.nodes).join(", "));
         tracing::debug!(
-            %job,
+            job_id = %job,
             stage = %attempt.task.stage,
             partition = attempt.task.partition,
             attempt = %attempt.attempt,

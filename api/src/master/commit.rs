@@ -35,14 +35,14 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
         let failure = Failure { class: Class::Retry, code: Code::Internal, message, fetch: None };
         (Vec::new(), Some(failure))
     });
-    let elapsed_ms = master.clock.now().saturating_sub(started).as_millis();
+    let elapsed_secs = master.clock.now().saturating_sub(started).as_secs_f64();
     let event = match failure {
         None => {
-            tracing::info!(%job, elapsed_ms, "results in place");
+            tracing::info!(job_id = %job, elapsed_secs, "results in place");
             Event::Committed { job }
         }
         Some(failure) => {
-            tracing::warn!(%job, reason = failure.message, elapsed_ms, "commit failed");
+            tracing::warn!(job_id = %job, reason = failure.message, elapsed_secs, "commit failed");
             Event::CommitFailed { job, failure }
         }
     };
@@ -94,8 +94,8 @@ pub(crate) async fn sweep(master: Arc<Master>, job: JobId) {
     match sweeping.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%job, error = error.chain(), "staged files are left");
+            tracing::warn!(job_id = %job, error = error.chain(), "staged files are left");
         }
-        Err(error) => tracing::warn!(%job, %error, "staged files are left"),
+        Err(error) => tracing::warn!(job_id = %job, %error, "staged files are left"),
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
@@ -50,6 +50,13 @@ pub(crate) fn no_job(id: &str) -> Problem {
 
 /// A whole body of at most `limit` bytes.
 pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
+    };
+    // What the client declares need not come before it is refused.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit));
     let Ok(read) = reading.await else {
         let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
@@ -57,10 +64,7 @@ pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
     };
     read.map_err(|error| {
         if is_length_limit(&error) {
-            return Problem::new(
-                Code::BodyTooLarge,
-                format!("the body is larger than {limit} bytes"),
-            );
+            return too_large();
         }
         Problem::bad_request("the body ended early")
     })

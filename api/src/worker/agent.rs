@@ -416,7 +416,7 @@ impl Agent {
         self.cleaning.spawn_blocking(move || {
             store.drop_job(job);
             if let Err(error) = disk.remove_dir_all(&spill) {
-                tracing::warn!(%job, %error, "spill files are left");
+                tracing::warn!(job_id = %job, %error, "spill files are left");
             }
         });
         true
@@ -450,7 +450,7 @@ impl Agent {
 
     fn log(&self, attempt: TaskAttempt, message: &'static str) {
         tracing::debug!(
-            job = %attempt.task.job,
+            job_id = %attempt.task.job,
             stage = %attempt.task.stage,
             partition = attempt.task.partition,
             attempt = %attempt.attempt,

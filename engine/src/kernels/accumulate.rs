@@ -194,7 +194,6 @@ impl Accumulator {
             (AggregateFunction::Avg, Some(of)) if of.is_floating() => {
                 Self::FloatAverage(FloatSums::default(), Counts::default())
             }
-            (AggregateFunction::Sum | AggregateFunction::Avg, _) => return refused(),
             (AggregateFunction::Min | AggregateFunction::Max, Some(of)) => {
                 let is_max = aggregate.function == AggregateFunction::Max;
                 if of.is_string() {
@@ -207,7 +206,8 @@ impl Accumulator {
                     return refused();
                 }
             }
-            (AggregateFunction::Min | AggregateFunction::Max, None) => return refused(),
+            (AggregateFunction::Sum | AggregateFunction::Avg, _)
+            | (AggregateFunction::Min | AggregateFunction::Max, None) => return refused(),
         })
     }
 
@@ -247,7 +247,8 @@ impl Accumulator {
 
     fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32], count: usize) -> Result<()> {
         if let Self::Count(counts) = self {
-            counts.count(argument.and_then(|argument| argument.logical_nulls()), groups, count);
+            let nulls = argument.and_then(Array::logical_nulls);
+            counts.count(nulls.as_ref(), groups, count);
             return Ok(());
         }
         let argument = first(argument.map(std::slice::from_ref).unwrap_or_default())?;
@@ -257,11 +258,11 @@ impl Accumulator {
             Self::FloatSum(sums) => sums.add(argument, groups, count)?,
             Self::IntAverage(sums, counts) => {
                 sums.add(argument, groups, count)?;
-                counts.count(argument.logical_nulls(), groups, count);
+                counts.count(argument.logical_nulls().as_ref(), groups, count);
             }
             Self::FloatAverage(sums, counts) => {
                 sums.add(argument, groups, count)?;
-                counts.count(argument.logical_nulls(), groups, count);
+                counts.count(argument.logical_nulls().as_ref(), groups, count);
             }
             Self::Extreme(extremes) => extremes.take(argument, groups, count)?,
             Self::TextExtreme(extremes) => extremes.take(argument, groups, count)?,
@@ -333,9 +334,9 @@ impl Accumulator {
 struct Counts(Vec<i64>);
 
 impl Counts {
-    fn count(&mut self, nulls: Option<NullBuffer>, groups: &[u32], count: usize) {
+    fn count(&mut self, nulls: Option<&NullBuffer>, groups: &[u32], count: usize) {
         extend(&mut self.0, count, 0);
-        each_valid(nulls.as_ref(), groups, |_, group| self.0[group] += 1);
+        each_valid(nulls, groups, |_, group| self.0[group] += 1);
     }
 
     fn merge(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {

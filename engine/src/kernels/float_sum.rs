@@ -295,7 +295,9 @@ mod tests {
             }
             Self::carry(&mut cells);
             if cells[69] < 0 {
-                cells.iter_mut().for_each(|cell| *cell = -*cell);
+                for cell in &mut cells {
+                    *cell = -*cell;
+                }
                 Self::carry(&mut cells);
             }
             #[expect(clippy::cast_precision_loss, reason = "a few bits are enough")]
@@ -355,7 +357,7 @@ mod tests {
         // Half an ulp of the greatest float is the least that rounds to infinity.
         let half_ulp = 2f64.powi(970);
         assert_eq!(sum(&[f64::MAX, half_ulp]).value(), Some(f64::INFINITY));
-        assert_eq!(sum(&[f64::MAX, half_ulp, -1.0 * 2f64.powi(940)]).value(), Some(f64::MAX));
+        assert_eq!(sum(&[f64::MAX, half_ulp, -2f64.powi(940)]).value(), Some(f64::MAX));
     }
 
     #[test]
@@ -415,14 +417,15 @@ mod tests {
             cuts.sort_unstable();
             let mut parts: Vec<FloatSum> =
                 cuts.windows(2).map(|ends| sum(&shuffled[ends[0]..ends[1]])).collect();
-            let mut pick = seed;
+            let mut random = seed;
+            let mut pick = |bound: usize| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                usize::try_from((random >> 33) % u64::try_from(bound).unwrap()).unwrap()
+            };
             while parts.len() > 1 {
-                pick = pick.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let count = u64::try_from(parts.len()).unwrap();
-                let part = parts.swap_remove(usize::try_from((pick >> 33) % count).unwrap());
-                pick = pick.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let count = u64::try_from(parts.len()).unwrap();
-                let into = usize::try_from((pick >> 33) % count).unwrap();
+                let from = pick(parts.len());
+                let part = parts.swap_remove(from);
+                let into = pick(parts.len());
                 prop_assert!(parts[into].merge(&part));
             }
             prop_assert_eq!(parts[0], expected);
@@ -433,7 +436,7 @@ mod tests {
         fn the_error_is_within_the_bound(values in prop::collection::vec(floats(), 1..60)) {
             let value = sum(&values).value().unwrap();
             prop_assume!(value.is_finite());
-            let greatest = values.iter().fold(0f64, |most, value| most.max(value.abs()));
+            let greatest = values.iter().fold(0f64, |most, each| most.max(each.abs()));
             let count = f64::from(u32::try_from(values.len()).unwrap());
             // Half an ulp from the rounding, with a little for the model's own.
             let next = f64::from_bits(value.abs().to_bits() + 1).min(f64::MAX);

@@ -51,7 +51,7 @@ const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
 /// On a column of a type that the specification above does not name; the plan has none.
 pub fn hash_columns(columns: &[ArrayRef], hashes: &mut Vec<u64>) {
     hashes.clear();
-    hashes.resize(columns.first().map_or(0, |column| column.len()), SEED);
+    hashes.resize(columns.first().map_or(0, Array::len), SEED);
     for column in columns {
         let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         if let Some(words) = canonical_words(column.as_ref()) {

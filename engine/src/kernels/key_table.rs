@@ -143,25 +143,20 @@ impl KeyTable {
     /// Puts each row's group into `groups`, whose old content goes; unknown keys become groups.
     ///
     /// # Panics
-    /// Where `hashes` is shorter than a column, or the table goes beyond [`MAX_GROUPS`]; callers
+    /// Where `hashes` is longer than a column, or the table goes beyond [`MAX_GROUPS`]; callers
     /// know both.
     pub fn find_or_insert(&mut self, batch: &KeyBatch, hashes: &[u64], groups: &mut Vec<u32>) {
         assert!(self.len() + hashes.len() <= MAX_GROUPS, "callers split keys before this");
         groups.clear();
         groups.resize(hashes.len(), NO_GROUP);
-        let mut equal = [false; CHUNK];
-        for (chunk, (hashes, groups)) in
-            hashes.chunks(CHUNK).zip(groups.chunks_mut(CHUNK)).enumerate()
-        {
-            let first = chunk * CHUNK;
-            let equal = &mut equal[..hashes.len()];
-            self.find_chunk(batch, first, hashes, groups, equal);
-            for (offset, equal) in equal.iter().enumerate() {
-                if !equal {
-                    let found = self.find_row(batch, first + offset, hashes[offset]);
-                    groups[offset] = match found {
+        for first in (0..hashes.len()).step_by(CHUNK) {
+            let end = hashes.len().min(first + CHUNK);
+            let equal = self.find_chunk(batch, first, &hashes[first..end], &mut groups[first..end]);
+            for (row, is_equal) in (first..end).zip(equal) {
+                if !is_equal {
+                    groups[row] = match self.find_row(batch, row, hashes[row]) {
                         Ok(group) => group,
-                        Err(slot) => self.insert(batch, first + offset, hashes[offset], slot),
+                        Err(slot) => self.insert(batch, row, hashes[row], slot),
                     };
                 }
             }
@@ -172,22 +167,17 @@ impl KeyTable {
     /// unknown.
     ///
     /// # Panics
-    /// Where `hashes` is shorter than a column.
+    /// Where `hashes` is longer than a column.
     pub fn find(&self, batch: &KeyBatch, hashes: &[u64], groups: &mut Vec<u32>) {
         groups.clear();
         groups.resize(hashes.len(), NO_GROUP);
-        let mut equal = [false; CHUNK];
-        for (chunk, (hashes, groups)) in
-            hashes.chunks(CHUNK).zip(groups.chunks_mut(CHUNK)).enumerate()
-        {
-            let first = chunk * CHUNK;
-            let equal = &mut equal[..hashes.len()];
-            self.find_chunk(batch, first, hashes, groups, equal);
-            for (offset, equal) in equal.iter().enumerate() {
+        for first in (0..hashes.len()).step_by(CHUNK) {
+            let end = hashes.len().min(first + CHUNK);
+            let equal = self.find_chunk(batch, first, &hashes[first..end], &mut groups[first..end]);
+            for (row, is_equal) in (first..end).zip(equal) {
                 // An empty slot at the end of the probe settles it; a tag that lied does not.
-                if !equal && groups[offset] != NO_GROUP {
-                    groups[offset] =
-                        self.find_row(batch, first + offset, hashes[offset]).unwrap_or(NO_GROUP);
+                if !is_equal && groups[row] != NO_GROUP {
+                    groups[row] = self.find_row(batch, row, hashes[row]).unwrap_or(NO_GROUP);
                 }
             }
         }
@@ -211,15 +201,16 @@ impl KeyTable {
         first: usize,
         hashes: &[u64],
         groups: &mut [u32],
-        equal: &mut [bool],
-    ) {
+    ) -> [bool; CHUNK] {
+        let mut equal = [false; CHUNK];
         candidates(&self.slots, hashes, groups);
-        for (group, equal) in groups.iter().zip(equal.iter_mut()) {
-            *equal = *group != NO_GROUP;
+        for (is_equal, group) in equal.iter_mut().zip(&*groups) {
+            *is_equal = *group != NO_GROUP;
         }
         for (column, input) in self.keys.columns.iter().zip(&batch.columns) {
-            column.compare(input, first, groups, equal);
+            column.compare(input, first, groups, &mut equal);
         }
+        equal
     }
 
     /// One row's group, or the slot where it belongs.
@@ -366,8 +357,8 @@ impl KeyColumn {
         let validity = match (self, input) {
             (Self::Words { words, validity, .. }, KeyInput::Words { words: input, .. }) => {
                 let input = &input[first..first + groups.len()];
-                for ((group, word), equal) in groups.iter().zip(input).zip(equal.iter_mut()) {
-                    *equal &= words.get(*group as usize) == Some(word);
+                for ((group, word), is_equal) in groups.iter().zip(input).zip(equal.iter_mut()) {
+                    *is_equal &= words.get(*group as usize) == Some(word);
                 }
                 validity
             }
@@ -380,8 +371,8 @@ impl KeyColumn {
         if validity.all_valid() && input.nulls().is_none() {
             return;
         }
-        for (offset, (group, equal)) in groups.iter().zip(equal).enumerate() {
-            *equal = *equal && validity.is_valid(*group as usize) == input.is_valid(first + offset);
+        for (row, (group, is_equal)) in (first..).zip(groups.iter().zip(equal)) {
+            *is_equal = *is_equal && validity.is_valid(*group as usize) == input.is_valid(row);
         }
     }
 
@@ -471,7 +462,7 @@ fn home(hash: u64, mask: usize) -> usize {
 }
 
 fn slot_of(hash: u64, group: u32) -> u64 {
-    (hash >> 32) << 32 | u64::from(group)
+    ((hash >> 32) << 32) | u64::from(group)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a slot's low half is the group")]
@@ -553,7 +544,9 @@ mod tests {
         let (mut hashes, mut groups, mut found) = (vec![], vec![7], vec![7]);
         for columns in batches {
             hash_columns(columns, &mut hashes);
-            hashes.iter_mut().for_each(|each| *each = hash(*each));
+            for each in &mut hashes {
+                *each = hash(*each);
+            }
             let batch = KeyBatch::new(columns).unwrap();
             table.find(&batch, &hashes, &mut found);
             for (row, group) in found.iter().enumerate() {
@@ -581,8 +574,8 @@ mod tests {
         let columns = kept.keys(&all).unwrap();
         assert_eq!(types(&columns), types(&batches[0]));
         for (row, group) in all.iter().enumerate() {
-            let (expected, hash) = &keys_in_order[*group as usize];
-            assert_eq!((&key(&columns, row), &kept.hashes()[*group as usize]), (expected, hash));
+            let kept_row = (key(&columns, row), kept.hashes()[*group as usize]);
+            assert_eq!(kept_row, keys_in_order[*group as usize]);
         }
     }
 

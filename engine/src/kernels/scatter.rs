@@ -41,9 +41,14 @@ impl Scatter {
 
     /// [`Self::scatter`] by another function of the hash, whose values are below `buckets`.
     #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2³² rows")]
-    pub fn scatter_by(&mut self, hashes: &[u64], buckets: u32, bucket: impl Fn(u64) -> u32) {
+    pub fn scatter_by(
+        &mut self,
+        hashes: &[u64],
+        buckets: u32,
+        bucket_of_hash: impl Fn(u64) -> u32,
+    ) {
         self.bucket_of_row.clear();
-        self.bucket_of_row.extend(hashes.iter().map(|hash| bucket(*hash)));
+        self.bucket_of_row.extend(hashes.iter().map(|hash| bucket_of_hash(*hash)));
         self.starts.clear();
         self.starts.resize(buckets as usize + 2, 0);
         // Counts are kept two places on: the first sum makes them starts one place on, and placing

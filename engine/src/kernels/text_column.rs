@@ -167,8 +167,8 @@ impl TextColumn {
         equal: &mut [bool],
     ) {
         let views = &input.views[first..first + entries.len()];
-        for ((entry, view), equal) in entries.iter().zip(views).zip(equal) {
-            *equal &= match self.views.get(*entry as usize) {
+        for ((entry, view), is_equal) in entries.iter().zip(views).zip(equal) {
+            *is_equal &= match self.views.get(*entry as usize) {
                 Some(stored) if !is_long(*stored) => stored == view,
                 Some(stored) => self.long_equal(*stored, input, *view),
                 None => false,

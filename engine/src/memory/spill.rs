@@ -531,6 +531,12 @@ pub(crate) mod tests {
             self.files.lock().unwrap().retain(|file| !file.starts_with(path));
             RealDisk.remove_dir_all(path)
         }
+        fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_empty_dir(path)
+        }
+        fn lock(&self, path: &Path) -> io::Result<Option<crate::disk::Lock>> {
+            RealDisk.lock(path)
+        }
         fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
             RealDisk.list(path)
         }

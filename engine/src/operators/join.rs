@@ -209,7 +209,7 @@ fn output(
         ProbeColumn::Probe(index) if is_whole => Ok(Arc::clone(probe.column(index))),
         ProbeColumn::Probe(index) => Ok(take(probe.column(index), &probe_rows, None)?),
         ProbeColumn::Build(index) => match built.columns.get(index).and_then(Option::as_ref) {
-            Some(column) if !column.is_empty() => Ok(take(column, &build_rows, None)?),
+            Some(values) if !values.is_empty() => Ok(take(values, &build_rows, None)?),
             _ => Ok(new_null_array(input.build_schema.field(index).data_type(), rows)),
         },
     };
@@ -303,7 +303,7 @@ fn concatenated(parts: &[ArrayRef], reservation: &mut Reservation) -> Result<Opt
     // Old and new are both there for a moment. The bytes that views point to are shared.
     let copied: usize = match first.as_string_view_opt() {
         Some(_) => parts.iter().map(|part| part.len() * size_of::<u128>()).sum(),
-        None => parts.iter().map(|part| part.get_buffer_memory_size()).sum(),
+        None => parts.iter().map(Array::get_buffer_memory_size).sum(),
     };
     ask(reservation, copied as u64)?;
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
@@ -369,4 +369,216 @@ fn ask(reservation: &mut Reservation, bytes: u64) -> Result<()> {
         asked_bytes: bytes,
         budget_bytes: reservation.budget().limit_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cmp::Ordering, sync::Arc};
+
+    use arrow::{
+        array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray},
+        datatypes::{DataType, Field, Int64Type, Schema},
+    };
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::{Join, JoinInput};
+    use crate::{
+        Error, Result,
+        disk::RealDisk,
+        expr::Expr,
+        memory::spill::tests::context,
+        operators::{Batches, Operator, hash::Hash},
+        plan::{ProbeColumn, with_hash_column},
+    };
+
+    /// A text, a float (the two keys) and a number that tells the rows apart.
+    type Row = (Option<String>, Option<f64>, i64);
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("text", DataType::Utf8View, true),
+            Field::new("float", DataType::Float64, true),
+            Field::new("row", DataType::Int64, false),
+        ])
+    }
+
+    fn batch(rows: &[Row]) -> RecordBatch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(rows.iter().map(|row| row.0.as_deref()).collect::<StringViewArray>()),
+            Arc::new(rows.iter().map(|row| row.1).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|row| Some(row.2)).collect::<Int64Array>()),
+        ];
+        RecordBatch::try_new(Arc::new(schema()), columns).unwrap()
+    }
+
+    fn keys(which: &[usize]) -> Vec<Expr> {
+        let key = |index: &usize| {
+            let schema = schema();
+            let field = schema.field(*index);
+            let (name, data_type) = (field.name().clone(), field.data_type().clone());
+            Expr::Column { index: *index, name, data_type }
+        };
+        which.iter().map(key).collect()
+    }
+
+    /// The joined batches: probe side's row number, build side's, build side's text.
+    fn joined(
+        probe: &[RecordBatch],
+        build: &[RecordBatch],
+        which: &[usize],
+        keep_probe: bool,
+        budget_bytes: u64,
+    ) -> Result<Vec<RecordBatch>> {
+        let folder = TempDir::new().unwrap();
+        let context = context(RealDisk::shared(), folder.path(), budget_bytes);
+        let hashed = |batches: &[RecordBatch]| {
+            let input = Box::new(Batches::new(batches.to_vec()));
+            Box::new(Hash::new(input, keys(which), with_hash_column(&schema())))
+        };
+        let fields = vec![
+            Field::new("probe", DataType::Int64, false),
+            Field::new("build", DataType::Int64, true),
+            Field::new("text", DataType::Utf8View, true),
+        ];
+        let input = JoinInput {
+            probe: hashed(probe),
+            build: hashed(build),
+            probe_keys: keys(which),
+            build_keys: keys(which),
+            keep_probe,
+            columns: vec![ProbeColumn::Probe(2), ProbeColumn::Build(2), ProbeColumn::Build(0)],
+            schema: Arc::new(Schema::new(fields)),
+            build_schema: with_hash_column(&schema()),
+        };
+        let mut join = Join::new(input, &context);
+        let mut batches = Vec::new();
+        while let Some(batch) = join.next()? {
+            assert!((1..=8192).contains(&batch.num_rows()));
+            batches.push(batch);
+        }
+        assert!(join.next()?.is_none());
+        drop(join);
+        assert_eq!(context.budget.used_bytes(), 0);
+        Ok(batches)
+    }
+
+    type Pair = (i64, Option<i64>, Option<String>);
+
+    fn pairs(batches: &[RecordBatch]) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        for batch in batches {
+            let number = |column: usize, row: usize| {
+                let column = batch.column(column).as_primitive::<Int64Type>();
+                column.is_valid(row).then(|| column.value(row))
+            };
+            let texts = batch.column(2).as_string_view();
+            for row in 0..batch.num_rows() {
+                let text = texts.is_valid(row).then(|| texts.value(row).to_owned());
+                pairs.push((number(0, row).unwrap(), number(1, row), text));
+            }
+        }
+        pairs
+    }
+
+    /// SQL's `=`, with NaN equal to NaN.
+    fn equal(left: &Row, right: &Row, which: &[usize]) -> bool {
+        which.iter().all(|key| match key {
+            0 => left.0.is_some() && left.0 == right.0,
+            _ => match (left.1, right.1) {
+                (Some(left), Some(right)) => {
+                    left.partial_cmp(&right) == Some(Ordering::Equal)
+                        || (left.is_nan() && right.is_nan())
+                }
+                _ => false,
+            },
+        })
+    }
+
+    /// The obvious model.
+    fn nested_loops(probe: &[Row], build: &[Row], which: &[usize], keep: bool) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        for left in probe {
+            let partners: Vec<&Row> =
+                build.iter().filter(|right| equal(left, right, which)).collect();
+            if keep && partners.is_empty() {
+                pairs.push((left.2, None, None));
+            }
+            pairs.extend(partners.iter().map(|right| (left.2, Some(right.2), right.0.clone())));
+        }
+        pairs
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let texts = prop_oneof![
+            1 => Just(None),
+            1 => Just(Some(String::new())),
+            3 => "[ab]".prop_map(Some),
+            2 => "a long key, with \"quotes\"\n[ab]".prop_map(Some),
+        ];
+        let floats = vec![None, Some(0.0), Some(-0.0), Some(f64::NAN), Some(-f64::NAN), Some(1.5)];
+        let row = (texts, prop::sample::select(floats));
+        prop::collection::vec(row, 0..60).prop_map(|rows| {
+            (0..).zip(rows).map(|(number, (text, float))| (text, float, number)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_and_their_order_are_those_of_nested_loops(
+            probe in rows(),
+            build in rows(),
+            which in prop::sample::subsequence(vec![0, 1], 1..=2),
+            keep in any::<bool>(),
+            batch_rows in 1usize..70,
+        ) {
+            let batches = |rows: &[Row]| rows.chunks(batch_rows).map(batch).collect::<Vec<_>>();
+            let found = joined(&batches(&probe), &batches(&build), &which, keep, u64::MAX).unwrap();
+            prop_assert_eq!(pairs(&found), nested_loops(&probe, &build, &which, keep));
+        }
+    }
+
+    fn repeated(key: &str, rows: i64) -> Vec<Row> {
+        (0..rows).map(|number| (Some(key.to_owned()), None, number)).collect()
+    }
+
+    #[test]
+    fn repeated_keys_on_both_sides_all_join_in_bounded_batches() {
+        let (probe, build) = (batch(&repeated("k", 3)), batch(&repeated("k", 20_000)));
+        let batches = joined(&[probe], &[build], &[0], false, u64::MAX).unwrap();
+        let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows, [8192, 8192, 8192, 8192, 8192, 8192, 8192, 2656]);
+        let found = pairs(&batches);
+        let expected = (0..60_000).map(|n| (n / 20_000, Some(n % 20_000), Some("k".to_owned())));
+        assert!(found.into_iter().eq(expected));
+    }
+
+    #[test]
+    fn an_empty_build_side_leaves_the_probe_side_alone() {
+        let probe = [batch(&repeated("k", 2))];
+        assert!(joined(&probe, &[], &[0], false, u64::MAX).unwrap().is_empty());
+        let kept = joined(&probe, &[], &[0], true, u64::MAX).unwrap();
+        assert_eq!(pairs(&kept), [(0, None, None), (1, None, None)]);
+        assert!(joined(&[], &probe, &[0], true, u64::MAX).unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_of_a_megabyte_join() {
+        let (mut first, mut second) = ("x".repeat(1 << 20), "x".repeat(1 << 20));
+        first.push('1');
+        second.push('2');
+        let probe = batch(&[(Some(first.clone()), None, 0), (Some(second), None, 1)]);
+        let build = batch(&[(Some(first.clone()), None, 7)]);
+        let found = joined(&[probe], &[build], &[0], false, u64::MAX).unwrap();
+        assert_eq!(pairs(&found), [(0, Some(7), Some(first))]);
+    }
+
+    #[test]
+    fn a_build_side_beyond_the_budget_is_refused_by_name() {
+        let build: Vec<Row> = (0..5_000).map(|n| (Some(format!("{n:020}")), None, n)).collect();
+        let probe = [batch(&repeated("k", 1))];
+        let error = joined(&probe, &[batch(&build)], &[0], false, 100_000).unwrap_err();
+        assert!(matches!(error, Error::MemoryLimit { budget_bytes: 100_000, .. }));
+        assert!(error.to_string().starts_with("join (build side), which holds "), "{error}");
+    }
 }

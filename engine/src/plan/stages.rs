@@ -15,7 +15,7 @@ use crate::{
     operators::reduce_by_key::state_fields,
     plan::{
         Distribution, JoinColumn, JoinKind, NodeIndex, Op, Order, Output, Plan, ProbeColumn, Share,
-        Sink, Stage, Step, StepKind, Target, with_hash_column,
+        Sink, Stage, Step, StepIndex, StepKind, Target, with_hash_column,
     },
     source::split::{self, Split},
 };
@@ -33,8 +33,7 @@ const MAX_BUCKETS: u64 = 64;
 /// never closed.
 pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
     let shared = vec![None; plan.nodes.len()];
-    let mut cutter =
-        Cutter { consumers: consumers(&plan), plan, disk, stages: Vec::new(), shared };
+    let mut cutter = Cutter { consumers: consumers(&plan), plan, disk, stages: Vec::new(), shared };
     for node in cutter.leaves() {
         cutter.sink(node)?;
     }
@@ -63,7 +62,8 @@ struct Cutter<'a> {
 
 /// A stage that is not closed yet: the steps so far, and what its tasks read.
 struct Pipeline {
-    root: Step,
+    /// As [`Stage::steps`]; never empty.
+    steps: Vec<Step>,
     partitions: u32,
     splits: Vec<Split>,
     inputs: Vec<StageId>,
@@ -74,20 +74,36 @@ struct Pipeline {
 impl Pipeline {
     /// The pipeline with one more step on top.
     fn then(
-        self,
+        mut self,
         node: NodeIndex,
         schema: SchemaRef,
-        kind: impl FnOnce(Box<Step>) -> StepKind,
+        kind: impl FnOnce(StepIndex) -> StepKind,
     ) -> Self {
-        let root = Step { node, schema, kind: kind(Box::new(self.root)) };
-        Self { root, ..self }
+        let kind = kind(self.top());
+        self.steps.push(Step { node, schema, kind });
+        self
+    }
+
+    /// The last step.
+    fn top(&self) -> StepIndex {
+        StepIndex(self.steps.len() - 1)
+    }
+
+    /// The rows that flow.
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.steps[self.top().0].schema)
     }
 }
 
 impl Cutter<'_> {
     /// The nodes without an outgoing edge, in the plan's order.
     fn leaves(&self) -> Vec<NodeIndex> {
-        (0_u32..).map(NodeIndex).zip(&self.consumers).filter(|(_, count)| **count == 0).map(|(node, _)| node).collect()
+        (0_u32..)
+            .map(NodeIndex)
+            .zip(&self.consumers)
+            .filter(|(_, count)| **count == 0)
+            .map(|(node, _)| node)
+            .collect()
     }
 
     /// Adds the stages that make the result of a leaf.
@@ -101,8 +117,7 @@ impl Cutter<'_> {
             let pipeline = self.rows_of(leaf)?;
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
-        let sink =
-            Sink { node: leaf, id: node.id, schema: node.schema, target, ordered };
+        let sink = Sink { node: leaf, id: node.id, schema: node.schema, target, ordered };
         self.close(pipeline, Output::Sink(sink));
         Ok(())
     }
@@ -110,7 +125,7 @@ impl Cutter<'_> {
     /// All rows in one partition, in the defined order or else sorted by all columns.
     fn in_one_order(&mut self, node: NodeIndex, pipeline: Pipeline, order: &Order) -> Pipeline {
         if *order == Order::None {
-            let keys = every_column(&pipeline.root.schema);
+            let keys = every_column(&pipeline.schema());
             self.sorted(node, pipeline, &keys, None)
         } else {
             self.gathered(node, pipeline, Share::All)
@@ -144,7 +159,7 @@ impl Cutter<'_> {
                 let splits = split::splits(&read, self.disk)?;
                 let kind = StepKind::Source { format: read.format };
                 Ok(Pipeline {
-                    root: Step { node: index, schema, kind },
+                    steps: vec![Step { node: index, schema, kind }],
                     partitions: count(splits.len())?,
                     bytes: read.files.iter().map(|file| file.size_bytes).sum(),
                     splits,
@@ -201,12 +216,15 @@ impl Cutter<'_> {
         let key_count = keys.len();
         let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
         let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        fields.extend(state_fields(&aggregates, &names.collect::<Vec<_>>()).into_iter().map(Arc::new));
+        fields.extend(
+            state_fields(&aggregates, &names.collect::<Vec<_>>()).into_iter().map(Arc::new),
+        );
         let partial_schema = with_hash_column(&Schema::new(fields));
 
         let bytes = input.bytes;
         let small = input.partitions == 1 && bytes <= BUCKET_BYTES;
-        let text = keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
+        let text =
+            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
         let partial = input.then(node, Arc::clone(&partial_schema), |input| {
             StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
         });
@@ -256,35 +274,29 @@ impl Cutter<'_> {
         } else {
             ((left_side, left_keys), (right_side, right_keys))
         };
-        let mut inputs = probe.inputs;
-        inputs.extend(build.inputs);
+        let mut inputs = [probe.inputs, build.inputs].concat();
         inputs.sort_unstable();
         inputs.dedup();
+        // Behind an exchange each side is one step, the read, so that places need no shift.
+        let mut steps = [probe.steps, build.steps].concat();
         let kind = StepKind::Join {
-            probe: Box::new(probe.root),
-            build: Box::new(build.root),
+            probe: StepIndex(0),
+            build: StepIndex(1),
             probe_keys,
             build_keys,
             keep_probe: how == JoinKind::Left,
             columns,
         };
-        Pipeline {
-            root: Step { node, schema, kind },
-            partitions: buckets,
-            splits: Vec::new(),
-            inputs,
-            bytes,
-        }
+        steps.push(Step { node, schema, kind });
+        Pipeline { steps, partitions: buckets, splits: Vec::new(), inputs, bytes }
     }
 
     /// A side of a join, behind an exchange by the hash of its keys.
     fn hashed(&mut self, node: NodeIndex, side: Pipeline, keys: &[Expr], buckets: u32) -> Pipeline {
-        let schema = with_hash_column(&side.root.schema);
+        let schema = with_hash_column(&side.schema());
         let bytes = side.bytes;
-        let hashed = side.then(node, Arc::clone(&schema), |input| StepKind::Hash {
-            input,
-            keys: keys.to_vec(),
-        });
+        let hashed = side
+            .then(node, Arc::clone(&schema), |input| StepKind::Hash { input, keys: keys.to_vec() });
         let text = keys.iter().map(ToString::to_string).collect();
         let distribution = Distribution::Hash { keys: text, buckets };
         let stage = self.close(hashed, Output::Exchange(distribution));
@@ -299,7 +311,7 @@ impl Cutter<'_> {
         keys: &[SortKey],
         limit: Option<u64>,
     ) -> Pipeline {
-        let schema = Arc::clone(&input.root.schema);
+        let schema = input.schema();
         let runs = input.then(node, Arc::clone(&schema), |input| StepKind::Sort {
             input,
             keys: keys.to_vec(),
@@ -310,16 +322,14 @@ impl Cutter<'_> {
         }
         let merged = self.gathered(node, runs, Share::Merged { keys: keys.to_vec() });
         match limit {
-            Some(n) => {
-                merged.then(node, schema, |input| StepKind::Limit { input, offset: 0, n })
-            }
+            Some(n) => merged.then(node, schema, |input| StepKind::Limit { input, offset: 0, n }),
             None => merged,
         }
     }
 
     /// The first rows of each partition, then the first of all.
     fn limited(&mut self, node: NodeIndex, input: Pipeline, offset: u64, n: u64) -> Pipeline {
-        let schema = Arc::clone(&input.root.schema);
+        let schema = input.schema();
         let first = if input.partitions == 1 {
             input
         } else {
@@ -339,7 +349,7 @@ impl Cutter<'_> {
         if input.partitions == 1 {
             return input;
         }
-        let (schema, bytes) = (Arc::clone(&input.root.schema), input.bytes);
+        let (schema, bytes) = (input.schema(), input.bytes);
         let ordered = matches!(share, Share::Merged { .. });
         let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
         reading(node, schema, stage, share, 1, bytes)
@@ -349,8 +359,8 @@ impl Cutter<'_> {
     fn close(&mut self, pipeline: Pipeline, output: Output) -> StageId {
         // The count of nodes bounds that of stages, and the checker bounds that of nodes.
         let id = StageId(u32::try_from(self.stages.len()).unwrap_or(u32::MAX));
-        let Pipeline { root, partitions, splits, inputs, .. } = pipeline;
-        self.stages.push(Stage { id, root, output, partitions, splits, inputs });
+        let Pipeline { steps, partitions, splits, inputs, .. } = pipeline;
+        self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
         id
     }
 }
@@ -374,7 +384,7 @@ fn reading(
     bytes: u64,
 ) -> Pipeline {
     Pipeline {
-        root: Step { node, schema, kind: StepKind::Read { stage, share } },
+        steps: vec![Step { node, schema, kind: StepKind::Read { stage, share } }],
         partitions,
         splits: Vec::new(),
         inputs: vec![stage],

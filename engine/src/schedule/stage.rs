@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::{
     exchange::MapOutput,
     id::{Attempt, Epoch, WorkerId},
-    plan::{NodeIndex, Output, Share, Stage, Step, StepKind},
+    plan::{NodeIndex, Output, Stage},
     task::TaskReport,
 };
 
@@ -97,13 +97,6 @@ pub(super) struct StageState {
 impl StageState {
     /// A stage without any attempt; its readers are not known yet.
     pub(super) fn new(stage: &Stage) -> Self {
-        let mut nodes = Vec::new();
-        nodes_of(&stage.root, &mut nodes);
-        if let Output::Sink(sink) = &stage.output {
-            nodes.push(sink.node);
-        }
-        nodes.sort_unstable();
-        nodes.dedup();
         Self {
             tasks: (0..stage.partitions).map(|_| TaskState::default()).collect(),
             partitions: stage.partitions,
@@ -113,7 +106,7 @@ impl StageState {
             has_started: false,
             inputs: stage.inputs.iter().map(|input| input.index()).collect(),
             readers: Vec::new(),
-            nodes,
+            nodes: stage.nodes(),
             is_sink: matches!(stage.output, Output::Sink(_)),
             is_needed: false,
             reruns: 0,
@@ -249,34 +242,5 @@ impl StageState {
             .zip(tasks)
             .filter_map(|(partition, task)| Some((partition, task.run()?.clone())))
             .collect()
-    }
-}
-
-/// The nodes that a step and those below it work for. Reading a stage is not work for the node
-/// that it computed, unless the reader merges: then a sort ends here.
-fn nodes_of(step: &Step, nodes: &mut Vec<NodeIndex>) {
-    let is_hand_over = match &step.kind {
-        StepKind::Read { share: Share::Bucket | Share::Partition | Share::All, .. } => true,
-        StepKind::Source { .. } | StepKind::Read { share: Share::Merged { .. }, .. } => false,
-        StepKind::Map { input, .. }
-        | StepKind::Sleep { input, .. }
-        | StepKind::Filter { input, .. }
-        | StepKind::Tokenize { input, .. }
-        | StepKind::Hash { input, .. }
-        | StepKind::PartialReduce { input, .. }
-        | StepKind::FinalReduce { input, .. }
-        | StepKind::Sort { input, .. }
-        | StepKind::Limit { input, .. } => {
-            nodes_of(input, nodes);
-            false
-        }
-        StepKind::Join { probe, build, .. } => {
-            nodes_of(probe, nodes);
-            nodes_of(build, nodes);
-            false
-        }
-    };
-    if !is_hand_over {
-        nodes.push(step.node);
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     error::{Class, Code, Failure, FetchFailure},
     id::{Attempt, Epoch, JobId, StageId, TaskAttempt, TaskId, Term, WorkerId},
     plan::{
-        Distribution, Node, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepKind,
-        Target,
+        Distribution, Node, NodeIndex, Op, Order, Output, Plan, Sink, Stage, Step, StepIndex,
+        StepKind, Target,
     },
     schedule::{
         Command, Event, Fact, JobStatus, JobView,
@@ -545,7 +545,7 @@ fn a_node_is_done_with_the_last_stage_that_works_for_it() {
     let mut cluster = Cluster::of("w0", 1);
     let mut two = plan(&[(1, &[]), (2, &[0])]);
     // Stage 0 begins what stage 1 ends, as the two halves of an aggregation do.
-    two.stages[0].root = step(1, Some(step(0, None)));
+    two.stages[0].steps = steps(&[0, 1]);
     cluster.submit(A, two);
     assert_eq!(cluster.view(A).nodes, [Running, Running]);
     cluster.done("w0", "a/0/0#1");
@@ -748,7 +748,7 @@ fn plan(stages: &[(u32, &[u32])]) -> Plan {
     let is_read = |id: u32| stages.iter().any(|(_, inputs)| inputs.contains(&id));
     let stage = |(id, (partitions, inputs)): (u32, &(u32, &[u32]))| Stage {
         id: StageId(id),
-        root: step(id, None),
+        steps: steps(&[id]),
         output: if is_read(id) { Output::Exchange(Distribution::Forward) } else { sink(id) },
         partitions: *partitions,
         splits: Vec::new(),
@@ -769,12 +769,14 @@ fn plan(stages: &[(u32, &[u32])]) -> Plan {
     }
 }
 
-fn step(node: u32, input: Option<Step>) -> Step {
-    let read = StepKind::Read { stage: StageId(0), share: Share::All };
-    let read = Step { node: NodeIndex(99), schema: Arc::new(Schema::empty()), kind: read };
-    let input = Box::new(input.unwrap_or(read));
-    let kind = StepKind::Limit { input, offset: 0, n: 0 };
-    Step { node: NodeIndex(node), schema: Arc::new(Schema::empty()), kind }
+/// One step of a node for each; the scheduler looks at nothing else of them.
+fn steps(nodes: &[u32]) -> Vec<Step> {
+    let step = |node: &u32| Step {
+        node: NodeIndex(*node),
+        schema: Arc::new(Schema::empty()),
+        kind: StepKind::Limit { input: StepIndex(0), offset: 0, n: 0 },
+    };
+    nodes.iter().map(step).collect()
 }
 
 fn sink(node: u32) -> Output {

@@ -224,7 +224,11 @@ impl Publisher {
         if let Some(parent) = target.parent() {
             self.sync(parent)?;
         }
-        Ok(parts.iter().zip(&names).map(|(part, name)| published(part, target.join(name))).collect())
+        Ok(parts
+            .iter()
+            .zip(&names)
+            .map(|(part, name)| published(part, target.join(name)))
+            .collect())
     }
 
     fn write_manifest(

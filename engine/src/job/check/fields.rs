@@ -157,6 +157,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Every member as its name, its pointer and its string; `null` is none either.
+    pub(super) fn named_texts(
+        &self,
+        report: &mut Report,
+    ) -> Vec<(&'a str, String, Option<&'a str>)> {
+        let members = self.members.iter().map(|(name, value)| {
+            let pointer = self.at(name);
+            let text = text(value, &pointer, report);
+            (name.as_str(), pointer, text)
+        });
+        members.collect()
+    }
+
     /// A problem for every member that is not among the known.
     pub(super) fn check_names(&self, known: &Known, report: &mut Report) {
         for (name, _) in self.members {

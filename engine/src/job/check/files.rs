@@ -72,12 +72,13 @@ pub(super) fn inputs(
         }
     };
     let mut files = Vec::with_capacity(paths.len());
-    for path in paths {
-        match look(disk, &path) {
-            Ok(Found::File { size_bytes }) => files.push(InputFile { path, size_bytes }),
+    for entry in paths {
+        match look(disk, &entry) {
+            Ok(Found::File { size_bytes }) => files.push(InputFile { path: entry, size_bytes }),
             Ok(Found::Folder) => {}
             Err(error) => {
-                let name = path.strip_prefix(&site.base_dir).unwrap_or(&path).display().to_string();
+                let name = entry.strip_prefix(&site.base_dir).unwrap_or(&entry);
+                let name = name.display().to_string();
                 return refuse_input(&name, pointer, &error, report);
             }
         }
@@ -117,7 +118,9 @@ fn glob(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Option<V
     let mut found = vec![start];
     for segment in text.split('/').filter(|segment| !segment.is_empty()) {
         if !segment.contains(['*', '?', '[']) {
-            found.iter_mut().for_each(|path| path.push(segment));
+            for path in &mut found {
+                path.push(segment);
+            }
             continue;
         }
         let pattern = match glob::Pattern::new(segment) {
@@ -153,10 +156,10 @@ fn entries(disk: &dyn Disk, folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A folder and all folders below it. Links are not told from folders, so the depth is bounded.
-fn below(disk: &dyn Disk, folder: PathBuf) -> Vec<PathBuf> {
+fn below(disk: &dyn Disk, top: PathBuf) -> Vec<PathBuf> {
     const MAX_FOLDERS: usize = 10_000;
     const MAX_DEPTH: usize = 32;
-    let mut folders = vec![(folder, 0)];
+    let mut folders = vec![(top, 0)];
     let mut next = 0;
     while let Some((folder, depth)) = folders.get(next).cloned() {
         next += 1;
@@ -169,7 +172,7 @@ fn below(disk: &dyn Disk, folder: PathBuf) -> Vec<PathBuf> {
             }
         }
     }
-    folders.into_iter().map(|(folder, _)| folder).collect()
+    folders.into_iter().unzip::<_, _, _, Vec<_>>().0
 }
 
 /// The target of a writer: nothing is there, and what is nearest above it is a folder.

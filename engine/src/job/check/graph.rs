@@ -103,8 +103,8 @@ impl<'a> Graph<'a> {
             vertex.edges_in += 1;
         }
         if let Some(path) = path(readers, target, source) {
-            let ids = path.iter().chain([&target]).map(|node| self.id(*node));
-            let cycle = ids.collect::<Vec<_>>().join(" -> ");
+            let way = path.iter().chain([&target]).map(|node| self.id(*node));
+            let cycle = way.collect::<Vec<_>>().join(" -> ");
             let message = format!("closes a cycle {cycle}");
             report.problem(pointer, ProblemCode::Cycle, message);
             if let Some(vertex) = &mut self.nodes[target] {

@@ -67,24 +67,20 @@ pub(super) fn reduce(
 ) -> Option<Bound> {
     let fields = &vertex.fields;
     let keys = if fields.has("key") { Some(keys(binder, fields, "key", input)) } else { None };
-    let aggregates = match binder.one_of(fields, &["fn", "aggs"])? {
-        "aggs" => {
-            let aggregates = aggregates(binder, fields, input);
-            if keys.is_none() {
-                let message = "`key` is missing; `aggs` reduces the rows of each key";
-                binder.report.problem(fields.at("key"), ProblemCode::MissingField, message);
-            }
-            aggregates
+    let aggregates = if binder.one_of(fields, &["fn", "aggs"])? == "aggs" {
+        if keys.is_none() {
+            let message = "`key` is missing; `aggs` reduces the rows of each key";
+            binder.report.problem(fields.at("key"), ProblemCode::MissingField, message);
         }
-        _ => {
-            let function = binder.form(fields, "reduce_by_key").and_then(parse::aggregate_function);
-            let (function, input) = (function?, input?);
-            let aggregate = match &keys {
-                None => keyless_value(binder, fields, function, input),
-                Some(keys) => value(binder, fields, function, keys.as_ref()?, input),
-            };
-            aggregate.map(|aggregate| vec![(String::from("value"), aggregate)])
-        }
+        aggregates(binder, fields, input)
+    } else {
+        let function = binder.form(fields, "reduce_by_key").and_then(parse::aggregate_function);
+        let (function, input) = (function?, input?);
+        let aggregate = match &keys {
+            None => keyless_value(binder, fields, function, input),
+            Some(keys) => value(binder, fields, function, keys.as_ref()?, input),
+        };
+        aggregate.map(|aggregate| vec![(String::from("value"), aggregate)])
     };
     let (aggregates, input) = (aggregates?, input?);
     let keys = match keys {
@@ -123,11 +119,10 @@ fn aggregates(
         return None;
     }
     let mut aggregates = Vec::new();
-    for (name, _) in members.members() {
-        let text = members.text(name, binder.report);
+    for (name, pointer, text) in members.named_texts(binder.report) {
         let aggregate =
-            text.and_then(|text| binder.parsed(text, &members.at(name), input, parse::aggregate));
-        aggregates.push(aggregate.map(|aggregate| (name.clone(), aggregate)));
+            text.and_then(|text| binder.parsed(text, &pointer, input, parse::aggregate));
+        aggregates.push(aggregate.map(|aggregate| (String::from(name), aggregate)));
     }
     aggregates.into_iter().collect()
 }
@@ -236,17 +231,17 @@ pub(super) fn join(
         binder.form(fields, "join");
     }
     let how = how(binder, fields);
-    let sides = match inputs {
+    let inputs = match inputs {
         Some([left, right]) => Some((left, right)),
         _ => None,
     };
     let has_key = ["key", "left_key", "right_key"].iter().any(|name| fields.has(name));
     let (sides, columns) = if has_key {
-        let sides = keyed_sides(binder, fields, sides)?;
+        let sides = keyed_sides(binder, fields, inputs)?;
         let columns = keyed_columns(&sides);
         (sides, columns)
     } else {
-        let (left, right) = sides?;
+        let (left, right) = inputs?;
         let sides = keyless_sides(binder, vertex, left, right)?;
         let column = |name: &str, column| (String::from(name), column);
         let columns = vec![
@@ -333,14 +328,14 @@ fn keyed_columns(sides: &Sides) -> Vec<(String, JoinColumn)> {
     let mut columns: Vec<_> =
         left.map(|(index, (name, _))| (name, JoinColumn::Left(index))).collect();
     let is_dropped = |index| {
-        sides.left_keys.iter().zip(&sides.right_keys).any(|((_, left), (_, right))| {
-            match (left, right) {
-                (
-                    Expr::Column { name: left_name, .. },
-                    Expr::Column { name: right_name, index: right_index, .. },
-                ) => *right_index == index && left_name == right_name,
-                _ => false,
-            }
+        sides.left_keys.iter().zip(&sides.right_keys).any(|((_, left_key), (_, right_key))| match (
+            left_key, right_key,
+        ) {
+            (
+                Expr::Column { name: left_name, .. },
+                Expr::Column { name: right_name, index: right_index, .. },
+            ) => *right_index == index && left_name == right_name,
+            _ => false,
         })
     };
     for (index, (name, _)) in all_columns(&sides.right.schema).into_iter().enumerate() {

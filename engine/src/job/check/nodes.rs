@@ -204,6 +204,9 @@ pub(super) struct Bound {
     pub(super) is_tokens: bool,
 }
 
+/// That a value is not as it should be, which the report says.
+struct Reported;
+
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
     site: &'a Site,
@@ -223,7 +226,16 @@ pub(super) fn bind(graph: &Graph<'_>, site: &Site, report: &mut Report) -> Vec<N
             bound[*place] = binder.node(vertex, inputs);
         }
     }
-    binder.nodes
+    let nodes = binder.nodes;
+    // No document runs in part: what is not bound has its problem, or gets one here.
+    let unbound = graph.nodes.iter().zip(&bound).filter(|(_, bound)| bound.is_none());
+    for vertex in unbound.filter_map(|(vertex, _)| vertex.as_ref()) {
+        if report.problems.is_empty() {
+            let message = format!("node `{}` cannot be bound", vertex.id);
+            report.problem(vertex.fields.pointer(), ProblemCode::BadValue, message);
+        }
+    }
+    nodes
 }
 
 impl Binder<'_, '_> {
@@ -253,7 +265,7 @@ impl Binder<'_, '_> {
         let op = fields.text("op", self.report)?;
         let known = OPERATORS.iter().find(|known| known.of == op);
         if known.is_none() {
-            let names = OPERATORS.iter().map(|known| known.of);
+            let names = OPERATORS.iter().map(|operator| operator.of);
             if LATER_OPERATORS.contains(&op) {
                 let message = format!("operator `{op}` is not supported yet");
                 self.report.problem(fields.at("op"), ProblemCode::NotSupported, message);
@@ -396,7 +408,8 @@ impl Binder<'_, '_> {
         let format = match op {
             "read_csv" => self.csv(fields),
             "read_jsonl" => {
-                self.columns(fields).map(|columns| Format::Jsonl(JsonlOptions { columns }))
+                let columns = self.columns(fields).ok();
+                columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
             }
             _ => Some(Format::Text),
         };
@@ -415,8 +428,8 @@ impl Binder<'_, '_> {
         if !self.check_columns(&schema, &fields.at("path")) || !is_right {
             return None;
         }
-        let op = Op::Read(Read { format, files, partitions });
-        Some(self.push(vertex.id, op, &[], schema, Order::Source))
+        let read = Op::Read(Read { format, files, partitions });
+        Some(self.push(vertex.id, read, &[], schema, Order::Source))
     }
 
     fn files(&mut self, fields: &Fields<'_>) -> Option<Vec<InputFile>> {
@@ -436,7 +449,7 @@ impl Binder<'_, '_> {
         }
         let header = fields.flag("header", self.report);
         let delimiter = self.delimiter(fields);
-        let columns = self.columns(fields)?;
+        let columns = self.columns(fields).ok()?;
         let header = if fields.has("header") { header? } else { false };
         Some(Format::Csv(CsvOptions { header, columns, delimiter: delimiter? }))
     }
@@ -455,36 +468,45 @@ impl Binder<'_, '_> {
         }
     }
 
-    /// The columns that a reader declares; `Some(None)` where it declares none.
-    fn columns(&mut self, fields: &Fields<'_>) -> Option<Option<Vec<DeclaredColumn>>> {
-        let Some(value) = fields.get("columns") else { return Some(None) };
-        if matches!(value, Json::List(_)) {
-            let names = fields.texts("columns", self.report)?;
-            let column =
-                |(name, _): (&str, _)| DeclaredColumn { name: String::from(name), data_type: None };
-            return Some(Some(names.into_iter().map(column).collect()));
+    /// The columns that a reader declares; `None` where it declares none.
+    fn columns(&mut self, fields: &Fields<'_>) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
+        match fields.get("columns") {
+            None => Ok(None),
+            Some(Json::List(_)) => {
+                let names = fields.texts("columns", self.report).ok_or(Reported)?;
+                let column =
+                    |(name, _)| DeclaredColumn { name: String::from(name), data_type: None };
+                Ok(Some(names.into_iter().map(column).collect()))
+            }
+            Some(value) => {
+                let columns = Fields::open(value, &fields.at("columns"), self.report);
+                columns.and_then(|columns| self.typed_columns(&columns)).map(Some).ok_or(Reported)
+            }
         }
-        let columns = Fields::open(value, &fields.at("columns"), self.report)?;
+    }
+
+    fn typed_columns(&mut self, columns: &Fields<'_>) -> Option<Vec<DeclaredColumn>> {
         if columns.members().is_empty() {
             let message = "at least one column must be named";
             self.report.problem(columns.pointer(), ProblemCode::BadValue, message);
+            return None;
         }
-        let mut declared = Some(Vec::new());
-        for (name, _) in columns.members() {
-            let text = columns.text(name, self.report);
-            let data_type = text.and_then(|text| {
-                let refusal = parse::data_type(text);
-                refusal.map_err(|refusal| self.refuse(columns.at(name), refusal)).ok()
-            });
-            match (&mut declared, data_type) {
-                (Some(declared), Some(data_type)) => {
-                    let data_type = Some(data_type);
-                    declared.push(DeclaredColumn { name: name.clone(), data_type });
+        let mut declared = Vec::new();
+        for (name, pointer, text) in columns.named_texts(self.report) {
+            let column = match text.map(parse::data_type) {
+                Some(Ok(data_type)) => {
+                    let name = String::from(name);
+                    Some(DeclaredColumn { name, data_type: Some(data_type) })
                 }
-                (declared, _) => *declared = None,
-            }
+                Some(Err(refusal)) => {
+                    self.refuse(pointer, refusal);
+                    None
+                }
+                None => None,
+            };
+            declared.push(column);
         }
-        declared.map(Some)
+        declared.into_iter().collect()
     }
 
     /// Whether all columns have names of their own that can be names.
@@ -575,21 +597,19 @@ impl Binder<'_, '_> {
     fn expressions(
         &mut self,
         fields: &Fields<'_>,
-        name: &str,
+        field: &str,
         input: Option<&Bound>,
     ) -> Option<Vec<(String, Expr)>> {
-        let members = Fields::open(fields.get(name)?, &fields.at(name), self.report)?;
+        let members = Fields::open(fields.get(field)?, &fields.at(field), self.report)?;
         if members.members().is_empty() {
             let message = "at least one column must be named";
             self.report.problem(members.pointer(), ProblemCode::BadValue, message);
             return None;
         }
         let mut columns = Vec::new();
-        for (name, _) in members.members() {
-            let text = members.text(name, self.report);
-            let expr = text
-                .and_then(|text| self.parsed(text, &members.at(name), input, parse::expression));
-            columns.push(expr.map(|expr| (name.clone(), expr)));
+        for (name, pointer, text) in members.named_texts(self.report) {
+            let expr = text.and_then(|text| self.parsed(text, &pointer, input, parse::expression));
+            columns.push(expr.map(|expr| (String::from(name), expr)));
         }
         columns.into_iter().collect()
     }
@@ -663,7 +683,7 @@ impl Binder<'_, '_> {
         let columns = match columns {
             Some(columns) => columns
                 .into_iter()
-                .map(|(name, pointer)| self.text_column(name, &pointer, &input.schema))
+                .map(|(column, pointer)| self.text_column(column, &pointer, &input.schema))
                 .collect::<Vec<_>>()
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
@@ -795,8 +815,8 @@ impl Binder<'_, '_> {
             if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
         let (format, path, input) = (format?, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let op = Op::Write(Write { path, format });
-        Some(self.push(vertex.id, op, &[input], schema, order))
+        let write = Op::Write(Write { path, format });
+        Some(self.push(vertex.id, write, &[input], schema, order))
     }
 
     /// A writer's target, which must be its own.
