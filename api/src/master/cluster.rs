@@ -13,7 +13,7 @@ use chrono::{DateTime, Local};
 use minispark_engine::{
     exchange::MapOutput,
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
-    plan::{NodeIndex, Output, Plan, Stage, Step, StepKind},
+    plan::{NodeIndex, Output, Plan, Stage},
     runtime::sinks,
     schedule::{Command, Event, Fact, JobStatus, JobView, Now, Scheduler, WorkerView},
     sink::commit::Published,
@@ -75,18 +75,9 @@ pub(crate) struct StageRecord {
 
 impl StageRecord {
     fn new(stage: &Stage) -> Self {
-        let mut nodes = Vec::new();
-        collect_nodes(&stage.root, &mut nodes);
-        let last = match &stage.output {
-            Output::Sink(sink) => sink.node,
-            Output::Exchange(_) => stage.root.node,
-        };
-        if !nodes.contains(&last) {
-            nodes.push(last);
-        }
         Self {
             stage: Arc::new(Stage { splits: Vec::new(), ..stage.clone() }),
-            nodes,
+            nodes: stage.nodes(),
             has_started: false,
             done: BTreeMap::new(),
             failed_attempts: 0,
@@ -96,29 +87,6 @@ impl StageRecord {
     /// The stage, without splits.
     pub(crate) fn stage(&self) -> &Stage {
         &self.stage
-    }
-}
-
-/// The nodes of a step and of those below it, sources first, without repeats.
-fn collect_nodes(step: &Step, nodes: &mut Vec<NodeIndex>) {
-    match &step.kind {
-        StepKind::Source { .. } | StepKind::Read { .. } => {}
-        StepKind::Map { input, .. }
-        | StepKind::Sleep { input, .. }
-        | StepKind::Filter { input, .. }
-        | StepKind::Tokenize { input, .. }
-        | StepKind::Hash { input, .. }
-        | StepKind::PartialReduce { input, .. }
-        | StepKind::FinalReduce { input, .. }
-        | StepKind::Sort { input, .. }
-        | StepKind::Limit { input, .. } => collect_nodes(input, nodes),
-        StepKind::Join { probe, build, .. } => {
-            collect_nodes(probe, nodes);
-            collect_nodes(build, nodes);
-        }
-    }
-    if !nodes.contains(&step.node) && !matches!(step.kind, StepKind::Read { .. }) {
-        nodes.push(step.node);
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     };
     let stage = Stage {
         id: StageId(0),
-        root,
+        steps: vec![root],
         output: Output::Sink(sink),
         partitions: 1,
         splits: vec![Split { file: file.clone(), start: 0, end: 2, aligned: true }],

@@ -50,9 +50,8 @@ pub(crate) fn no_job(id: &str) -> Problem {
 
 /// A whole body of at most `limit` bytes.
 pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
-    };
+    let too_large =
+        || Problem::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"));
     // What the client declares need not come before it is refused.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
