@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test makes the files that the program reads")]
 #![expect(clippy::shadow_unrelated, reason = "one answer is looked at after another")]
 
-use std::fs;
+use std::{fmt::Write, fs};
 
 use arrow::{
     array::{Array, Int64Array, RecordBatch, StringArray},
@@ -79,7 +79,7 @@ async fn a_result_is_described_and_streamed_in_its_order() {
         let tokens = batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
         let values = batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
         for row in 0..batch.num_rows() {
-            text.push_str(&format!("{}, {}\n", tokens.value(row), values.value(row)));
+            writeln!(text, "{}, {}", tokens.value(row), values.value(row)).unwrap();
         }
     }
     assert_eq!(text, fs::read_to_string(root().join("data/expected/books.txt")).unwrap());

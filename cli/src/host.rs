@@ -1,6 +1,7 @@
 //! The machine: its memory and cores, this process's peak, and the folders that are used by default.
 
 use std::{
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
@@ -175,9 +176,15 @@ pub(crate) fn working_directory() -> Result<PathBuf> {
 
 fn create(disk: &dyn Disk, path: &Path) -> Result<()> {
     disk.create_dir_all(path).map_err(|error| {
+        let (exit, code) = match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                (Exit::NotAllowed, Code::Forbidden)
+            }
+            ErrorKind::StorageFull => (Exit::Other, Code::DiskFull),
+            _ => (Exit::Other, Code::BadRequest),
+        };
         let what = format!("cannot create directory `{}`: {error}", path.display());
-        Error::new(Exit::Other, Code::Forbidden, what)
-            .help("name another one, or check who may write there")
+        Error::new(exit, code, what).help("name another one, or check who may write there")
     })
 }
 

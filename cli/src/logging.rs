@@ -8,6 +8,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tracing::{Event, Subscriber, field, span};
 use tracing_subscriber::{
@@ -94,28 +95,29 @@ where
         }
         let message = fields.0.remove("message").unwrap_or_default();
         context.extend(fields.0);
-        let mut line = line(event.metadata(), &message, context).to_string();
+        let mut time = String::new();
+        if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {
+            time.clear();
+        }
+        let metadata = event.metadata();
+        let level = metadata.level().as_str();
+        let line = Line { time, level, message, target: metadata.target(), context };
+        let Ok(mut line) = serde_json::to_string(&line) else { return };
         line.push('\n');
         // There is nobody left to tell when stderr itself is gone.
         drop(io::stderr().lock().write_all(line.as_bytes()));
     }
 }
 
-fn line(metadata: &tracing::Metadata<'_>, message: &Value, context: Map<String, Value>) -> Value {
-    let mut time = String::new();
-    if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {
-        time.clear();
-    }
-    let mut line = json!({
-        "time": time,
-        "level": metadata.level().as_str(),
-        "message": message,
-        "target": metadata.target(),
-    });
-    if !context.is_empty() {
-        line["context"] = Value::Object(context);
-    }
-    line
+/// A log line, its keys in the order in which people look for them.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    level: &'static str,
+    message: Value,
+    target: &'a str,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    context: Map<String, Value>,
 }
 
 /// Collects fields as JSON values.
