@@ -40,8 +40,9 @@ def check_rows(table, expected):
                 names, *wanted = csv.reader(file)
             assert table.column_names == names, f"columns {table.column_names}, not {names}"
         else:
-            found = [", ".join(row) for row in found]
-            wanted = expected.read_text("utf-8").splitlines()
+            found = [", ".join(row).replace("\r", r"\r").replace("\n", r"\n") for row in found]
+            wanted = expected.read_bytes().decode("utf-8").split("\n")
+            assert wanted.pop() == "", "the last line has no end"
     assert len(found) == len(wanted), f"{len(found)} rows instead of {len(wanted)}"
     for number, (row, want) in enumerate(zip(found, wanted)):
         assert row == want, f"row {number} is {row!r} instead of {want!r}"

@@ -2,7 +2,7 @@
 //!
 //! Bytes leave through [`server`]: the buckets of a worker's partition store to other workers, and
 //! [`results`] to any Flight client. They arrive through [`remote`], which is the engine's
-//! [`Exchange`](minispark_engine::exchange::Exchange) over a [`client`] connection. What may be
+//! [`Exchange`](minispark_engine::exchange::Exchange) over a `client` connection. What may be
 //! read is named by a signed [`ticket`]; how rows look on the wire is decided in `block`; and the
 //! one place where async code and a blocking operator meet is `bridge`.
 //!

@@ -297,7 +297,8 @@ impl Operator for Parts {
 
 #[cfg(test)]
 mod tests {
-    use minispark_engine::disk::Disk;
+    use arrow::array::{Int64Array, StringViewArray};
+    use minispark_engine::formats::csv::CsvOptions;
 
     use super::*;
     use crate::fixture::{all, result, rows, schema};
@@ -314,6 +315,26 @@ mod tests {
         let expected = [rows(0, 3, "a"), rows(3, 2, "b")];
         let expected = arrow::compute::concat_batches(&schema(), &expected).unwrap();
         assert_eq!(read(&files, &Selection::default()).unwrap(), expected);
+    }
+
+    #[test]
+    fn files_of_a_format_are_read_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["word,n\na,1\n\"b, c\",2\n", "word,n\n", "word,n\n,3\n"];
+        let files = files.iter().enumerate().map(|(number, text)| {
+            let path = folder.path().join(format!("part-{number:05}.csv"));
+            io::Write::write_all(&mut RealDisk.create(&path).unwrap(), text.as_bytes()).unwrap();
+            InputFile { path, size_bytes: text.len() as u64 }
+        });
+        let format = Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' });
+        let files = ResultFiles {
+            source: ResultSource::Files { format, files: files.collect() },
+            ..result(folder.path(), "j", "s", &[])
+        };
+        let words = StringViewArray::from(vec![Some("a"), Some("b, c"), None]);
+        let numbers = Int64Array::from(vec![1, 2, 3]);
+        let expected = RecordBatch::try_new(schema(), vec![Arc::new(words), Arc::new(numbers)]);
+        assert_eq!(read(&files, &Selection::default()).unwrap(), expected.unwrap());
     }
 
     #[test]
