@@ -1,7 +1,7 @@
 //! Text from a seed: the same bytes for the same seed and size, everywhere.
 //!
-//! Lines of 4 to 15 words. Half of the words come from a few common ones, the rest from a million
-//! rare ones, so that a word count has both hot keys and many keys.
+//! Lines of 8 to 25 words, drawn by Zipf's law (exponent 1, in steps of powers of two) from 262,143:
+//! the frequent ones are short. One in five is capitalised, one in 25 is in capitals.
 
 use std::{
     fs::File,
@@ -9,16 +9,13 @@ use std::{
     path::Path,
 };
 
-const COMMON: [&str; 24] = [
-    "de", "la", "que", "el", "en", "y", "a", "los", "se", "del", "las", "un", "por", "con", "no",
-    "una", "su", "para", "es", "al", "lo", "como", "más", "Mancha",
-];
 const SYLLABLES: [&str; 32] = [
     "ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro", "su",
     "ta", "ve", "xi", "yo", "zu", "bra", "cle", "dri", "flo", "gru", "lla", "ñe", "pri", "sto",
     "tru", "án", "és",
 ];
-const RARE_WORDS: u64 = 1 << 20;
+/// The words are numbered from 1 to 2 to this power, exclusively.
+const RANK_BITS: u64 = 18;
 
 /// Random numbers from a seed (`SplitMix64`; Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
@@ -48,13 +45,13 @@ pub(crate) fn text(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
     let mut written = 0;
     while written < bytes {
         line.clear();
-        for word in 0..4 + random.below(12) {
+        for word in 0..8 + random.below(18) {
             if word > 0 {
                 line.push(' ');
             }
             push_word(&mut line, &mut random);
         }
-        line.push_str(if random.below(3) == 0 { ".\n" } else { "\n" });
+        line.push('\n');
         file.write_all(line.as_bytes())?;
         written += line.len() as u64;
     }
@@ -62,17 +59,19 @@ pub(crate) fn text(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
 }
 
 fn push_word(line: &mut String, random: &mut Random) {
-    let draw = random.next();
-    if draw & 1 == 0 {
-        let common = COMMON.len() as u64;
-        // The square of a fraction is small more often than not: the first words are the hottest.
-        let fraction = ((draw >> 32) * (draw >> 32)) >> 32;
-        line.push_str(COMMON[usize::try_from((fraction * common) >> 32).unwrap_or(0)]);
-        return;
+    let bits = random.below(RANK_BITS);
+    let mut rank = (1 << bits) + random.below(1 << bits);
+    let case = random.below(100);
+    let start = line.len();
+    while rank > 0 {
+        line.push_str(SYLLABLES[usize::try_from(rank % 32).unwrap_or(0)]);
+        rank /= 32;
     }
-    let mut word = (draw >> 1) % RARE_WORDS;
-    for _ in 0..4 {
-        line.push_str(SYLLABLES[usize::try_from(word % 32).unwrap_or(0)]);
-        word /= 32;
+    let word = line[start..].to_owned();
+    if case < 4 {
+        line.replace_range(start.., &word.to_uppercase());
+    } else if case < 22 {
+        let first = word.chars().next().map_or(0, char::len_utf8);
+        line.replace_range(start..start + first, &word[..first].to_uppercase());
     }
 }
