@@ -14,36 +14,37 @@ pub mod spill;
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
 
+/// All in bytes.
 #[derive(Debug)]
 struct Shared {
-    limit_bytes: u64,
-    used_bytes: AtomicU64,
-    peak_bytes: AtomicU64,
+    limit: u64,
+    used: AtomicU64,
+    peak: AtomicU64,
 }
 
 impl Budget {
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: u64) -> Self {
         Self(Arc::new(Shared {
-            limit_bytes,
-            used_bytes: AtomicU64::new(0),
-            peak_bytes: AtomicU64::new(0),
+            limit: limit_bytes,
+            used: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
         }))
     }
 
     /// The most that reservations may hold together, in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.0.limit_bytes
+        self.0.limit
     }
 
     /// What reservations hold now, in bytes.
     pub fn used_bytes(&self) -> u64 {
-        self.0.used_bytes.load(Ordering::Relaxed)
+        self.0.used.load(Ordering::Relaxed)
     }
 
     /// The most that reservations ever held, in bytes.
     pub fn peak_bytes(&self) -> u64 {
-        self.0.peak_bytes.load(Ordering::Relaxed)
+        self.0.peak.load(Ordering::Relaxed)
     }
 
     /// An empty reservation for `owner`, which errors name.
@@ -80,12 +81,11 @@ impl Reservation {
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let shared = &self.budget.0;
-        let granted =
-            shared.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= shared.limit_bytes)
-            });
+        let granted = shared.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= shared.limit)
+        });
         let Ok(before) = granted else { return false };
-        shared.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+        shared.peak.fetch_max(before + bytes, Ordering::Relaxed);
         self.held_bytes += bytes;
         true
     }
@@ -94,8 +94,8 @@ impl Reservation {
     /// work without (one batch, one merge buffer a run).
     pub fn grow(&mut self, bytes: u64) {
         let shared = &self.budget.0;
-        let before = shared.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        shared.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
+        let before = shared.used.fetch_add(bytes, Ordering::Relaxed);
+        shared.peak.fetch_max(before + bytes, Ordering::Relaxed);
         self.held_bytes += bytes;
     }
 
@@ -112,7 +112,7 @@ impl Reservation {
     /// Gives `bytes` back; more than is held gives back all.
     pub fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.held_bytes);
-        self.budget.0.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
         self.held_bytes -= bytes;
     }
 

@@ -4,7 +4,7 @@
 //! same commit; only the exchange hands batches over as they are.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::Write,
     path::{Path, PathBuf},
     sync::{
@@ -196,16 +196,9 @@ impl Session {
             };
             run.drive(self.options.threads, cancel, watch)
         });
-        let (view, published) = outcome?;
-        let elapsed = self.clock.now() - started;
-        Ok(Outcome {
-            job,
-            status: view.status,
-            error: view.error.clone(),
-            sinks: published,
-            view,
-            elapsed,
-        })
+        let (view, sinks) = outcome?;
+        let elapsed = self.clock.now().saturating_sub(started);
+        Ok(Outcome { job, status: view.status, error: view.error.clone(), sinks, view, elapsed })
     }
 }
 
@@ -240,7 +233,7 @@ fn work(queue: &Mutex<Receiver<Job>>, reports: &SyncSender<Report>, clock: &dyn 
         let Ok(Job { task, context }) = next else { return };
         let started = clock.now();
         let outcome = task::run(&task, &context, &RowCounter::default()).map(|report| {
-            let elapsed = clock.now() - started;
+            let elapsed = clock.now().saturating_sub(started);
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             TaskReport { elapsed_ms, ..report }
         });
@@ -288,7 +281,7 @@ impl Run<'_> {
                     return Err(Error::Internal(String::from("all task threads are gone")));
                 }
             }
-            if self.clock.now() - last_watch >= WATCH {
+            if self.clock.now().saturating_sub(last_watch) >= WATCH {
                 last_watch = self.clock.now();
                 watch(&self.view()?);
             }
@@ -318,9 +311,9 @@ impl Run<'_> {
 
     /// Tells the scheduler, and does what it asks for until it asks for nothing more.
     fn happen(&mut self, event: Event) -> Result<()> {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
-            for command in self.scheduler.step(self.clock.now(), event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(next) = events.pop_front() {
+            for command in self.scheduler.step(self.clock.now(), next) {
                 events.extend(self.act(command)?);
             }
         }

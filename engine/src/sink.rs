@@ -89,7 +89,7 @@ pub fn write_parts(
     }
     let mut file = PartFile::create(disk, path, sink, sink.format())?;
     let mut copy =
-        typed.map(|path| PartFile::create(disk, path, sink, &WriteFormat::Arrow)).transpose()?;
+        typed.map(|typed| PartFile::create(disk, typed, sink, &WriteFormat::Arrow)).transpose()?;
     while let Some(batch) = input.next()? {
         cancel.check()?;
         file.write(&batch)?;

@@ -142,8 +142,8 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
     let mut rows = builder.rows;
     let schema = &task.stage.root().schema;
-    let keep = |root, distribution: &Distribution| {
-        exchange::write::write(root, schema, distribution, task.attempt, context)
+    let keep = |input, distribution: &Distribution| {
+        exchange::write::write(input, schema, distribution, task.attempt, context)
     };
     let mut report = match (&task.stage.output, &task.result) {
         (Output::Exchange(distribution), _) => kept(&keep(root, distribution)?),
@@ -151,13 +151,17 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
             let part = sink::write_part(sink, root, &path, &*context.disk, &context.cancel)?;
-            let (rows, bytes) = (part.rows, part.bytes);
-            TaskReport { rows, bytes, part: Some(part), ..TaskReport::default() }
+            TaskReport {
+                rows: part.rows,
+                bytes: part.bytes,
+                part: Some(part),
+                ..TaskReport::default()
+            }
         }
     };
     match &task.stage.output {
         Output::Exchange(Distribution::Forward) => {
-            left(&mut rows, task.stage.root().node, root_rows)
+            left(&mut rows, task.stage.root().node, root_rows);
         }
         Output::Sink(sink) => {
             if sink.node != task.stage.root().node {

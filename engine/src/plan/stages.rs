@@ -37,9 +37,7 @@ pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
     for node in cutter.leaves() {
         cutter.sink(node)?;
     }
-    let Cutter { mut plan, stages, .. } = cutter;
-    plan.stages = stages;
-    Ok(plan)
+    Ok(Plan { stages: cutter.stages, ..cutter.plan })
 }
 
 /// How many edges leave each node.
@@ -137,14 +135,13 @@ impl Cutter<'_> {
         if self.consumers[index.index()] < 2 {
             return self.pipeline(index);
         }
-        let (stage, partitions, bytes) = match self.shared[index.index()] {
-            Some(shared) => shared,
-            None => {
-                let pipeline = self.pipeline(index)?;
-                let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
-                let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
-                *self.shared[index.index()].insert((stage, partitions, bytes))
-            }
+        let (stage, partitions, bytes) = if let Some(shared) = self.shared[index.index()] {
+            shared
+        } else {
+            let pipeline = self.pipeline(index)?;
+            let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
+            let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
+            *self.shared[index.index()].insert((stage, partitions, bytes))
         };
         let schema = Arc::clone(&self.plan.nodes[index.index()].schema);
         Ok(reading(index, schema, stage, Share::Partition, partitions, bytes))
@@ -209,7 +206,7 @@ impl Cutter<'_> {
         &mut self,
         node: NodeIndex,
         schema: SchemaRef,
-        input: Pipeline,
+        below: Pipeline,
         keys: Vec<Expr>,
         aggregates: Vec<Aggregate>,
     ) -> Pipeline {
@@ -221,11 +218,11 @@ impl Cutter<'_> {
         );
         let partial_schema = with_hash_column(&Schema::new(fields));
 
-        let bytes = input.bytes;
-        let small = input.partitions == 1 && bytes <= BUCKET_BYTES;
+        let bytes = below.bytes;
+        let small = below.partitions == 1 && bytes <= BUCKET_BYTES;
         let text =
             keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
-        let partial = input.then(node, Arc::clone(&partial_schema), |input| {
+        let partial = below.then(node, Arc::clone(&partial_schema), |input| {
             StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
         });
         let merged = if small {
@@ -307,12 +304,12 @@ impl Cutter<'_> {
     fn sorted(
         &mut self,
         node: NodeIndex,
-        input: Pipeline,
+        below: Pipeline,
         keys: &[SortKey],
         limit: Option<u64>,
     ) -> Pipeline {
-        let schema = input.schema();
-        let runs = input.then(node, Arc::clone(&schema), |input| StepKind::Sort {
+        let schema = below.schema();
+        let runs = below.then(node, Arc::clone(&schema), |input| StepKind::Sort {
             input,
             keys: keys.to_vec(),
             limit,
@@ -328,13 +325,13 @@ impl Cutter<'_> {
     }
 
     /// The first rows of each partition, then the first of all.
-    fn limited(&mut self, node: NodeIndex, input: Pipeline, offset: u64, n: u64) -> Pipeline {
-        let schema = input.schema();
-        let first = if input.partitions == 1 {
-            input
+    fn limited(&mut self, node: NodeIndex, below: Pipeline, offset: u64, n: u64) -> Pipeline {
+        let schema = below.schema();
+        let first = if below.partitions == 1 {
+            below
         } else {
             let most = offset.saturating_add(n);
-            let heads = input.then(node, Arc::clone(&schema), |input| StepKind::Limit {
+            let heads = below.then(node, Arc::clone(&schema), |input| StepKind::Limit {
                 input,
                 offset: 0,
                 n: most,

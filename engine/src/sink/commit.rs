@@ -184,8 +184,7 @@ impl Publisher {
         };
         let target = self.output_dir.join(format!("{job}_{}.txt", sink.id));
         let staged_copy = typed_attempt(&part.path);
-        let copy = typed_copy(&self.output_dir, job, sink);
-        let typed = self.disk.exists(&staged_copy).then_some(copy);
+        let typed = self.disk.exists(&staged_copy).then(|| typed_copy(&self.output_dir, job, sink));
         if let Some(copy) = &typed {
             self.disk.rename(&staged_copy, copy).map_err(Error::io("write", copy))?;
         }
