@@ -1,2 +1,57 @@
-//! x
-fn main(){}
+//! The `minispark` command: parses the command line, does what it says, ends with an exit code.
+//!
+//! What may be said stands in [`args`], what is done in [`commands`], what is printed in
+//! [`output`]. Links named `client`, `master` and `worker` start the same program.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser};
+
+mod args;
+mod commands;
+mod client;
+mod output;
+mod host;
+mod logging;
+mod units;
+mod error;
+
+use error::{Exit, Result};
+use output::Output;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = args::normalise(std::env::args_os());
+    let cli = match args::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help and version are answers, the rest is a usage error; clap knows which is which.
+            drop(told.print());
+            return ExitCode::from(if told.use_stderr() { Exit::Usage } else { Exit::Done }.code());
+        }
+    };
+    if cli.verb.is_none() {
+        let help = args::Cli::command().render_help();
+        drop(writeln!(io::stderr().lock(), "{help}"));
+        return ExitCode::from(Exit::Other.code());
+    }
+    let output = Output::new(&cli.global);
+    ExitCode::from(conclude(commands::execute(cli, output), output).code())
+}
+
+/// The exit code of what was done; an error is told, a closed pipe is the reader's good right.
+fn conclude(outcome: Result<Exit>, output: Output) -> Exit {
+    match outcome {
+        Ok(exit) => exit,
+        Err(error) if error.is_closed_pipe() => Exit::Done,
+        Err(error) => {
+            output.error(&error);
+            error.exit
+        }
+    }
+}

@@ -55,6 +55,12 @@ pub trait WriteFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// An exclusive lock on a file; freed when dropped, and by the system when the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: fs::File,
+}
+
 /// Operations on files and folders.
 pub trait Disk: Send + Sync + Debug {
     /// Opens an existing regular file for reading.
@@ -92,6 +98,18 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// Whatever the system says.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder if nothing is in it; one that is not there, or not empty, is no error.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn remove_empty_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock of a file, which it creates; `None` where another process has it.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 
     /// The full paths in a folder, sorted by name.
     ///
@@ -139,17 +157,25 @@ impl WriteFile for fs::File {
 #[expect(clippy::disallowed_methods, reason = "this is the file that the rule points to")]
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.is_dir() {
+        // Before the open, which waits for ever on a FIFO without a writer.
+        let found = fs::metadata(path)?;
+        if found.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(Arc::new(file))
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(fs::File::open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         use std::os::unix::fs::OpenOptionsExt;
-        let file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(path)?;
         Ok(Box::new(file))
     }
 
@@ -170,6 +196,35 @@ impl Disk for RealDisk {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
+        }
+    }
+
+    fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir(path) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
 

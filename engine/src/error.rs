@@ -78,7 +78,9 @@ pub enum Error {
         reason: String,
     },
     /// An operator needs more memory than the budget can ever give.
-    #[error("{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up")]
+    #[error(
+        "{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up"
+    )]
     MemoryLimit {
         /// Who asked.
         operator: String,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+mod display;
 mod cast;
 mod compare;
 pub mod datetime;
@@ -91,13 +92,28 @@ pub enum Literal {
     /// A whole number.
     Int64(i64),
     /// Any other number.
-    Float64(f64),
+    Float64(#[serde(with = "exact")] f64),
     /// Text.
     Utf8(String),
     /// Days since 1970-01-01.
     Date32(i32),
     /// Microseconds since 1970-01-01, without zone.
     Timestamp(i64),
+}
+
+/// Floats as text: JSON has neither NaN nor infinities, and its reader may be off by a digit, so
+/// that a plan would mean something else on the worker it is sent to.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// An operator between two expressions.
@@ -176,6 +192,24 @@ pub enum AggregateFunction {
 }
 
 impl Expr {
+    /// Whether it reads the column of this index.
+    pub fn reads(&self, column: usize) -> bool {
+        match self {
+            Self::Column { index, .. } => *index == column,
+            Self::Literal(_) => false,
+            Self::Binary { left, right, .. } => left.reads(column) || right.reads(column),
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::Cast { input, .. } => input.reads(column),
+            Self::Case { branches, otherwise, .. } => {
+                branches.iter().any(|(when, then)| when.reads(column) || then.reads(column))
+                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.reads(column))
+            }
+            Self::Call { arguments, .. } => arguments.iter().any(|argument| argument.reads(column)),
+        }
+    }
+
     /// The type of its values.
     pub fn data_type(&self) -> DataType {
         match self {
@@ -208,3 +242,20 @@ impl Literal {
 
 /// The engine's timestamp without zone: microseconds.
 pub const TIMESTAMP: DataType = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Literal;
+
+    proptest! {
+        #[test]
+        fn a_float_literal_is_the_same_float_after_a_journey(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            let sent = serde_json::to_string(&Literal::Float64(value)).unwrap();
+            let Literal::Float64(back) = serde_json::from_str(&sent).unwrap() else { panic!("{sent}") };
+            prop_assert!(back.to_bits() == bits || (back.is_nan() && value.is_nan()), "{sent}");
+        }
+    }
+}

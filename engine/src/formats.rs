@@ -3,23 +3,27 @@
 //! Each format's decoder and encoder stand side by side in one file. A decoder gets blocks that
 //! begin at a record; what of a block is no whole record yet, it leaves, and gets it again with
 //! more bytes behind it. It knows positions in blocks only: [`crate::source`] turns a
-//! [`Refusal`] into an error with file, line and offset.
+//! `Refusal` into an error with file, line and offset.
 
 use std::ops::Range;
 
-use arrow::{
+use ::arrow::{
     array::RecordBatch,
     datatypes::{DataType, SchemaRef},
     error::ArrowError,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
 
 pub(crate) mod block;
+pub(crate) mod fields;
+pub(crate) mod cells;
+pub(crate) mod scalar;
 pub mod csv;
 pub mod jsonl;
 pub mod text;
+pub mod arrow;
 pub mod infer;
 
 use block::Block;
@@ -132,6 +136,221 @@ impl Block {
 pub(crate) fn decoder(format: &Format, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
     match format {
         Format::Text => Ok(Box::new(text::TextDecoder { schema })),
-        Format::Csv(_) | Format::Jsonl(_) => Err(Error::Internal(String::from("later"))),
+        Format::Csv(options) => Ok(Box::new(csv::CsvDecoder::new(options, schema)?)),
+        Format::Jsonl(options) => Ok(Box::new(jsonl::JsonlDecoder::new(options, schema)?)),
+    }
+}
+
+/// Turns batches into the bytes of one file, which the caller gathers and writes.
+pub trait Encoder: Send {
+    /// Appends what stands before the rows.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn begin(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Appends rows; nothing is held back.
+    ///
+    /// # Errors
+    /// Arrow's, for a batch that is not of the schema or values without a text.
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Appends what stands behind the rows; nothing comes after it.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The encoder of one file whose rows have this schema.
+///
+/// # Errors
+/// [`Error::Evaluate`](crate::Error) for a delimiter that can't delimit; Arrow's for a type that
+/// has no place in the format.
+pub fn encoder(format: &WriteFormat, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+    Ok(match format {
+        WriteFormat::Text => Box::new(text::TextEncoder::default()),
+        WriteFormat::Csv(options) => Box::new(csv::CsvEncoder::new(options, schema)?),
+        WriteFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(schema)),
+        WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema)?),
+    })
+}
+
+impl WriteFormat {
+    /// What the names of its files end with.
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Csv(_) => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Cursor, sync::Arc};
+
+    use ::arrow::{
+        array::{
+            ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+            StringViewArray, TimestampMicrosecondArray,
+        },
+        compute::concat_batches,
+        datatypes::DataType,
+        ipc::reader::FileReader,
+    };
+    use proptest::prelude::*;
+
+    use super::{
+        DeclaredColumn, Format, WriteFormat,
+        csv::{CsvOptions, CsvWriteOptions},
+        encoder,
+        jsonl::JsonlOptions,
+    };
+    use crate::source::tests::{Input, rows_of};
+
+    fn encode(format: &WriteFormat, batches: &[&RecordBatch]) -> Vec<u8> {
+        let mut encoder = encoder(format, &batches[0].schema()).unwrap();
+        let mut out = Vec::new();
+        encoder.begin(&mut out).unwrap();
+        for batch in batches {
+            encoder.encode(batch, &mut out).unwrap();
+        }
+        encoder.finish(&mut out).unwrap();
+        out
+    }
+
+    fn declared(batch: &RecordBatch) -> Vec<DeclaredColumn> {
+        let column = |field: &Arc<::arrow::datatypes::Field>| DeclaredColumn {
+            name: field.name().clone(),
+            data_type: Some(field.data_type().clone()),
+        };
+        batch.schema().fields().iter().map(column).collect()
+    }
+
+    fn read(format: &Format, bytes: &[u8], partitions: u32) -> RecordBatch {
+        let batches = Input::of(&[bytes]).batches(format, partitions).unwrap();
+        concat_batches(&batches[0].schema(), &batches).unwrap()
+    }
+
+    type Row = (Option<bool>, Option<i64>, Option<f64>, Option<String>, Option<i32>, Option<i64>);
+
+    /// A batch of all types that are read; `only` keeps one column.
+    fn batch(rows: &[Row], only: Option<usize>) -> RecordBatch {
+        let mut columns: Vec<(&str, ArrayRef, bool)> = vec![
+            ("b", Arc::new(rows.iter().map(|row| row.0).collect::<BooleanArray>()), true),
+            ("i \"", Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()), true),
+            ("f,", Arc::new(rows.iter().map(|row| row.2).collect::<Float64Array>()), true),
+            (
+                "s\n",
+                Arc::new(rows.iter().map(|row| row.3.clone()).collect::<StringViewArray>()),
+                true,
+            ),
+            ("é", Arc::new(rows.iter().map(|row| row.4).collect::<Date32Array>()), true),
+            (
+                "t",
+                Arc::new(rows.iter().map(|row| row.5).collect::<TimestampMicrosecondArray>()),
+                true,
+            ),
+        ];
+        if let Some(only) = only {
+            columns = vec![columns.remove(only)];
+        }
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let text = prop_oneof!["[a-zé \",\n\r\\\\\u{feff}\t]{0,20}", ".{0,20}"];
+        let finite = any::<f64>().prop_filter("JSON has others not", |float| float.is_finite());
+        let row = (
+            any::<Option<bool>>(),
+            any::<Option<i64>>(),
+            prop::option::of(finite),
+            prop::option::of(text),
+            prop::option::of(-900_000i32..3_000_000),
+            prop::option::of(any::<i64>().prop_map(|micros| micros / 64)),
+        );
+        prop::collection::vec(row, 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn csv_that_was_written_reads_back(
+            rows in rows(),
+            only in prop::option::of(0usize..6),
+            header: bool,
+            delimiter in prop::sample::select(b",;\t|: ".to_vec()),
+            partitions in 1u32..20,
+        ) {
+            let batch = batch(&rows, only);
+            let bytes =
+                encode(&WriteFormat::Csv(CsvWriteOptions { header, delimiter }), &[&batch]);
+            let format =
+                Format::Csv(CsvOptions { header, columns: Some(declared(&batch)), delimiter });
+            prop_assert_eq!(read(&format, &bytes, partitions), batch);
+        }
+
+        #[test]
+        fn jsonl_that_was_written_reads_back(rows in rows(), partitions in 1u32..20) {
+            let batch = batch(&rows, None);
+            let bytes = encode(&WriteFormat::Jsonl, &[&batch]);
+            let format = Format::Jsonl(JsonlOptions { columns: Some(declared(&batch)) });
+            prop_assert_eq!(read(&format, &bytes, partitions), batch);
+            for line in bytes.trim_ascii_end().split(|byte| *byte == b'\n') {
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(line).is_ok());
+            }
+        }
+
+        #[test]
+        fn an_arrow_file_has_the_rows_with_text_as_utf8(rows in rows()) {
+            let batch = batch(&rows, None);
+            let bytes = encode(&WriteFormat::Arrow, &[&batch, &batch]);
+            let copies: Vec<_> = FileReader::try_new(Cursor::new(bytes), None)
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            prop_assert_eq!(copies.len(), 2);
+            for read in copies {
+                prop_assert_eq!(read.column(3).data_type(), &DataType::Utf8);
+                prop_assert_eq!(rows_of(&read), rows_of(&batch));
+            }
+        }
+    }
+
+    #[test]
+    fn csv_quotes_only_what_needs_it() {
+        let text = [Some("a b"), Some(""), None, Some("x\"y"), Some("1;2"), Some("é\r")];
+        let row = |value: Option<&str>| {
+            (Some(true), Some(-5), Some(2.0), value.map(str::to_owned), Some(0), Some(1))
+        };
+        let batch = batch(&text.map(row), Some(3));
+        let format = WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b';' });
+        let expected = "\"s\n\"\na b\n\"\"\n\n\"x\"\"y\"\n\"1;2\"\n\"é\r\"\n";
+        assert_eq!(String::from_utf8(encode(&format, &[&batch])).unwrap(), expected);
+    }
+
+    #[test]
+    fn jsonl_keeps_unicode_and_writes_null_for_what_json_has_not() {
+        let batch = batch(
+            &[
+                (Some(true), Some(-5), Some(2.0), Some(String::from("é\"\u{1}")), Some(0), Some(1)),
+                (None, None, Some(f64::NAN), None, None, None),
+            ],
+            None,
+        );
+        let expected = concat!(
+            r#"{"b":true,"i \"":-5,"f,":2.0,"s\n":"é\"\u0001","é":"1970-01-01","#,
+            r#""t":"1970-01-01T00:00:00.000001"}"#,
+            "\n",
+            r#"{"b":null,"i \"":null,"f,":null,"s\n":null,"é":null,"t":null}"#,
+            "\n",
+        );
+        assert_eq!(String::from_utf8(encode(&WriteFormat::Jsonl, &[&batch])).unwrap(), expected);
     }
 }

@@ -80,9 +80,8 @@ impl Reservation {
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let shared = &self.budget.0;
-        let granted = shared
-            .used_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+        let granted =
+            shared.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= shared.limit_bytes)
             });
         let Ok(before) = granted else { return false };

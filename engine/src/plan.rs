@@ -9,6 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Error, Result,
     expr::{Aggregate, Expr, Predicate, SortKey},
     formats::{Format, WriteFormat},
     id::StageId,
@@ -183,8 +184,9 @@ pub enum JoinColumn {
 pub struct Stage {
     /// Its place in [`Plan::stages`].
     pub id: StageId,
-    /// The last step; its inputs hang below it.
-    pub root: Step,
+    /// What its tasks do; every step stands behind those whose rows it takes, the last one gives
+    /// the stage's rows. A list and not a tree, since what is sent as JSON must not nest deep.
+    pub steps: Vec<Step>,
     /// What becomes of the root's rows.
     pub output: Output,
     /// How many tasks it has.
@@ -195,6 +197,50 @@ pub struct Stage {
     pub inputs: Vec<StageId>,
 }
 
+impl Stage {
+    /// The last step, whose rows are the stage's.
+    pub fn root(&self) -> &Step {
+        self.steps.last().unwrap_or_else(|| unreachable!("a stage has a step"))
+    }
+
+    /// Checks what a stage from elsewhere must keep to: it has a step, and no step takes the rows
+    /// of one that stands behind it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn verify(&self) -> Result<()> {
+        let is_before = |at: usize| move |input: &StepIndex| input.0 < at;
+        let holds = !self.steps.is_empty()
+            && (self.steps.iter().enumerate())
+                .all(|(at, step)| step.inputs().iter().all(is_before(at)));
+        let broken = || Error::Internal(format!("stage {} is malformed", self.id));
+        holds.then_some(()).ok_or_else(broken)
+    }
+
+    /// The nodes that it works for, in their order, without repeats.
+    ///
+    /// Reading a stage is not work for the node that it computed, unless the reader merges: then
+    /// a sort ends here.
+    pub fn nodes(&self) -> Vec<NodeIndex> {
+        let is_work = |step: &&Step| match &step.kind {
+            StepKind::Read { share, .. } => matches!(share, Share::Merged { .. }),
+            _ => true,
+        };
+        let mut nodes: Vec<_> = self.steps.iter().filter(is_work).map(|step| step.node).collect();
+        if let Output::Sink(sink) = &self.output {
+            nodes.push(sink.node);
+        }
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// A step's place in [`Stage::steps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepIndex(pub usize);
+
 /// One step of a stage's pipeline, with the node it works for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
@@ -204,6 +250,25 @@ pub struct Step {
     pub schema: SchemaRef,
     /// What it does.
     pub kind: StepKind,
+}
+
+impl Step {
+    /// The steps whose rows it takes.
+    pub fn inputs(&self) -> Vec<StepIndex> {
+        match &self.kind {
+            StepKind::Source { .. } | StepKind::Read { .. } => Vec::new(),
+            StepKind::Map { input, .. }
+            | StepKind::Sleep { input, .. }
+            | StepKind::Filter { input, .. }
+            | StepKind::Tokenize { input, .. }
+            | StepKind::Hash { input, .. }
+            | StepKind::PartialReduce { input, .. }
+            | StepKind::FinalReduce { input, .. }
+            | StepKind::Sort { input, .. }
+            | StepKind::Limit { input, .. } => vec![*input],
+            StepKind::Join { probe, build, .. } => vec![*probe, *build],
+        }
+    }
 }
 
 /// What a step does. Expressions are bound to the schema of the step's input.
@@ -223,44 +288,44 @@ pub enum StepKind {
     },
     /// See [`Op::Map`].
     Map {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// One expression a column.
         columns: Vec<Expr>,
     },
     /// See [`Op::Sleep`].
     Sleep {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// The pause for each row, in milliseconds.
         row_ms: u64,
     },
     /// See [`Op::Filter`].
     Filter {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// Which rows stay.
         predicate: Predicate,
     },
     /// See [`Op::Tokenize`].
     Tokenize {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// The text columns, by index.
         columns: Vec<usize>,
     },
     /// The input with one more column at the end: the 64-bit hash of its keys
     /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].
     Hash {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// What is hashed.
         keys: Vec<Expr>,
     },
     /// Map-side aggregation: keys, then the aggregates' states, then the keys' hash.
     PartialReduce {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// The groups' keys.
         keys: Vec<Expr>,
         /// The aggregates.
@@ -268,8 +333,8 @@ pub enum StepKind {
     },
     /// Merges what [`StepKind::PartialReduce`] gave: keys, then the aggregates' values.
     FinalReduce {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// How many of the input's first columns are keys.
         keys: usize,
         /// The aggregates, bound to the partial step's input.
@@ -278,9 +343,9 @@ pub enum StepKind {
     /// A hash join of two inputs whose last column is their keys' hash.
     Join {
         /// Streams past the build side's table.
-        probe: Box<Step>,
+        probe: StepIndex,
         /// Held in the table.
-        build: Box<Step>,
+        build: StepIndex,
         /// The keys of the probe side.
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
@@ -292,8 +357,8 @@ pub enum StepKind {
     },
     /// One partition's rows in the keys' order.
     Sort {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// The keys.
         keys: Vec<SortKey>,
         /// Only the first so many rows are wanted.
@@ -301,8 +366,8 @@ pub enum StepKind {
     },
     /// The first rows of one partition.
     Limit {
-        /// The step below.
-        input: Box<Step>,
+        /// Whose rows it takes.
+        input: StepIndex,
         /// How many are left out first.
         offset: u64,
         /// How many are kept after that.

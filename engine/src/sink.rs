@@ -1,3 +1,181 @@
-//! Sinks.
+//! Sinks: the last batches of a job, encoded into attempt files that nobody sees yet.
+//!
+//! What makes them visible, whole or not at all, is [`commit`].
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use arrow::array::RecordBatch;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    Error, Result,
+    disk::{Disk, WriteFile},
+    formats::{self, Encoder, WriteFormat},
+    id::{JobId, TaskAttempt},
+    kernels::hash::hash_columns,
+    operators::Operator,
+    plan::{Sink, Target},
+    task::{Part, context::CancelFlag},
+};
 
 pub mod commit;
+
+/// Encoded bytes are written once there are so many.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The name of the folder that holds what is not published yet, beside or below its target.
+pub const STAGING: &str = ".minispark";
+
+impl Sink {
+    /// How its rows become bytes.
+    pub fn format(&self) -> &WriteFormat {
+        match &self.target {
+            Target::Text => &WriteFormat::Text,
+            Target::Files(write) => &write.format,
+        }
+    }
+
+    /// The folder for attempt files: on the target's filesystem, so that a rename publishes them.
+    pub fn staging(&self, job: JobId, output_dir: &Path) -> PathBuf {
+        let beside = match &self.target {
+            Target::Text => output_dir,
+            Target::Files(write) => write.path.parent().unwrap_or(output_dir),
+        };
+        beside.join(STAGING).join(job.to_string())
+    }
+}
+
+/// The name of an attempt's file below a staging folder.
+pub fn attempt_file(folder: &Path, sink: &Sink, attempt: TaskAttempt) -> PathBuf {
+    let partition = attempt.task.partition;
+    let name =
+        format!("{}-{partition:05}-{}.{}", sink.id, attempt.attempt, sink.format().extension());
+    folder.join(name)
+}
+
+/// Encodes all of `input` into a new file at `path`, durable when this returns.
+///
+/// - Memory: one encoded batch and a megabyte.
+///
+/// # Errors
+/// Those of the input and of the disk; the file is removed then.
+pub fn write_part(
+    sink: &Sink,
+    input: Box<dyn Operator>,
+    path: &Path,
+    disk: &dyn Disk,
+    cancel: &CancelFlag,
+) -> Result<Part> {
+    write_parts(sink, input, path, None, disk, cancel).map(|(part, _)| part)
+}
+
+/// As [`write_part`], with a second file at `typed` that holds the same rows as Arrow IPC.
+///
+/// # Errors
+/// As [`write_part`]; both files are removed then.
+pub fn write_parts(
+    sink: &Sink,
+    mut input: Box<dyn Operator>,
+    path: &Path,
+    typed: Option<&Path>,
+    disk: &dyn Disk,
+    cancel: &CancelFlag,
+) -> Result<(Part, Option<Part>)> {
+    if let Some(folder) = path.parent() {
+        disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    let mut file = PartFile::create(disk, path, sink, sink.format())?;
+    let mut copy =
+        typed.map(|path| PartFile::create(disk, path, sink, &WriteFormat::Arrow)).transpose()?;
+    while let Some(batch) = input.next()? {
+        cancel.check()?;
+        file.write(&batch)?;
+        if let Some(copy) = &mut copy {
+            copy.write(&batch)?;
+        }
+    }
+    Ok((file.finish()?, copy.map(PartFile::finish).transpose()?))
+}
+
+/// A file being encoded; removed when dropped unfinished.
+struct PartFile<'a> {
+    disk: &'a dyn Disk,
+    path: PathBuf,
+    file: Box<dyn WriteFile>,
+    encoder: Box<dyn Encoder>,
+    buffer: Vec<u8>,
+    hashes: Vec<u64>,
+    digest: Xxh3,
+    rows: u64,
+    bytes: u64,
+    content_checksum: u64,
+    is_finished: bool,
+}
+
+impl<'a> PartFile<'a> {
+    fn create(disk: &'a dyn Disk, path: &Path, sink: &Sink, format: &WriteFormat) -> Result<Self> {
+        let mut encoder = formats::encoder(format, &sink.schema)?;
+        let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
+        encoder.begin(&mut buffer)?;
+        let file = disk.create(path).map_err(Error::io("create", path))?;
+        Ok(Self {
+            disk,
+            path: path.to_owned(),
+            file,
+            encoder,
+            buffer,
+            hashes: Vec::new(),
+            digest: Xxh3::new(),
+            rows: 0,
+            bytes: 0,
+            content_checksum: 0,
+            is_finished: false,
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.encoder.encode(batch, &mut self.buffer)?;
+        self.rows += batch.num_rows() as u64;
+        hash_columns(batch.columns(), &mut self.hashes);
+        let sum = self.hashes.iter().fold(0_u64, |sum, hash| sum.wrapping_add(*hash));
+        self.content_checksum = self.content_checksum.wrapping_add(sum);
+        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.digest.update(&self.buffer);
+        self.bytes += self.buffer.len() as u64;
+        self.file.write_all(&self.buffer).map_err(Error::io("write", &self.path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Part> {
+        self.encoder.finish(&mut self.buffer)?;
+        self.flush()?;
+        self.file.flush().map_err(Error::io("write", &self.path))?;
+        self.file.sync().map_err(Error::io("sync", &self.path))?;
+        self.is_finished = true;
+        Ok(Part {
+            path: self.path.clone(),
+            rows: self.rows,
+            bytes: self.bytes,
+            checksum: format!("xxh3-128:{:032x}", self.digest.digest128()),
+            content_checksum: self.content_checksum,
+        })
+    }
+}
+
+impl Drop for PartFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished
+            && let Err(source) = self.disk.remove_file(&self.path)
+        {
+            let error = Error::io("remove", &self.path)(source);
+            tracing::warn!(error = %error.chain(), "an unfinished file is left");
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub struct Source {
     /// The block being decoded, and where its next record begins.
     current: Option<(Block, usize)>,
     cancel: CancelFlag,
-    _blocks_memory: Option<Reservation>,
+    _memory: Option<Reservation>,
 }
 
 impl Source {
@@ -49,10 +49,8 @@ impl Source {
     ) -> Result<Self> {
         let mut memory = context.budget.reservation("source");
         memory.grow(2 * BLOCK_BYTES as u64);
-        let mut source = Self::over(split, format, schema, &context.disk)?;
-        source.cancel = context.cancel.clone();
-        source._blocks_memory = Some(memory);
-        Ok(source)
+        let source = Self::over(split, format, schema, &context.disk)?;
+        Ok(Self { cancel: context.cancel.clone(), _memory: Some(memory), ..source })
     }
 
     /// A source that needs nothing of a task but its disk.
@@ -67,7 +65,7 @@ impl Source {
             decoder: formats::decoder(format, schema)?,
             current: None,
             cancel: CancelFlag::default(),
-            _blocks_memory: None,
+            _memory: None,
         })
     }
 }
@@ -89,12 +87,9 @@ impl Operator for Source {
                 }
                 rest = &block.bytes()[*from..];
             }
-            match self.blocks.next(rest)? {
-                Some(block) => self.current = Some((block, 0)),
-                None => {
-                    self.current = None;
-                    return Ok(None);
-                }
+            self.current = self.blocks.next(rest)?.map(|block| (block, 0));
+            if self.current.is_none() {
+                return Ok(None);
             }
         }
     }
@@ -105,7 +100,7 @@ pub(crate) mod tests {
     use std::{io::Write, sync::Arc};
 
     use arrow::{
-        array::{Array, AsArray, RecordBatch},
+        array::{Array, RecordBatch},
         util::display::array_value_to_string,
     };
     use proptest::prelude::*;

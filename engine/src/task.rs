@@ -2,15 +2,39 @@
 //!
 //! [`run`] is the one place where a [`Step`](crate::plan::Step) becomes an operator.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    exchange::MapOutput,
-    id::TaskAttempt,
-    plan::{NodeIndex, Stage},
-    source::split::Split,
+    Error, Result,
+    exchange::{self, MapOutput, store::Held},
+    id::{StageId, TaskAttempt},
+    operators::{
+        Operator,
+        filter::Filter,
+        flat_map::Tokenize,
+        hash::Hash,
+        join::{Join, JoinInput},
+        limit::Limit,
+        map::Map,
+        reduce_by_key::{FinalReduce, PartialReduce},
+        sleep::Sleep,
+        sort::Sort,
+    },
+    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
+    sink,
+    source::{Source, split::Split},
+    task::{
+        context::TaskContext,
+        metrics::{Observed, RowCounter},
+    },
 };
 
 pub mod context;
@@ -81,4 +105,212 @@ pub struct Part {
     pub checksum: String,
     /// The sum of its rows' hashes, independent of their order.
     pub content_checksum: u64,
+}
+
+/// Runs an attempt to its end on the calling thread.
+///
+/// A panic is contained. Whatever happens, the attempt's scratch folder is gone afterwards, and
+/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far.
+///
+/// - Units: the report's `elapsed_ms` is left 0; whoever has a clock fills it in.
+///
+/// # Errors
+/// What the attempt ended with; [`Error::Panicked`] for a panic.
+pub fn run(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    let work = || execute(task, context, progress);
+    let outcome = catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_text(&*panic) }));
+    if outcome.is_err() {
+        context.store.drop_attempt(task.attempt);
+    }
+    if let Err(source) = context.disk.remove_dir_all(&context.scratch) {
+        let error = Error::io("remove", &context.scratch)(source);
+        tracing::warn!(attempt = %task.attempt, error = %error.chain(), "spill files are left");
+    }
+    outcome
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(owned).unwrap_or("without a message").to_owned()
+}
+
+fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    task.stage.verify()?;
+    let mut builder = Builder { task, context, progress, rows: BTreeMap::new() };
+    let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
+    let mut rows = builder.rows;
+    let schema = &task.stage.root().schema;
+    let keep = |root, distribution: &Distribution| {
+        exchange::write::write(root, schema, distribution, task.attempt, context)
+    };
+    let mut report = match (&task.stage.output, &task.result) {
+        (Output::Exchange(distribution), _) => kept(&keep(root, distribution)?),
+        (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
+        (Output::Sink(sink), ResultPlace::Folder(folder)) => {
+            let path = sink::attempt_file(folder, sink, task.attempt);
+            let part = sink::write_part(sink, root, &path, &*context.disk, &context.cancel)?;
+            let (rows, bytes) = (part.rows, part.bytes);
+            TaskReport { rows, bytes, part: Some(part), ..TaskReport::default() }
+        }
+    };
+    match &task.stage.output {
+        Output::Exchange(Distribution::Forward) => {
+            left(&mut rows, task.stage.root().node, root_rows)
+        }
+        Output::Sink(sink) => {
+            if sink.node != task.stage.root().node {
+                left(&mut rows, task.stage.root().node, root_rows.clone());
+                entered(&mut rows, sink.node, root_rows.clone());
+            }
+            left(&mut rows, sink.node, root_rows);
+        }
+        Output::Exchange(Distribution::Hash { .. } | Distribution::Gather { .. }) => {}
+    }
+    report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
+    report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+fn kept(held: &Held) -> TaskReport {
+    TaskReport { rows: held.rows, bytes: held.bytes, ..TaskReport::default() }
+}
+
+/// The counters of the steps through which rows enter and leave a node.
+#[derive(Default)]
+struct Crossings {
+    entered: Vec<RowCounter>,
+    left: Vec<RowCounter>,
+}
+
+impl Crossings {
+    fn total(&self, node: NodeIndex) -> NodeRows {
+        let sum = |counters: &[RowCounter]| counters.iter().map(RowCounter::rows).sum();
+        NodeRows { node, rows_in: sum(&self.entered), rows_out: sum(&self.left) }
+    }
+}
+
+fn entered(rows: &mut BTreeMap<NodeIndex, Crossings>, node: NodeIndex, counter: RowCounter) {
+    rows.entry(node).or_default().entered.push(counter);
+}
+
+fn left(rows: &mut BTreeMap<NodeIndex, Crossings>, node: NodeIndex, counter: RowCounter) {
+    rows.entry(node).or_default().left.push(counter);
+}
+
+struct Builder<'a> {
+    task: &'a Task,
+    context: &'a TaskContext,
+    progress: &'a RowCounter,
+    rows: BTreeMap<NodeIndex, Crossings>,
+}
+
+impl Builder<'_> {
+    /// The operator of a step on top of those below it, with the counter of the rows it gives.
+    fn step(&mut self, index: StepIndex) -> Result<(Box<dyn Operator>, RowCounter)> {
+        let step = &self.task.stage.steps[index.0];
+        let input = self.operator(step)?;
+        let counter = match step.kind {
+            StepKind::Source { .. } => self.progress.clone(),
+            _ => RowCounter::default(),
+        };
+        if let StepKind::Source { .. } = step.kind {
+            entered(&mut self.rows, step.node, counter.clone());
+        }
+        let cancel = self.context.cancel.clone();
+        Ok((Box::new(Observed { input, counter: counter.clone(), cancel }), counter))
+    }
+
+    /// The operator below a step of `node`; rows that come from another node are counted for both.
+    fn input(&mut self, node: NodeIndex, index: StepIndex) -> Result<Box<dyn Operator>> {
+        let (operator, counter) = self.step(index)?;
+        let below = &self.task.stage.steps[index.0];
+        if below.node != node {
+            // A shared node's rows were counted as its output by the stage that keeps them.
+            if !matches!(below.kind, StepKind::Read { share: Share::Partition, .. }) {
+                left(&mut self.rows, below.node, counter.clone());
+            }
+            entered(&mut self.rows, node, counter);
+        }
+        Ok(operator)
+    }
+
+    /// The one place where a step becomes an operator.
+    fn operator(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+        let context = self.context;
+        let schema = Arc::clone(&step.schema);
+        Ok(match &step.kind {
+            StepKind::Source { format } => {
+                let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
+                let split = self.task.split.as_ref().ok_or_else(missing)?;
+                Box::new(Source::open(split, format, schema, context)?)
+            }
+            StepKind::Read { stage, share } => {
+                let outputs = self.outputs_of(*stage);
+                let partition = self.task.attempt.task.partition;
+                exchange::read::read(&outputs, share, partition, &schema, context)?
+            }
+            StepKind::Map { input, columns } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Map { input, columns: columns.clone(), schema })
+            }
+            StepKind::Sleep { input, row_ms } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Sleep::new(input, *row_ms, context.cancel.clone()))
+            }
+            StepKind::Filter { input, predicate } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Filter { input, predicate: predicate.clone() })
+            }
+            StepKind::Tokenize { input, columns } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Tokenize::new(input, columns.clone(), schema))
+            }
+            StepKind::Hash { input, keys } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Hash::new(input, keys.clone(), schema))
+            }
+            StepKind::PartialReduce { input, keys, aggregates } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(PartialReduce::new(
+                    input,
+                    keys.clone(),
+                    aggregates.clone(),
+                    schema,
+                    context,
+                ))
+            }
+            StepKind::FinalReduce { input, keys, aggregates } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
+            }
+            StepKind::Join { probe, build, probe_keys, build_keys, keep_probe, columns } => {
+                let input = JoinInput {
+                    probe: self.input(step.node, *probe)?,
+                    build: self.input(step.node, *build)?,
+                    probe_keys: probe_keys.clone(),
+                    build_keys: build_keys.clone(),
+                    keep_probe: *keep_probe,
+                    columns: columns.clone(),
+                    schema,
+                    build_schema: Arc::clone(&self.task.stage.steps[build.0].schema),
+                };
+                Box::new(Join::new(input, context))
+            }
+            StepKind::Sort { input, keys, limit } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
+            }
+            StepKind::Limit { input, offset, n } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Limit::new(input, *offset, *n))
+            }
+        })
+    }
+
+    /// The outputs of one stage among the task's inputs, by map task.
+    fn outputs_of(&self, stage: StageId) -> Vec<MapOutput> {
+        self.task.inputs.iter().filter(|output| output.map.task.stage == stage).cloned().collect()
+    }
 }

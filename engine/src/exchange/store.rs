@@ -108,7 +108,7 @@ impl PartitionStore {
             Content::Memory { .. } => None,
             Content::File { file, blocks, .. } => Some(file.reader_of(blocks[bucket].clone())),
         };
-        Ok(Some(Box::new(Bucket { reader, bucket, position: 0, output })))
+        Ok(Some(Box::new(Bucket { reader, number: bucket, position: 0, output })))
     }
 
     /// The schema of an output's rows, where it is held.
@@ -196,6 +196,7 @@ impl StoreWriter {
     ///
     /// # Errors
     /// [`Error::Io`]; the writer can only be dropped after that.
+    #[expect(clippy::needless_pass_by_value, reason = "the store takes the rows over")]
     pub fn push(&mut self, bucket: u32, batch: RecordBatch) -> Result<()> {
         let bucket = bucket as usize;
         if bucket >= self.content.bucket_count() {
@@ -339,7 +340,7 @@ impl Charge {
 struct Bucket {
     /// Where the output is on disk.
     reader: Option<SpillReader>,
-    bucket: usize,
+    number: usize,
     position: usize,
     output: Arc<Output>,
 }
@@ -348,7 +349,7 @@ impl Operator for Bucket {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         match (&mut self.reader, &self.output.content) {
             (None, Content::Memory { buckets, .. }) => {
-                let batch = buckets[self.bucket].get(self.position).cloned();
+                let batch = buckets[self.number].get(self.position).cloned();
                 self.position += 1;
                 Ok(batch)
             }
@@ -407,7 +408,7 @@ impl Drop for JobFolder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow::array::{ArrayRef, Int64Array, StringViewArray};
     use proptest::prelude::*;
 
@@ -518,8 +519,8 @@ mod tests {
         for budget_bytes in [1 << 20, 0] {
             let Fixture { store, disk, budget, folder } = fixture(budget_bytes, usize::MAX);
             let (job, other) = (JobId::random(), JobId::random());
-            for (job, partition) in [(job, 0), (job, 1), (other, 0)] {
-                let mut writer = store.writer(attempt(job, partition), rows(0, 1).schema(), 1);
+            for of_attempt in [attempt(job, 0), attempt(job, 1), attempt(other, 0)] {
+                let mut writer = store.writer(of_attempt, rows(0, 1).schema(), 1);
                 writer.push(0, rows(0, 10)).unwrap();
                 writer.push(0, rows(10, 20)).unwrap();
                 writer.finish().unwrap();

@@ -65,14 +65,14 @@ pub(crate) fn cast(array: &dyn Array, to: &DataType, or_null: bool) -> Result<Ar
         }
         (DataType::Date32, to) if *to == TIMESTAMP => {
             let days = array.as_primitive::<Date32Type>();
-            let midnight = |days: i32| i64::from(days).checked_mul(datetime::DAY_MICROS);
+            let midnight = |day: i32| i64::from(day).checked_mul(datetime::DAY_MICROS);
             convert::<_, TimestampMicrosecondType>(days, midnight, or_null, |value| {
                 refuse(&value.to_string())
             })?
         }
         (from, DataType::Date32) if *from == TIMESTAMP => {
             let micros = array.as_primitive::<TimestampMicrosecondType>();
-            let day = |micros: i64| i32::try_from(micros.div_euclid(datetime::DAY_MICROS)).ok();
+            let day = |time: i64| i32::try_from(time.div_euclid(datetime::DAY_MICROS)).ok();
             convert::<_, Date32Type>(micros, day, or_null, |value| refuse(&value.to_string()))?
         }
         (from, to) => {
@@ -291,9 +291,9 @@ mod tests {
         let array: ArrayRef = Arc::new(Float64Array::from(vec![2.5, 3.5, -0.5, -1.7]));
         assert_eq!(ints(&array, false), Ok(vec![Some(2), Some(4), Some(0), Some(-2)]));
         for bad in [f64::NAN, f64::INFINITY, 9.3e18] {
-            let array: ArrayRef = Arc::new(Float64Array::from(vec![bad]));
-            assert!(ints(&array, false).is_err(), "{bad}");
-            assert_eq!(ints(&array, true), Ok(vec![None]));
+            let one: ArrayRef = Arc::new(Float64Array::from(vec![bad]));
+            assert!(ints(&one, false).is_err(), "{bad}");
+            assert_eq!(ints(&one, true), Ok(vec![None]));
         }
     }
 

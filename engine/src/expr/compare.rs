@@ -92,13 +92,13 @@ fn floats(
         (false, true) if right.is_null(0) => BooleanArray::new_null(l.len()),
         (true, false) if left.is_null(0) => BooleanArray::new_null(r.len()),
         (false, true) => {
-            let (values, right) = (l, r[0]);
-            let bits = BooleanBuffer::collect_bool(values.len(), |row| holds(values[row], right));
+            let (values, one) = (l, r[0]);
+            let bits = BooleanBuffer::collect_bool(values.len(), |row| holds(values[row], one));
             BooleanArray::new(bits, left.nulls().cloned())
         }
         (true, false) => {
-            let (left, values) = (l[0], r);
-            let bits = BooleanBuffer::collect_bool(values.len(), |row| holds(left, values[row]));
+            let (one, values) = (l[0], r);
+            let bits = BooleanBuffer::collect_bool(values.len(), |row| holds(one, values[row]));
             BooleanArray::new(bits, right.nulls().cloned())
         }
         (true, true) | (false, false) => {

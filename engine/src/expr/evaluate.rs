@@ -1,4 +1,4 @@
-//! Expr × RecordBatch → array.
+//! `Expr` × `RecordBatch` → array.
 //!
 //! A batch at a time, over arrow's kernels. A constant stays one value until the very end, a
 //! column is the batch's own array, and what a row does not need is not computed for it: a branch
@@ -274,7 +274,7 @@ fn binary(op: BinaryOp, left: &Value, right: &Value) -> Result<Value> {
 /// Refuses what arrow's kernels answer with an infinity: a float divided by zero.
 fn refuse_float_zero(left: &Value, right: &Value, operation: &'static str) -> Result<()> {
     let Some(divisors) = right.array.as_primitive_opt::<Float64Type>() else { return Ok(()) };
-    if !divisors.values().iter().any(|divisor| *divisor == 0.0) {
+    if !divisors.values().contains(&0.0) {
         return Ok(());
     }
     let rows = left.array.len().max(divisors.len());

@@ -53,8 +53,10 @@ pub enum ParseErrorKind {
     Syntax,
     /// It names a column that is not there.
     UnknownColumn,
-    /// It names a function or a type that is not there.
+    /// It names a function that is not there.
     UnknownFunction,
+    /// It names a type that is not there.
+    UnknownType,
     /// Types do not meet.
     Type,
     /// It is right, but not computed yet.
@@ -68,7 +70,7 @@ type Result<T, E = ParseError> = std::result::Result<T, E>;
 /// # Errors
 /// The first thing that is wrong.
 pub fn expression(text: &str, schema: &Schema) -> Result<Expr> {
-    let sql = parse(text, |parser| parser.parse_expr())?;
+    let sql = parse(text, whole_expression)?;
     let mut binder = Binder { text, schema, nodes: 0 };
     let bound = binder.bind(&sql, 0)?;
     if bound.data_type() == DataType::Null {
@@ -78,12 +80,28 @@ pub fn expression(text: &str, schema: &Schema) -> Result<Expr> {
     Ok(bound)
 }
 
+/// Whether `text` is an expression at all, whatever columns there are.
+///
+/// # Errors
+/// The first thing that is wrong with its syntax.
+pub fn syntax(text: &str) -> Result<()> {
+    parse(text, whole_expression).map(|_| ())
+}
+
+/// Whether `text` is a sort key at all, whatever columns there are.
+///
+/// # Errors
+/// The first thing that is wrong with its syntax.
+pub fn sort_syntax(text: &str) -> Result<()> {
+    parse(text, whole_order).map(|_| ())
+}
+
 /// The condition that `text` says over the columns of `schema`.
 ///
 /// # Errors
 /// The first thing that is wrong; an expression of another type than bool is.
 pub fn predicate(text: &str, schema: &Schema) -> Result<Predicate> {
-    let sql = parse(text, |parser| parser.parse_expr())?;
+    let sql = parse(text, whole_expression)?;
     let mut binder = Binder { text, schema, nodes: 0 };
     let bound = binder.bind(&sql, 0)?;
     binder.condition(bound, &sql).map(Predicate)
@@ -97,7 +115,7 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
     if let Ok(column) = schema.index_of(text) {
         return Ok(SortKey { column, descending: false, nulls_first: false });
     }
-    let order = parse(text, |parser| parser.parse_order_by_expr())?;
+    let order = parse(text, whole_order)?;
     let binder = Binder { text, schema, nodes: 0 };
     let descending = match &order.options.sort {
         None | Some(ast::OrderBySort::Asc) => false,
@@ -118,7 +136,7 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
-    let sql = parse(text, |parser| parser.parse_expr())?;
+    let sql = parse(text, whole_expression)?;
     let mut binder = Binder { text, schema, nodes: 0 };
     let Sql::Function(call) = &sql else {
         let message =
@@ -128,7 +146,7 @@ pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
     let name = call.name.to_string();
     let offset = binder.offset(&sql);
     let Some(aggregate) = aggregate_function(&name) else {
-        let names = AGGREGATES.map(|(name, _)| name);
+        let names = AGGREGATES.map(|(known, _)| known);
         return Err(ParseError {
             suggestion: nearest(&name, names),
             ..error(
@@ -241,13 +259,13 @@ pub fn data_type(text: &str) -> Result<DataType> {
         return Ok(data_type.clone());
     }
     let word = name.split(['(', '<']).next().unwrap_or_default().trim();
-    let own = TYPES[..6].iter().map(|(name, _)| *name);
+    let own = TYPES[..6].iter().map(|(known, _)| *known);
     let names = own.clone().collect::<Vec<_>>().join(", ");
     let (kind, message) = if LATER_TYPES.contains(&word) {
         let message = format!("type `{text}` is not supported yet; there are {names}");
         (ParseErrorKind::NotSupported, message)
     } else {
-        (ParseErrorKind::UnknownFunction, format!("no type `{text}`; there are {names}"))
+        (ParseErrorKind::UnknownType, format!("no type `{text}`; there are {names}"))
     };
     Err(ParseError { suggestion: nearest(&name, own), ..error(kind, 0, message) })
 }
@@ -305,6 +323,14 @@ impl Dialect for Expressions {
             right: Box::new(right),
         }))
     }
+}
+
+fn whole_expression(parser: &mut Parser<'_>) -> Result<Sql, ParserError> {
+    parser.parse_expr()
+}
+
+fn whole_order(parser: &mut Parser<'_>) -> Result<ast::OrderByExpr, ParserError> {
+    parser.parse_order_by_expr()
 }
 
 /// Parses the whole of `text` by `rule`.
@@ -493,17 +519,14 @@ impl Binder<'_> {
             SqlValue::Number(digits, false) => {
                 let digits = if is_negative { format!("-{digits}") } else { digits.clone() };
                 let is_whole = !digits.contains(['.', 'e', 'E']);
-                let value = if is_whole {
+                let number = if is_whole {
                     digits.parse().ok().map(Literal::Int64)
                 } else {
-                    digits
-                        .parse()
-                        .ok()
-                        .filter(|value: &f64| value.is_finite())
-                        .map(Literal::Float64)
+                    let float: Option<f64> = digits.parse().ok();
+                    float.filter(|float| float.is_finite()).map(Literal::Float64)
                 };
                 let to = if is_whole { "int64" } else { "float64" };
-                value.ok_or_else(|| self.type_error(at, format!("`{digits}` is no {to}")))?
+                number.ok_or_else(|| self.type_error(at, format!("`{digits}` is no {to}")))?
             }
             other => return Err(self.unsupported(at, &format!("the literal `{other}`"))),
         };
@@ -582,9 +605,9 @@ impl Binder<'_> {
     }
 
     /// A chain of `||` as one call.
-    fn join(&mut self, left: &Sql, right: &Sql, depth: usize) -> Result<Expr> {
-        let mut terms = vec![right];
-        let mut rest = left;
+    fn join(&mut self, first: &Sql, last: &Sql, depth: usize) -> Result<Expr> {
+        let mut terms = vec![last];
+        let mut rest = first;
         while let Sql::BinaryOp { left, op: BinaryOperator::StringConcat, right } = rest {
             terms.push(right);
             rest = left;
@@ -890,8 +913,9 @@ fn numeric_type(left: &DataType, right: &DataType) -> Option<DataType> {
     match (left, right) {
         (DataType::Float64, DataType::Int64 | DataType::Float64 | DataType::Null)
         | (DataType::Int64 | DataType::Null, DataType::Float64) => Some(DataType::Float64),
-        (DataType::Int64, DataType::Int64 | DataType::Null)
-        | (DataType::Null, DataType::Int64 | DataType::Null) => Some(DataType::Int64),
+        (DataType::Int64 | DataType::Null, DataType::Int64 | DataType::Null) => {
+            Some(DataType::Int64)
+        }
         _ => None,
     }
 }
@@ -963,9 +987,10 @@ mod tests {
     }
 
     fn type_of(text: &str) -> DataType {
-        expression(text, &schema())
-            .map(|expr| expr.data_type())
-            .unwrap_or_else(|error| panic!("{text}: {error:?}"))
+        match expression(text, &schema()) {
+            Ok(expr) => expr.data_type(),
+            Err(error) => panic!("{text}: {error:?}"),
+        }
     }
 
     fn refusal(text: &str) -> String {
@@ -1125,7 +1150,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            let _ = (expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema()));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
         }
 
         #[test]
@@ -1135,7 +1160,7 @@ mod tests {
             "interval", "between", "in", "[", "]", ".", "trim", "from", "desc", "count", "over", "\"", "é",
         ]), 0..20)) {
             let text = words.join(" ");
-            let _ = (expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema()));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
         }
     }
 }

@@ -127,16 +127,6 @@ impl TextBuilder {
         self.views.push(value.part(start, end));
     }
 
-    /// A value of its own.
-    pub(crate) fn push_text(&mut self, text: &str) {
-        if text.len() <= INLINE_BYTES {
-            self.views.push(inline(text));
-            return;
-        }
-        self.extend(text);
-        self.push_extended();
-    }
-
     /// The value under a null.
     pub(crate) fn push_empty(&mut self) {
         self.views.push(0);
@@ -229,7 +219,8 @@ mod tests {
         let array = StringViewArray::from_iter_values(["a text that is longer than a view"]);
         let mut builder = TextBuilder::default();
         let base = builder.share(&array);
-        builder.push_text("another text of more than twelve bytes");
+        builder.extend("another text of more than twelve bytes");
+        builder.push_extended();
         builder.push_part(&TextValue::new(&array, 0, base), 0, 33);
         builder.extend("sh");
         builder.extend("ort");

@@ -33,9 +33,14 @@ impl Block {
         } else {
             memchr::memrchr(b'\n', &bytes).map_or(0, |newline| newline + 1)
         };
-        let (text_bytes, is_invalid) = match std::str::from_utf8(&bytes[..lines]) {
+        // Several times as fast as the standard check on text that is not all ASCII, but it does
+        // not say where it failed.
+        let (text_bytes, is_invalid) = match simdutf8::basic::from_utf8(&bytes[..lines]) {
             Ok(_) => (lines, false),
-            Err(error) => (error.valid_up_to(), true),
+            Err(_) => match std::str::from_utf8(&bytes[..lines]) {
+                Ok(_) => (lines, false),
+                Err(error) => (error.valid_up_to(), true),
+            },
         };
         Self { bytes, text_bytes, is_invalid, offset, is_last }
     }
@@ -58,11 +63,6 @@ impl Block {
     /// Where the block begins in its file, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
-    }
-
-    /// Whether no record comes behind the block.
-    pub(crate) fn is_last(&self) -> bool {
-        self.is_last
     }
 
     /// Whether the end of the text ends a record too, even without a newline.
@@ -97,7 +97,9 @@ impl Block {
 /// into the block or, for what had to be unescaped, into a string of the column's own.
 pub(crate) struct Views<'a> {
     block: &'a Block,
-    views: Vec<u128>,
+    /// The block's text.
+    text: &'a str,
+    values: Vec<u128>,
     unescaped: String,
     points_into_block: bool,
 }
@@ -114,7 +116,8 @@ impl<'a> Views<'a> {
     pub(crate) fn new(block: &'a Block, rows: usize) -> Self {
         Self {
             block,
-            views: Vec::with_capacity(rows),
+            text: block.text(),
+            values: Vec::with_capacity(rows),
             unescaped: String::new(),
             points_into_block: false,
         }
@@ -122,20 +125,20 @@ impl<'a> Views<'a> {
 
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
-        self.views.len()
+        self.values.len()
     }
 
     /// Appends the bytes `start..end` of the block's text.
     #[inline]
     pub(crate) fn push(&mut self, start: usize, end: usize) {
-        let text = self.block.text();
+        let text = self.text;
         // Everything that cuts fields is ASCII, so the cuts lie between characters.
         assert!(
             start <= end && text.is_char_boundary(start) && text.is_char_boundary(end),
             "fields are cut at ASCII characters of the text"
         );
         self.points_into_block |= end - start > INLINE_BYTES;
-        self.views.push(view(text.as_bytes(), start, end - start, BLOCK_BUFFER));
+        self.values.push(view(text.as_bytes(), start, end - start, BLOCK_BUFFER));
     }
 
     /// Appends what `unescape` adds to the column's own string.
@@ -143,13 +146,13 @@ impl<'a> Views<'a> {
         let start = self.unescaped.len();
         unescape(&mut self.unescaped);
         let length = self.unescaped.len() - start;
-        self.views.push(view(self.unescaped.as_bytes(), start, length, UNESCAPED_BUFFER));
+        self.values.push(view(self.unescaped.as_bytes(), start, length, UNESCAPED_BUFFER));
     }
 
     /// Appends an empty value, to be covered by a null.
     #[inline]
     pub(crate) fn push_empty(&mut self) {
-        self.views.push(0);
+        self.values.push(0);
     }
 
     /// The column; it keeps the block's bytes only if a value points to them.
@@ -166,7 +169,7 @@ impl<'a> Views<'a> {
         // its characters, whose bytes are the buffer that the view names; or it is empty. The
         // block's buffer is left out only where no view is long enough to point to it.
         unsafe {
-            StringViewArray::new_unchecked(ScalarBuffer::from(self.views), buffers, nulls)
+            StringViewArray::new_unchecked(ScalarBuffer::from(self.values), buffers, nulls)
         }
     }
 }
@@ -212,7 +215,7 @@ mod tests {
             let bytes = text.as_bytes();
             let start = cut.0.min(bytes.len());
             let length = cut.1.min(bytes.len() - start);
-            let expected = make_view(&bytes[start..start + length], 1, start as u32);
+            let expected = make_view(&bytes[start..start + length], 1, u32::try_from(start).unwrap());
             prop_assert_eq!(view(bytes, start, length, 1), expected);
         }
 

@@ -247,8 +247,8 @@ impl Usage {
         }
         let bits = nulls.inner().sliced();
         let bytes = &bits.as_slice()[..nulls.len().div_ceil(8)];
-        let bits = BooleanBuffer::new(Buffer::from_slice_ref(bytes), 0, nulls.len());
-        Some(NullBuffer::new(bits))
+        let copy = Buffer::from_slice_ref(bytes);
+        Some(NullBuffer::new(BooleanBuffer::new(copy, 0, nulls.len())))
     }
 }
 
@@ -291,7 +291,7 @@ fn used_bytes(data: &ArrayData) -> Vec<usize> {
 /// The bytes between the first and the last offset of a text or binary array.
 fn variable_bytes(data: &ArrayData) -> usize {
     fn between<O: OffsetSizeTrait>(data: &ArrayData) -> usize {
-        let offsets = &data.buffer::<O>(0)[..];
+        let offsets = data.buffer::<O>(0);
         match (offsets.first(), offsets.get(data.len())) {
             (Some(first), Some(last)) => last.as_usize() - first.as_usize(),
             _ => 0,
@@ -339,16 +339,20 @@ mod tests {
 
     /// One column of every kind; `n` rows of about 100 bytes of text each.
     fn wide(n: usize) -> RecordBatch {
-        let text = |i: usize| (i % 7 != 0).then(|| format!("{i:0>40}"));
-        let numbers = (0..n).map(|i| (i % 5 != 0).then_some(i64::try_from(i).unwrap()));
-        let lists = (0..n).map(|i| (i % 3 != 0).then(|| vec![Some(1), None, Some(3)]));
-        let views: ArrayRef = Arc::new(StringViewArray::from_iter((0..n).map(text)));
+        let text = |i: usize| (!i.is_multiple_of(7)).then(|| format!("{i:0>40}"));
+        let numbers = (0..n).map(|i| (!i.is_multiple_of(5)).then_some(i64::try_from(i).unwrap()));
+        let lists = (0..n).map(|i| (!i.is_multiple_of(3)).then(|| vec![Some(1), None, Some(3)]));
+        let views: ArrayRef = Arc::new((0..n).map(text).collect::<StringViewArray>());
         batch(vec![
-            Arc::new(Int64Array::from_iter(numbers)),
-            Arc::new(BooleanArray::from_iter((0..n).map(|i| (i % 4 != 0).then_some(i % 2 == 0)))),
+            Arc::new(numbers.collect::<Int64Array>()),
+            Arc::new(
+                (0..n)
+                    .map(|i| (!i.is_multiple_of(4)).then_some(i.is_multiple_of(2)))
+                    .collect::<BooleanArray>(),
+            ),
             Arc::clone(&views),
-            Arc::new(StringArray::from_iter((0..n).map(text))),
-            Arc::new(BinaryArray::from_iter((0..n).map(text))),
+            Arc::new((0..n).map(text).collect::<StringArray>()),
+            Arc::new((0..n).map(text).collect::<BinaryArray>()),
             Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)),
             Arc::new(StructArray::from(vec![(
                 Arc::new(arrow::datatypes::Field::new("v", DataType::Utf8View, true)),

@@ -132,11 +132,10 @@ impl SpillWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        if batch.num_rows() > 1 && batch.columns().iter().any(|c| text_in(c) > MAX_TEXT_BYTES) {
-            let half = batch.num_rows() / 2;
-            self.write(&batch.slice(0, half))?;
-            return self.write(&batch.slice(half, batch.num_rows() - half));
-        }
+        split_text(batch, MAX_TEXT_BYTES).iter().try_for_each(|part| self.write_block(part))
+    }
+
+    fn write_block(&mut self, batch: &RecordBatch) -> Result<()> {
         let stored = with_schema(batch, &self.stored)?;
         let offset = self.writer.get_mut().begin_block();
         self.writer.write(&stored).map_err(|error| write_error(error, &self.temporary.path))?;
@@ -187,7 +186,8 @@ impl SpillWriter {
 impl fmt::Debug for SpillWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = &self.temporary.path;
-        f.debug_struct("SpillWriter").field("path", path).field("rows", &self.rows).finish()
+        let mut writer = f.debug_struct("SpillWriter");
+        writer.field("path", path).field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
@@ -380,6 +380,17 @@ fn write_error(error: ArrowError, path: &Path) -> Error {
     }
 }
 
+/// The batch in parts of which no column has more than `max_bytes` of text, or that are a row.
+fn split_text(batch: &RecordBatch, max_bytes: u64) -> Vec<RecordBatch> {
+    let rows = batch.num_rows();
+    if rows < 2 || batch.columns().iter().all(|column| text_in(column) <= max_bytes) {
+        return vec![batch.clone()];
+    }
+    let mut parts = split_text(&batch.slice(0, rows / 2), max_bytes);
+    parts.extend(split_text(&batch.slice(rows / 2, rows - rows / 2), max_bytes));
+    parts
+}
+
 /// The bytes of a text column; 0 of others.
 fn text_in(column: &ArrayRef) -> u64 {
     match column.data_type() {
@@ -416,9 +427,9 @@ fn stored_type(data_type: &DataType) -> DataType {
 fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let pairs = batch.columns().iter().zip(schema.fields());
     let columns = pairs
-        .map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(Arc::clone(column)),
-            false => cast(column, field.data_type()),
+        .map(|(column, field)| {
+            let is_right = column.data_type() == field.data_type();
+            if is_right { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
         })
         .collect::<Result<Vec<_>, ArrowError>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -434,6 +445,7 @@ pub(crate) mod tests {
             BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
             ListArray, StringViewArray, UInt64Array,
         },
+        compute::concat_batches,
         datatypes::Int64Type,
         ipc::reader::FileReader,
     };
@@ -519,6 +531,12 @@ pub(crate) mod tests {
             self.files.lock().unwrap().retain(|file| !file.starts_with(path));
             RealDisk.remove_dir_all(path)
         }
+        fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_empty_dir(path)
+        }
+        fn lock(&self, path: &Path) -> io::Result<Option<crate::disk::Lock>> {
+            RealDisk.lock(path)
+        }
         fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
             RealDisk.list(path)
         }
@@ -565,7 +583,9 @@ pub(crate) mod tests {
         let path = folder.path().join("deep/er/0.arrow");
         let mut writer =
             SpillWriter::create(&RealDisk::shared(), path, batches[0].schema(), compress).unwrap();
-        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        for batch in batches {
+            writer.write(batch).unwrap();
+        }
         Arc::new(writer.finish().unwrap())
     }
 
@@ -614,10 +634,8 @@ pub(crate) mod tests {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let folder = tempfile::tempdir().unwrap();
         for compress in [false, true] {
-            assert_eq!(
-                read_all(&write(&folder, &[batch.slice(0, 3)], compress)).unwrap(),
-                [batch.clone()]
-            );
+            let file = write(&folder, std::slice::from_ref(&batch), compress);
+            assert_eq!(read_all(&file).unwrap(), std::slice::from_ref(&batch));
         }
     }
 
@@ -642,10 +660,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn text_beyond_what_a_block_may_hold_is_split_between_rows() {
+        let ten = Some("0123456789");
+        let batch = text(&[ten, None, ten, ten, ten, Some("longer than all of a block may be")]);
+        let parts = split_text(&batch, 25);
+        let rows: Vec<_> = parts.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows, [3, 1, 1, 1]);
+        assert_eq!(concat_batches(&batch.schema(), &parts).unwrap(), batch);
+    }
+
+    #[test]
     fn the_file_goes_with_its_last_handle_and_unfinished_ones_go_too() {
         let folder = tempfile::tempdir().unwrap();
         let batch = text(&[Some("a"), Some("b")]);
-        let file = write(&folder, &[batch.clone()], false);
+        let file = write(&folder, std::slice::from_ref(&batch), false);
         let path = file.temporary.path.clone();
         let mut reader = file.reader(0..1);
         drop(file);

@@ -194,10 +194,9 @@ fn push_tokens(value: &TextValue<'_>, mut at: usize, tokens: &mut TextBuilder) -
 fn run_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match class(*byte) {
-            Class::Token => {}
             Class::Space | Class::Removed => break,
             Class::Lead if space_width(&bytes[at..]) > 0 => break,
-            Class::Lead => {}
+            Class::Token | Class::Lead => {}
         }
         at += 1;
     }
@@ -241,7 +240,7 @@ mod tests {
     use crate::operators::{Batches, Operator};
 
     fn text(values: &[Option<&str>]) -> ArrayRef {
-        Arc::new(StringViewArray::from_iter(values.iter().copied()))
+        Arc::new(values.iter().copied().collect::<StringViewArray>())
     }
 
     fn run(columns: Vec<ArrayRef>) -> Vec<RecordBatch> {
@@ -280,6 +279,21 @@ mod tests {
             tokens(&[Some("¡Hola, Don-Key! -- ¿qué tal?..."), None, Some(" \t\n")]),
             ["¡Hola", "DonKey", "¿qué", "tal"]
         );
+    }
+
+    #[test]
+    fn the_three_lines_of_books_have_28_tokens() {
+        let lines = [
+            "El ingenioso hidalgo Don Quijote de la Mancha",
+            "En un lugar de la Mancha de cuyo nombre no quiero acordarme",
+            "Tres tristes tigres tragaban trigo en un trigal",
+        ];
+        let found = tokens(&lines.map(Some));
+        assert_eq!(found.len(), 28);
+        let mut keys: Vec<_> = found.iter().map(|token| token.to_lowercase()).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 22);
     }
 
     #[test]

@@ -93,12 +93,11 @@ impl Operator for Merge {
         }
         let State::Merging(tree) = &mut self.state else { return Ok(None) };
         let batch = tree.next_batch(self.wanted, &self.schema, &mut self.reservation)?;
-        match &batch {
-            Some(batch) => self.wanted -= batch.num_rows() as u64,
-            None => {
-                self.state = State::Done;
-                self.reservation.free();
-            }
+        if let Some(given) = &batch {
+            self.wanted -= given.num_rows() as u64;
+        } else {
+            self.state = State::Done;
+            self.reservation.free();
         }
         Ok(batch)
     }
@@ -179,7 +178,7 @@ pub(crate) fn prefix(key: &[u8], skipped: usize) -> u64 {
 
 /// The rows of `batches` at `indices` (batch, row), in that order. Text buffers are shared.
 pub(crate) fn gather<'a>(
-    batches: impl Iterator<Item = &'a RecordBatch> + Clone,
+    batches: &(impl Iterator<Item = &'a RecordBatch> + Clone),
     indices: &[(usize, usize)],
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
@@ -248,11 +247,11 @@ impl Tree {
         encoder: KeyEncoder,
         reservation: &mut Reservation,
     ) -> Result<Self> {
-        let cursor = |input| Cursor { input, rows: None, batch: 0, row: 0, prefix: 0 };
+        let before_rows = |input| Cursor { input, rows: None, batch: 0, row: 0, prefix: 0 };
         let mut tree = Self {
             encoder,
             active: inputs.len(),
-            cursors: inputs.into_iter().map(cursor).collect(),
+            cursors: inputs.into_iter().map(before_rows).collect(),
             nodes: Vec::new(),
             held: Vec::new(),
             chosen: Vec::new(),
@@ -286,7 +285,7 @@ impl Tree {
             self.advance(winner, reservation)?;
             self.replay(winner);
         }
-        let batch = gather(self.held.iter().map(|l| &l.batch), &self.chosen, schema)?;
+        let batch = gather(&self.held.iter().map(|l| &l.batch), &self.chosen, schema)?;
         self.chosen.clear();
         self.release(reservation);
         Ok(Some(batch))
@@ -430,10 +429,9 @@ pub(crate) fn merge_in_rounds(
     fan_in: usize,
     context: &TaskContext,
 ) -> Result<Merge> {
-    let merge = |inputs: Vec<SortedInput>| -> Result<Merge> {
-        let inputs = inputs.into_iter().map(|input| (input.open)()).collect::<Result<_>>()?;
-        let merge = Merge::new(inputs, keys.to_vec(), Arc::clone(schema), limit);
-        Ok(merge.charged_to(&context.budget))
+    let merge = |opening: Vec<SortedInput>| -> Result<Merge> {
+        let open = opening.into_iter().map(|input| (input.open)()).collect::<Result<_>>()?;
+        Ok(Merge::new(open, keys.to_vec(), Arc::clone(schema), limit).charged_to(&context.budget))
     };
     while inputs.len() > fan_in {
         let width = fan_in.min(inputs.len() - fan_in + 1);

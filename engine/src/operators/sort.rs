@@ -311,7 +311,7 @@ impl SortedRun {
         self.position = end;
         let indices: Vec<_> =
             self.order[chunk].iter().map(|e| (e.batch as usize, e.row as usize)).collect();
-        gather(self.run.batches.iter(), &indices, schema).map(Some)
+        gather(&self.run.batches.iter(), &indices, schema).map(Some)
     }
 
     /// Frees the keys, whose bytes it gives back.
@@ -403,9 +403,9 @@ pub(crate) mod tests {
 
     /// The order that the contract names, written down once more.
     pub(crate) fn compare_rows(a: &Row, b: &Row, keys: &[SortKey]) -> Ordering {
-        let floats = |a: &f64, b: &f64| match (a.is_nan(), b.is_nan()) {
-            (false, false) => a.partial_cmp(b).unwrap(),
-            (a, b) => a.cmp(&b),
+        let floats = |x: &f64, y: &f64| match (x.is_nan(), y.is_nan()) {
+            (false, false) => x.partial_cmp(y).unwrap(),
+            (x_is_nan, y_is_nan) => x_is_nan.cmp(&y_is_nan),
         };
         let by_key = |key: &SortKey| match key.column {
             0 => compare_values(a.0.as_ref(), b.0.as_ref(), key, Ord::cmp),
@@ -476,10 +476,11 @@ pub(crate) mod tests {
             let spills = budget_bytes == 0 && batches.len() > 1 && limit.is_none();
             let sorted = pull(eager(batches, keys, limit, &context)).unwrap();
             prop_assert_eq!(&ids(&sorted), &expected);
-            for sorted in &sorted {
-                for i in 0..sorted.num_rows() {
-                    let id = usize::try_from(ids(&[sorted.slice(i, 1)])[0]).unwrap();
-                    prop_assert_eq!(sorted.slice(i, 1), input.slice(id, 1));
+            for sorted_batch in &sorted {
+                for i in 0..sorted_batch.num_rows() {
+                    let row = sorted_batch.slice(i, 1);
+                    let id = usize::try_from(ids(std::slice::from_ref(&row))[0]).unwrap();
+                    prop_assert_eq!(row, input.slice(id, 1));
                 }
             }
             prop_assert_eq!(spills && context.spilled_bytes.load(Relaxed) == 0, false);

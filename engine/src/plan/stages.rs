@@ -1,1 +1,409 @@
-//! stages
+//! Where a plan is cut into stages, and how many partitions each has.
+//!
+//! Every count follows from input sizes and the document alone, never from slots or memory, so
+//! that a job's tasks are the same wherever it runs. Narrow nodes fuse into their input's stage.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+
+use crate::{
+    Error, Result,
+    disk::Disk,
+    expr::{Aggregate, Expr, SortKey},
+    id::StageId,
+    operators::reduce_by_key::state_fields,
+    plan::{
+        Distribution, JoinColumn, JoinKind, NodeIndex, Op, Order, Output, Plan, ProbeColumn, Share,
+        Sink, Stage, Step, StepIndex, StepKind, Target, with_hash_column,
+    },
+    source::split::{self, Split},
+};
+
+/// One bucket of a hash exchange for so many bytes of input.
+const BUCKET_BYTES: u64 = 32 << 20;
+
+/// The most buckets of a hash exchange.
+const MAX_BUCKETS: u64 = 64;
+
+/// Cuts `plan` into stages; the sizes of the files that it names decide the splits.
+///
+/// # Errors
+/// Those of finding record boundaries: a file that has changed or can't be read, a quote that is
+/// never closed.
+pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
+    let shared = vec![None; plan.nodes.len()];
+    let mut cutter = Cutter { consumers: consumers(&plan), plan, disk, stages: Vec::new(), shared };
+    for node in cutter.leaves() {
+        cutter.sink(node)?;
+    }
+    let Cutter { mut plan, stages, .. } = cutter;
+    plan.stages = stages;
+    Ok(plan)
+}
+
+/// How many edges leave each node.
+fn consumers(plan: &Plan) -> Vec<u32> {
+    let mut counts = vec![0; plan.nodes.len()];
+    for input in plan.nodes.iter().flat_map(|node| &node.inputs) {
+        counts[input.index()] += 1;
+    }
+    counts
+}
+
+struct Cutter<'a> {
+    plan: Plan,
+    disk: &'a Arc<dyn Disk>,
+    consumers: Vec<u32>,
+    stages: Vec<Stage>,
+    /// Of each node with several readers: its stage, partitions and bytes, once it is cut.
+    shared: Vec<Option<(StageId, u32, u64)>>,
+}
+
+/// A stage that is not closed yet: the steps so far, and what its tasks read.
+struct Pipeline {
+    /// As [`Stage::steps`]; never empty.
+    steps: Vec<Step>,
+    partitions: u32,
+    splits: Vec<Split>,
+    inputs: Vec<StageId>,
+    /// An estimate (an upper bound where nodes only drop rows) of the bytes that flow.
+    bytes: u64,
+}
+
+impl Pipeline {
+    /// The pipeline with one more step on top.
+    fn then(
+        mut self,
+        node: NodeIndex,
+        schema: SchemaRef,
+        kind: impl FnOnce(StepIndex) -> StepKind,
+    ) -> Self {
+        let kind = kind(self.top());
+        self.steps.push(Step { node, schema, kind });
+        self
+    }
+
+    /// The last step.
+    fn top(&self) -> StepIndex {
+        StepIndex(self.steps.len() - 1)
+    }
+
+    /// The rows that flow.
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.steps[self.top().0].schema)
+    }
+}
+
+impl Cutter<'_> {
+    /// The nodes without an outgoing edge, in the plan's order.
+    fn leaves(&self) -> Vec<NodeIndex> {
+        (0_u32..)
+            .map(NodeIndex)
+            .zip(&self.consumers)
+            .filter(|(_, count)| **count == 0)
+            .map(|(node, _)| node)
+            .collect()
+    }
+
+    /// Adds the stages that make the result of a leaf.
+    fn sink(&mut self, leaf: NodeIndex) -> Result<()> {
+        let node = self.plan.nodes[leaf.index()].clone();
+        let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
+            let input = self.plan.nodes[node.inputs[0].index()].clone();
+            let pipeline = self.rows_of(node.inputs[0])?;
+            (pipeline, Target::Files(write), input.order != Order::None)
+        } else {
+            let pipeline = self.rows_of(leaf)?;
+            (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
+        };
+        let sink = Sink { node: leaf, id: node.id, schema: node.schema, target, ordered };
+        self.close(pipeline, Output::Sink(sink));
+        Ok(())
+    }
+
+    /// All rows in one partition, in the defined order or else sorted by all columns.
+    fn in_one_order(&mut self, node: NodeIndex, pipeline: Pipeline, order: &Order) -> Pipeline {
+        if *order == Order::None {
+            let keys = every_column(&pipeline.schema());
+            self.sorted(node, pipeline, &keys, None)
+        } else {
+            self.gathered(node, pipeline, Share::All)
+        }
+    }
+
+    /// The pipeline that gives a node's rows; a node with several readers is a stage of its own.
+    fn rows_of(&mut self, index: NodeIndex) -> Result<Pipeline> {
+        if self.consumers[index.index()] < 2 {
+            return self.pipeline(index);
+        }
+        let (stage, partitions, bytes) = match self.shared[index.index()] {
+            Some(shared) => shared,
+            None => {
+                let pipeline = self.pipeline(index)?;
+                let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
+                let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
+                *self.shared[index.index()].insert((stage, partitions, bytes))
+            }
+        };
+        let schema = Arc::clone(&self.plan.nodes[index.index()].schema);
+        Ok(reading(index, schema, stage, Share::Partition, partitions, bytes))
+    }
+
+    /// The pipeline that computes a node, whoever reads it.
+    fn pipeline(&mut self, index: NodeIndex) -> Result<Pipeline> {
+        let node = self.plan.nodes[index.index()].clone();
+        let schema = node.schema;
+        match node.op {
+            Op::Read(read) => {
+                let splits = split::splits(&read, self.disk)?;
+                let kind = StepKind::Source { format: read.format };
+                Ok(Pipeline {
+                    steps: vec![Step { node: index, schema, kind }],
+                    partitions: count(splits.len())?,
+                    bytes: read.files.iter().map(|file| file.size_bytes).sum(),
+                    splits,
+                    inputs: Vec::new(),
+                })
+            }
+            Op::Map { columns } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Map { input, columns }))
+            }
+            Op::Sleep { row_ms } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Sleep { input, row_ms }))
+            }
+            Op::Filter { predicate } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Filter { input, predicate }))
+            }
+            Op::Tokenize { columns } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Tokenize { input, columns }))
+            }
+            Op::Reduce { keys, aggregates } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(self.reduced(index, schema, input, keys, aggregates))
+            }
+            Op::Join { how, left_keys, right_keys, columns } => {
+                let left = self.rows_of(node.inputs[0])?;
+                let right = self.rows_of(node.inputs[1])?;
+                let sides = Sides { how, left, right, left_keys, right_keys };
+                Ok(self.joined(index, schema, sides, &columns))
+            }
+            Op::Sort { keys, limit } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(self.sorted(index, input, &keys, limit))
+            }
+            Op::Limit { offset, n } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(self.limited(index, input, offset, n))
+            }
+            Op::Write(_) => Err(Error::Internal(format!("writer `{}` has a reader", node.id))),
+        }
+    }
+
+    /// Aggregation on the map side, an exchange by key hash, final aggregation.
+    fn reduced(
+        &mut self,
+        node: NodeIndex,
+        schema: SchemaRef,
+        input: Pipeline,
+        keys: Vec<Expr>,
+        aggregates: Vec<Aggregate>,
+    ) -> Pipeline {
+        let key_count = keys.len();
+        let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
+        let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
+        fields.extend(
+            state_fields(&aggregates, &names.collect::<Vec<_>>()).into_iter().map(Arc::new),
+        );
+        let partial_schema = with_hash_column(&Schema::new(fields));
+
+        let bytes = input.bytes;
+        let small = input.partitions == 1 && bytes <= BUCKET_BYTES;
+        let text =
+            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
+        let partial = input.then(node, Arc::clone(&partial_schema), |input| {
+            StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
+        });
+        let merged = if small {
+            partial
+        } else {
+            let buckets = buckets(bytes);
+            let distribution = Distribution::Hash { keys: text, buckets };
+            let stage = self.close(partial, Output::Exchange(distribution));
+            reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
+        };
+        merged.then(node, schema, |input| StepKind::FinalReduce {
+            input,
+            keys: key_count,
+            aggregates,
+        })
+    }
+
+    /// Both sides by key hash, the smaller one of an inner join (the right one of a left join) in
+    /// the table.
+    fn joined(
+        &mut self,
+        node: NodeIndex,
+        schema: SchemaRef,
+        sides: Sides,
+        columns: &[JoinColumn],
+    ) -> Pipeline {
+        let Sides { how, left, right, left_keys, right_keys } = sides;
+        let build_left = how == JoinKind::Inner && left.bytes < right.bytes;
+        let bytes = left.bytes + right.bytes;
+        let buckets = buckets(bytes);
+        let columns = columns
+            .iter()
+            .map(|column| match (column, build_left) {
+                (JoinColumn::Left(index), false) | (JoinColumn::Right(index), true) => {
+                    ProbeColumn::Probe(*index)
+                }
+                (JoinColumn::Left(index), true) | (JoinColumn::Right(index), false) => {
+                    ProbeColumn::Build(*index)
+                }
+            })
+            .collect();
+        let left_side = self.hashed(node, left, &left_keys, buckets);
+        let right_side = self.hashed(node, right, &right_keys, buckets);
+        let ((probe, probe_keys), (build, build_keys)) = if build_left {
+            ((right_side, right_keys), (left_side, left_keys))
+        } else {
+            ((left_side, left_keys), (right_side, right_keys))
+        };
+        let mut inputs = [probe.inputs, build.inputs].concat();
+        inputs.sort_unstable();
+        inputs.dedup();
+        // Behind an exchange each side is one step, the read, so that places need no shift.
+        let mut steps = [probe.steps, build.steps].concat();
+        let kind = StepKind::Join {
+            probe: StepIndex(0),
+            build: StepIndex(1),
+            probe_keys,
+            build_keys,
+            keep_probe: how == JoinKind::Left,
+            columns,
+        };
+        steps.push(Step { node, schema, kind });
+        Pipeline { steps, partitions: buckets, splits: Vec::new(), inputs, bytes }
+    }
+
+    /// A side of a join, behind an exchange by the hash of its keys.
+    fn hashed(&mut self, node: NodeIndex, side: Pipeline, keys: &[Expr], buckets: u32) -> Pipeline {
+        let schema = with_hash_column(&side.schema());
+        let bytes = side.bytes;
+        let hashed = side
+            .then(node, Arc::clone(&schema), |input| StepKind::Hash { input, keys: keys.to_vec() });
+        let text = keys.iter().map(ToString::to_string).collect();
+        let distribution = Distribution::Hash { keys: text, buckets };
+        let stage = self.close(hashed, Output::Exchange(distribution));
+        reading(node, schema, stage, Share::Bucket, buckets, bytes)
+    }
+
+    /// Each partition sorted, then all merged into one.
+    fn sorted(
+        &mut self,
+        node: NodeIndex,
+        input: Pipeline,
+        keys: &[SortKey],
+        limit: Option<u64>,
+    ) -> Pipeline {
+        let schema = input.schema();
+        let runs = input.then(node, Arc::clone(&schema), |input| StepKind::Sort {
+            input,
+            keys: keys.to_vec(),
+            limit,
+        });
+        if runs.partitions == 1 {
+            return runs;
+        }
+        let merged = self.gathered(node, runs, Share::Merged { keys: keys.to_vec() });
+        match limit {
+            Some(n) => merged.then(node, schema, |input| StepKind::Limit { input, offset: 0, n }),
+            None => merged,
+        }
+    }
+
+    /// The first rows of each partition, then the first of all.
+    fn limited(&mut self, node: NodeIndex, input: Pipeline, offset: u64, n: u64) -> Pipeline {
+        let schema = input.schema();
+        let first = if input.partitions == 1 {
+            input
+        } else {
+            let most = offset.saturating_add(n);
+            let heads = input.then(node, Arc::clone(&schema), |input| StepKind::Limit {
+                input,
+                offset: 0,
+                n: most,
+            });
+            self.gathered(node, heads, Share::All)
+        };
+        first.then(node, schema, |input| StepKind::Limit { input, offset, n })
+    }
+
+    /// All partitions read by one task.
+    fn gathered(&mut self, node: NodeIndex, input: Pipeline, share: Share) -> Pipeline {
+        if input.partitions == 1 {
+            return input;
+        }
+        let (schema, bytes) = (input.schema(), input.bytes);
+        let ordered = matches!(share, Share::Merged { .. });
+        let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
+        reading(node, schema, stage, share, 1, bytes)
+    }
+
+    /// Makes a stage of a pipeline.
+    fn close(&mut self, pipeline: Pipeline, output: Output) -> StageId {
+        // The count of nodes bounds that of stages, and the checker bounds that of nodes.
+        let id = StageId(u32::try_from(self.stages.len()).unwrap_or(u32::MAX));
+        let Pipeline { steps, partitions, splits, inputs, .. } = pipeline;
+        self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
+        id
+    }
+}
+
+/// A join's inputs.
+struct Sides {
+    how: JoinKind,
+    left: Pipeline,
+    right: Pipeline,
+    left_keys: Vec<Expr>,
+    right_keys: Vec<Expr>,
+}
+
+/// A pipeline that begins with what other stages put out.
+fn reading(
+    node: NodeIndex,
+    schema: SchemaRef,
+    stage: StageId,
+    share: Share,
+    partitions: u32,
+    bytes: u64,
+) -> Pipeline {
+    Pipeline {
+        steps: vec![Step { node, schema, kind: StepKind::Read { stage, share } }],
+        partitions,
+        splits: Vec::new(),
+        inputs: vec![stage],
+        bytes,
+    }
+}
+
+fn buckets(bytes: u64) -> u32 {
+    let wanted = bytes.div_ceil(BUCKET_BYTES).clamp(1, MAX_BUCKETS);
+    u32::try_from(wanted).unwrap_or(1)
+}
+
+fn count(partitions: usize) -> Result<u32> {
+    u32::try_from(partitions).map_err(|_| Error::Internal(format!("{partitions} splits")))
+}
+
+/// All columns ascending, nulls last: the order of a result that has none of its own.
+fn every_column(schema: &Schema) -> Vec<SortKey> {
+    (0..schema.fields().len())
+        .map(|column| SortKey { column, descending: false, nulls_first: false })
+        .collect()
+}

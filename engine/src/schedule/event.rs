@@ -41,13 +41,15 @@ pub enum Event {
         epoch: Epoch,
         /// Its Flight address, `host:port`.
         address: String,
-        /// How many tasks it runs at once.
+        /// How many tasks it runs at once; 0: it gets no new ones.
         slots: u32,
     },
     /// A worker polled. The answer is what it should do differently: an [`Command::Assign`] for
     /// each attempt that is its own and that it does not run, a [`Command::Revoke`] for each that
     /// it runs and that is not its own, a [`Command::DropJob`] for each job that is not (any
-    /// more) running. So a lost answer is healed by the next poll.
+    /// more) running. So a lost answer is healed by the next poll. Reports that came with the poll
+    /// may be handed in before it or after it. A worker that says again and again that it does not
+    /// know of an attempt of its own does not hear us, and is lost as one that we don't hear.
     WorkerSeen {
         /// Who.
         worker: WorkerId,
@@ -65,7 +67,8 @@ pub enum Event {
         /// The life that ended.
         epoch: Epoch,
     },
-    /// An attempt succeeded; its output is in the worker's store or staging folder.
+    /// An attempt succeeded; its output is in the worker's store or staging folder. One that is not
+    /// current is answered with a [`Command::Revoke`], so that the worker drops what it wrote.
     TaskDone {
         /// Who ran it.
         worker: WorkerId,
@@ -92,7 +95,8 @@ pub enum Event {
         /// Which.
         job: JobId,
     },
-    /// The commit could not be done; a failed fetch recomputes and commits again.
+    /// The commit could not be done. A failed fetch recomputes and commits again; what may pass is
+    /// tried again after a back-off, as often as a task would be.
     CommitFailed {
         /// Which.
         job: JobId,
@@ -106,7 +110,8 @@ pub enum Event {
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Run an attempt.
+    /// Run an attempt. It may come twice: a worker that runs it, has to report it or holds its
+    /// output does nothing.
     Assign {
         /// Where.
         worker: WorkerId,
@@ -283,9 +288,10 @@ pub struct JobView {
     pub nodes: Vec<NodeStatus>,
     /// Rows in and out of each node, from accepted outputs, in the plan's order.
     pub rows: Vec<NodeRows>,
-    /// Failed attempts, those of lost workers included.
+    /// Failed attempts: those of lost workers and those that could not fetch their inputs included,
+    /// those that were cancelled or handed back not.
     pub failure_count: u32,
-    /// What it waits for, where it can't go on.
+    /// What it waits for, where nothing of it runs.
     pub waiting_for: Option<String>,
     /// Why it failed.
     pub error: Option<JobError>,
@@ -316,6 +322,8 @@ pub struct WorkerView {
     pub address: String,
     /// Whether it is alive.
     pub is_up: bool,
+    /// Whether it gets no new tasks for a while, because too many failed on it.
+    pub is_excluded: bool,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// The attempts assigned to it.

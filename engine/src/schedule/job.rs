@@ -1,1 +1,440 @@
-//! job
+//! A job's states, and how it gets from one to the next; what goes wrong is in [`super::recover`].
+//!
+//! A job knows its own stages and tasks, and which worker's life runs or holds what. It gives out
+//! no slots: which job and which worker come next is decided by the [`Scheduler`](super::Scheduler).
+//!
+//! What runs is derived, not commanded: a stage is *needed* while it has a result that is not
+//! committed or a needed reader with open tasks, and an open task of a needed stage starts as soon
+//! as all outputs of the stages it reads can be read. Losing an output therefore only marks it as
+//! lost; [`Job::replan`] finds what must run again, however deep, and leaves alone what nobody
+//! reads any more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    exchange::MapOutput,
+    id::{Attempt, Epoch, JobId, StageId, TaskAttempt, TaskId, WorkerId},
+    plan::{NodeIndex, Plan},
+    schedule::{
+        Command, Fact, JobError, JobStatus, Now, Settings,
+        stage::{Accepted, Run, StageState, TaskState},
+    },
+    task::{NodeRows, TaskReport},
+};
+
+/// What one step has to work with, and what comes out of it.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) now: Now,
+    pub(super) settings: &'a Settings,
+    pub(super) commands: Vec<Command>,
+    pub(super) wakes: Vec<(Now, Wake)>,
+}
+
+impl Turn<'_> {
+    pub(super) fn record(&mut self, fact: Fact) {
+        self.commands.push(Command::Record(fact));
+    }
+}
+
+/// What a back-off was for. The order has no meaning, it only makes a set of them possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    Task(TaskId),
+    Commit(JobId),
+}
+
+impl Wake {
+    pub(super) fn job(self) -> JobId {
+        match self {
+            Self::Task(task) => task.job,
+            Self::Commit(job) => job,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Tasks run, or wait for something.
+    Running,
+    /// All results are there; the driver has been asked to put them in place and has not answered.
+    /// Nothing else is started meanwhile, so that there are never two commits of a job.
+    Committing,
+    /// The commit failed and is tried again when its back-off is over.
+    CommitDelayed,
+    Ended(Box<End>),
+}
+
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) status: JobStatus,
+    pub(super) at: Now,
+    pub(super) error: Option<JobError>,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    /// Its place in the order of submission.
+    pub(super) number: u64,
+    pub(super) plan: Arc<Plan>,
+    pub(super) submitted: Now,
+    pub(super) phase: Phase,
+    pub(super) has_started: bool,
+    pub(super) stages: Vec<StageState>,
+    /// The stages with a task that can start now, by index: earlier stages are served first.
+    offers: BTreeSet<usize>,
+    /// Where a task's last attempt failed: another worker gets it, if there is one.
+    pub(super) avoid: BTreeMap<TaskId, WorkerId>,
+    /// Which worker (first) could not read from which (second), and until when that is believed.
+    pub(super) strangers: BTreeMap<(WorkerId, WorkerId), Now>,
+    /// Whoever was given a task, in the last life in which it was.
+    pub(super) holders: BTreeMap<WorkerId, Epoch>,
+    pub(super) running: u32,
+    pub(super) tasks: u32,
+    pub(super) done: u32,
+    /// The most tasks that were ever done at once: progress goes by it and so never falls.
+    pub(super) most_done: u32,
+    pub(super) failure_count: u32,
+    pub(super) reruns: u32,
+    pub(super) commit_failures: u32,
+    pub(super) rows: Vec<NodeRows>,
+    pub(super) shuffled_bytes: u64,
+    pub(super) spilled_bytes: u64,
+    /// Under which count of running tasks the scheduler has queued it.
+    pub(super) queued: Option<u32>,
+}
+
+impl Job {
+    /// A job of which nothing has started.
+    pub(super) fn new(turn: &mut Turn<'_>, id: JobId, number: u64, plan: Arc<Plan>) -> Self {
+        let mut stages: Vec<_> = plan.stages.iter().map(StageState::new).collect();
+        for (reader, stage) in plan.stages.iter().enumerate() {
+            for input in &stage.inputs {
+                stages[input.index()].readers.push(reader);
+            }
+        }
+        let nodes = (0..).map(NodeIndex).take(plan.nodes.len());
+        let mut job = Self {
+            id,
+            number,
+            submitted: turn.now,
+            phase: Phase::Running,
+            has_started: false,
+            tasks: plan.stages.iter().map(|stage| stage.partitions).sum(),
+            stages,
+            offers: BTreeSet::new(),
+            avoid: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            running: 0,
+            done: 0,
+            most_done: 0,
+            failure_count: 0,
+            reruns: 0,
+            commit_failures: 0,
+            rows: nodes.map(|node| NodeRows { node, rows_in: 0, rows_out: 0 }).collect(),
+            shuffled_bytes: 0,
+            spilled_bytes: 0,
+            queued: None,
+            plan,
+        };
+        turn.record(Fact::Accepted { job: id });
+        job.replan(turn);
+        job.settle(turn);
+        job
+    }
+
+    /// What became of it, if it has ended.
+    pub(super) fn end_state(&self) -> Option<&End> {
+        match &self.phase {
+            Phase::Ended(end) => Some(end),
+            Phase::Running | Phase::Committing | Phase::CommitDelayed => None,
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.end_state().is_some()
+    }
+
+    pub(super) fn is_committing(&self) -> bool {
+        matches!(self.phase, Phase::Committing)
+    }
+
+    /// Whether it can't go on without a worker.
+    pub(super) fn waits_for_workers(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    pub(super) fn task(&self, task: TaskId) -> Option<&TaskState> {
+        self.stages.get(task.stage.index())?.task(task.partition)
+    }
+
+    /// Whether the attempt is the task's own and runs in this life of this worker.
+    pub(super) fn is_current(&self, attempt: TaskAttempt, worker: &WorkerId, epoch: Epoch) -> bool {
+        self.task(attempt.task).and_then(TaskState::run).is_some_and(|run| {
+            run.attempt == attempt.attempt && run.worker == *worker && run.epoch == epoch
+        })
+    }
+
+    /// Whether the attempt's output is the accepted one, held in this life of this worker.
+    pub(super) fn is_accepted(
+        &self,
+        attempt: TaskAttempt,
+        worker: &WorkerId,
+        epoch: Epoch,
+    ) -> bool {
+        self.task(attempt.task).and_then(TaskState::accepted).is_some_and(|accepted| {
+            let output = &accepted.output;
+            output.map == attempt && output.worker == *worker && output.epoch == epoch
+        })
+    }
+
+    // Starting tasks.
+
+    /// The task that can start next, if the job may run one more.
+    pub(super) fn next_task(&self) -> Option<TaskId> {
+        let most = self.plan.parallelism.unwrap_or(u32::MAX);
+        if !matches!(self.phase, Phase::Running) || self.running >= most {
+            return None;
+        }
+        let (stage, id) = (*self.offers.first()?, self.id);
+        let partition = self.stages[stage].first_open()?;
+        Some(TaskId { job: id, stage: self.plan.stages[stage].id, partition })
+    }
+
+    /// Whether some task waits for a slot alone.
+    pub(super) fn has_offers(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
+    /// The worker that should rather not get the task.
+    pub(super) fn avoids(&self, task: TaskId) -> Option<&WorkerId> {
+        self.avoid.get(&task)
+    }
+
+    /// The workers that can't reach a holder of what the task reads: a cut between two workers, both
+    /// of which the master hears, must move work and not fail it again and again.
+    pub(super) fn unfit(&self, now: Now, task: TaskId) -> BTreeSet<WorkerId> {
+        if self.strangers.is_empty() {
+            return BTreeSet::new();
+        }
+        let holders: BTreeSet<_> =
+            self.accepted_inputs(task.stage).map(|accepted| &accepted.output.worker).collect();
+        let pairs = self.strangers.iter().filter(|(_, until)| **until > now);
+        let unfit = pairs.filter(|((_, holder), _)| holders.contains(holder));
+        unfit.map(|((reader, _), _)| reader.clone()).collect()
+    }
+
+    /// Starts the task's next attempt on the worker.
+    pub(super) fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        task: TaskId,
+        worker: &WorkerId,
+        epoch: Epoch,
+    ) -> TaskAttempt {
+        let n = self.task(task).map_or(0, |state| state.last_attempt) + 1;
+        let attempt = Attempt { term: turn.settings.term, n };
+        let run = Run { attempt, worker: worker.clone(), epoch };
+        self.stages[task.stage.index()].start(task.partition, run);
+        self.refresh_offer(task.stage.index());
+        self.running += 1;
+        self.has_started = true;
+        if self.holders.get(worker) != Some(&epoch) {
+            self.holders.insert(worker.clone(), epoch);
+        }
+        let attempt = TaskAttempt { task, attempt };
+        turn.record(Fact::AttemptStarted { attempt, worker: worker.clone(), epoch });
+        turn.commands.push(Command::Assign {
+            worker: worker.clone(),
+            epoch,
+            attempt,
+            inputs: self.inputs(task.stage),
+        });
+        attempt
+    }
+
+    /// All outputs of the stages that the stage reads, by stage and then by map task. A task that
+    /// reads only its own partition ([`Forward`](crate::plan::Distribution::Forward)) gets them
+    /// all as well, so that a place in the list means the same for every share.
+    fn inputs(&self, stage: StageId) -> Vec<MapOutput> {
+        self.accepted_inputs(stage).map(|accepted| accepted.output.clone()).collect()
+    }
+
+    fn accepted_inputs(&self, stage: StageId) -> impl Iterator<Item = &Accepted> {
+        let stages = self.stages[stage.index()].inputs.iter().map(|&input| &self.stages[input]);
+        stages.flat_map(StageState::tasks).filter_map(TaskState::accepted)
+    }
+
+    /// For a worker that does not run what is its own: the assignment once more, or, where its
+    /// inputs are gone meanwhile, nothing, and the task waits for them (`false`).
+    pub(super) fn assign_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        attempt: TaskAttempt,
+        worker: &WorkerId,
+        epoch: Epoch,
+    ) -> bool {
+        let stage = attempt.task.stage;
+        if !self.is_ready(stage.index()) {
+            self.stop(attempt.task);
+            return false;
+        }
+        let inputs = self.inputs(stage);
+        turn.commands.push(Command::Assign { worker: worker.clone(), epoch, attempt, inputs });
+        true
+    }
+
+    // What attempts come to.
+
+    /// The current attempt succeeded.
+    pub(super) fn task_done(&mut self, turn: &mut Turn<'_>, output: MapOutput, report: TaskReport) {
+        let task = output.map.task;
+        let index = task.stage.index();
+        turn.record(Fact::OutputAccepted { output: output.clone(), report: report.clone() });
+        self.running -= 1;
+        self.done += 1;
+        self.most_done = self.most_done.max(self.done);
+        self.avoid.remove(&task);
+        self.count_rows(index, &report, u64::saturating_add);
+        self.stages[index].accept(task.partition, Accepted { output, report });
+        for input in self.stages[index].inputs.clone() {
+            self.stages[input].reruns = 0;
+        }
+        if self.stages[index].is_complete() {
+            turn.record(Fact::StageDone { job: self.id, stage: task.stage });
+            self.replan(turn);
+            self.settle(turn);
+        }
+    }
+
+    /// The back-off of a task or of the commit is over.
+    pub(super) fn woken(&mut self, turn: &mut Turn<'_>, wake: Wake) {
+        match wake {
+            Wake::Task(task) => {
+                if let Some(stage) = self.stages.get_mut(task.stage.index()) {
+                    stage.wake(task.partition);
+                    self.refresh_offer(task.stage.index());
+                }
+            }
+            Wake::Commit(_) => {
+                if matches!(self.phase, Phase::CommitDelayed) {
+                    self.begin_commit(turn);
+                }
+            }
+        }
+    }
+
+    // Committing.
+
+    pub(super) fn has_all_results(&self) -> bool {
+        self.stages.iter().all(|stage| !stage.is_sink || stage.is_complete())
+    }
+
+    /// Goes on to the commit when there is nothing left to compute, and back when there is.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
+        match (&self.phase, self.has_all_results()) {
+            (Phase::Running, true) => self.begin_commit(turn),
+            (Phase::CommitDelayed, false) => self.phase = Phase::Running,
+            (Phase::Running, false)
+            | (Phase::CommitDelayed, true)
+            | (Phase::Committing | Phase::Ended(_), _) => {}
+        }
+    }
+
+    fn begin_commit(&mut self, turn: &mut Turn<'_>) {
+        self.phase = Phase::Committing;
+        self.has_started = true;
+        turn.record(Fact::CommitIntent { job: self.id });
+        turn.commands.push(Command::Commit { job: self.id });
+    }
+
+    /// Ends the job and gives the attempts that are still under way.
+    pub(super) fn end(
+        &mut self,
+        now: Now,
+        status: JobStatus,
+        error: Option<JobError>,
+    ) -> Vec<(TaskAttempt, Run)> {
+        let mut runs = Vec::new();
+        for (stage, state) in self.plan.stages.iter().zip(&mut self.stages) {
+            for (partition, run) in state.end() {
+                let task = TaskId { job: self.id, stage: stage.id, partition };
+                runs.push((TaskAttempt { task, attempt: run.attempt }, run));
+            }
+        }
+        self.offers.clear();
+        self.avoid.clear();
+        self.strangers.clear();
+        self.running = 0;
+        self.phase = Phase::Ended(Box::new(End { status, at: now, error }));
+        runs
+    }
+
+    // What may run.
+
+    /// Finds which stages are needed and what of them must run again; true if something must.
+    pub(super) fn replan(&mut self, turn: &mut Turn<'_>) -> bool {
+        let mut has_reopened = false;
+        // Readers stand behind what they read, so their needs are known first.
+        for index in (0..self.stages.len()).rev() {
+            let stage = &self.stages[index];
+            let is_wanted_by = |&reader: &usize| {
+                let reader = &self.stages[reader];
+                reader.is_needed && !reader.is_complete()
+            };
+            let is_needed = stage.is_sink || stage.readers.iter().any(is_wanted_by);
+            self.stages[index].is_needed = is_needed;
+            while is_needed && let Some(accepted) = self.stages[index].reopen_lost() {
+                self.done -= 1;
+                self.count_rows(index, &accepted.report, u64::saturating_sub);
+                turn.record(Fact::OutputLost { attempt: accepted.output.map });
+                has_reopened = true;
+            }
+        }
+        self.offers = (0..self.stages.len()).filter(|&index| self.is_offering(index)).collect();
+        has_reopened
+    }
+
+    fn is_offering(&self, index: usize) -> bool {
+        let stage = &self.stages[index];
+        stage.is_needed && stage.first_open().is_some() && self.is_ready(index)
+    }
+
+    fn is_ready(&self, index: usize) -> bool {
+        self.stages[index].inputs.iter().all(|&input| self.stages[input].is_complete())
+    }
+
+    pub(super) fn refresh_offer(&mut self, index: usize) {
+        if self.is_offering(index) {
+            self.offers.insert(index);
+        } else {
+            self.offers.remove(&index);
+        }
+    }
+
+    /// The task's attempt is over, and the task waits for a slot again.
+    pub(super) fn stop(&mut self, task: TaskId) {
+        self.stages[task.stage.index()].stop(task.partition);
+        self.running -= 1;
+        self.refresh_offer(task.stage.index());
+    }
+
+    /// Adds what a report counted, or takes it back.
+    fn count_rows(&mut self, stage: usize, report: &TaskReport, apply: fn(u64, u64) -> u64) {
+        for counted in &report.nodes {
+            if let Some(rows) = self.rows.get_mut(counted.node.index()) {
+                rows.rows_in = apply(rows.rows_in, counted.rows_in);
+                rows.rows_out = apply(rows.rows_out, counted.rows_out);
+            }
+        }
+        if !self.stages[stage].is_sink {
+            self.shuffled_bytes = apply(self.shuffled_bytes, report.bytes);
+        }
+        self.spilled_bytes = apply(self.spilled_bytes, report.spilled_bytes);
+    }
+}

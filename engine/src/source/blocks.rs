@@ -253,7 +253,7 @@ impl Blocks {
 }
 
 /// `bytes`, or `limit` where that is less.
-fn at_most(bytes: u64, limit: usize) -> usize {
+pub(crate) fn at_most(bytes: u64, limit: usize) -> usize {
     usize::try_from(bytes).map_or(limit, |bytes| bytes.min(limit))
 }
 
@@ -271,4 +271,56 @@ fn shown(record: &[u8]) -> String {
     }
     text.push_str(if head.len() < record.len() { "…`" } else { "`" });
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
+
+    use super::{BLOCK_BYTES, Blocks, PinnedFile};
+    use crate::{
+        Error,
+        disk::ReadAt,
+        plan::InputFile,
+        source::{split::Split, tests::Input},
+    };
+
+    /// A file that has lost its bytes since it was opened.
+    struct Truncated;
+
+    impl ReadAt for Truncated {
+        fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn size(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_file_truncated_while_it_is_read_is_a_changed_input() {
+        let planned = InputFile { path: PathBuf::from("lines"), size_bytes: 9 };
+        let file = PinnedFile { file: Arc::new(Truncated), planned };
+        assert!(matches!(
+            file.read(&mut [0; 9], 0),
+            Err(Error::InputChanged { expected_bytes: 9, found_bytes: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn a_block_that_nobody_holds_is_read_into_again() {
+        let input = Input::of(&[&b"line\n".repeat(BLOCK_BYTES)]);
+        let file = input.files[0].clone();
+        let end = file.size_bytes;
+        let mut blocks =
+            Blocks::open(&Split { file, start: 0, end, aligned: false }, &input.disk).unwrap();
+        let mut places = HashSet::new();
+        let mut count = 0;
+        while let Some(block) = blocks.next(&[]).unwrap() {
+            places.insert(block.bytes().as_ptr());
+            count += 1;
+        }
+        assert_eq!((count, places.len()), (5, 1));
+    }
 }

@@ -7,8 +7,11 @@
 use crate::{
     Result,
     formats::MAX_RECORD_BYTES,
-    source::blocks::{BLOCK_BYTES, PinnedFile},
+    source::blocks::{BLOCK_BYTES, PinnedFile, at_most},
 };
+
+/// How much of a record without an end is read again for the message.
+const HEAD_BYTES: usize = 256;
 
 /// For each of the ascending `cuts` the start of the first record at or behind it, or `file_bytes`
 /// where there is none.
@@ -43,7 +46,7 @@ pub(crate) fn record_starts(
         Ok(None::<()>)
     })?;
     if matches!(scan.state, State::Quoted) {
-        let mut head = vec![0; 256.min(file_bytes - scan.record_start) as usize];
+        let mut head = vec![0; at_most(file_bytes - scan.record_start, HEAD_BYTES)];
         file.read(&mut head, scan.record_start)?;
         let reason = String::from("a quote is opened and never closed");
         return Err(file.bad_row(scan.record_start, None, &head, reason));
@@ -99,11 +102,7 @@ impl Scan<'_> {
                     }
                     None => return,
                 },
-                State::QuoteSeen if piece[at] == b'"' => {
-                    at += 1;
-                    self.state = State::Quoted;
-                }
-                State::FieldStart if piece[at] == b'"' => {
+                State::QuoteSeen | State::FieldStart if piece[at] == b'"' => {
                     at += 1;
                     self.state = State::Quoted;
                 }

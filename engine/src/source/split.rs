@@ -51,12 +51,12 @@ const MAX_SPLIT_BYTES: u64 = 64 << 20;
 /// quote is never closed.
 pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
     let sizes: Vec<u64> = read.files.iter().map(|file| file.size_bytes).collect();
-    let pieces = match read.partitions {
+    let pieces_of_files = match read.partitions {
         Some(partitions) => pieces_of(&sizes, u64::from(partitions)),
         None => pieces_by_size(&sizes),
     };
     let mut splits = Vec::new();
-    for (file, pieces) in read.files.iter().zip(pieces) {
+    for (file, pieces) in read.files.iter().zip(pieces_of_files) {
         let cuts: Vec<u64> =
             (0..=pieces).map(|piece| cut(file.size_bytes, piece, pieces)).collect();
         let (cuts, aligned) = match &read.format {

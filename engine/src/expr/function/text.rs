@@ -142,8 +142,8 @@ pub(super) fn narrow(
     let base = out.share(array);
     let mut nulls = arrow::array::NullBufferBuilder::new(array.len());
     for row in 0..array.len() {
-        let value = array.is_valid(row).then(|| TextValue::new(array, row, base));
-        let bounds = value.and_then(|value| Some((value, part(value.text)?)));
+        let whole = array.is_valid(row).then(|| TextValue::new(array, row, base));
+        let bounds = whole.and_then(|whole| Some((whole, part(whole.text)?)));
         nulls.append(bounds.is_some());
         match bounds {
             Some((value, (start, end))) => out.push_part(&value, start, end),

@@ -1,0 +1,107 @@
+//! What ends a master or a worker, or keeps one from starting.
+//!
+//! What goes wrong with a request is a [`Problem`](crate::rest::problem::Problem) instead.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use minispark_engine::error::Code;
+
+/// Why a master or a worker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address can't be listened on.
+    #[error("cannot listen on {address} for {purpose}")]
+    Bind {
+        /// What it is for: "REST", "Flight".
+        purpose: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process holds the folder.
+    #[error("`{}` is in use by process {holder}", path.display())]
+    Locked {
+        /// The state or work folder.
+        path: PathBuf,
+        /// Its process number, as it wrote it.
+        holder: String,
+    },
+    /// A folder belongs to somebody else.
+    #[error("`{}` belongs to user {owner} and this process runs as user {user}", path.display())]
+    NotOwned {
+        /// The folder.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// A file of the state or work folder does not hold what it should.
+    #[error("`{}` is corrupt: {reason}", path.display())]
+    StateCorrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A newer master is in charge of the workers.
+    #[error("a newer master is in charge (term {newer}, ours is {ours}); this one stops")]
+    Superseded {
+        /// The term that a worker has seen.
+        newer: u64,
+        /// Ours.
+        ours: u64,
+    },
+    /// Master and worker don't speak a common protocol.
+    #[error("master {url} refuses this worker: {reason}")]
+    Refused {
+        /// The master.
+        url: String,
+        /// What it said, with both versions.
+        reason: String,
+    },
+    /// The master's URL can't be used.
+    #[error("`{url}` is not a master's URL: {reason}")]
+    MasterUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The engine could not do its part.
+    #[error(transparent)]
+    Engine(#[from] minispark_engine::Error),
+    /// The data plane could not go on.
+    #[error(transparent)]
+    Flight(minispark_flight::Error),
+    /// The system refused a thread, a socket or a runtime.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A part that must run for ever ended.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// What users read it as.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Bind { .. } | Self::Locked { .. } => Code::Conflict,
+            Self::NotOwned { .. } => Code::Forbidden,
+            Self::StateCorrupt { .. } => Code::StateCorrupt,
+            Self::Superseded { .. } => Code::StaleTerm,
+            Self::Refused { .. } => Code::UnsupportedVersion,
+            Self::MasterUrl { .. } => Code::BadRequest,
+            Self::Engine(error) => error.code(),
+            Self::Flight(_) | Self::System { .. } | Self::Internal(_) => Code::Internal,
+        }
+    }
+}

@@ -1,0 +1,838 @@
+//! What the master knows: the scheduler, and beside it what is shown of jobs and workers.
+//!
+//! It is a plain value behind one lock, whose critical sections do no input or output. Commands to
+//! workers are not queued: a worker whose answer would change is woken, and its poll then asks the
+//! scheduler what it should do differently. So a lost answer needs no memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Local};
+use minispark_engine::{
+    exchange::MapOutput,
+    id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
+    plan::{NodeIndex, Output, Plan, Stage},
+    runtime::sinks,
+    schedule::{Command, Event, Fact, JobStatus, JobView, Now, Scheduler, WorkerView},
+    sink::commit::Published,
+    task::{ResultPlace, Task, TaskReport, context::CancelFlag},
+};
+use tokio::sync::watch;
+
+use crate::protocol::{Load, Outcome, Poll, PollAnswer, Register};
+
+/// The most jobs that may wait or run.
+pub(crate) const MAX_OPEN_JOBS: usize = 10_000;
+
+/// The most final jobs that are remembered; the oldest go first.
+const MAX_FINAL_JOBS: usize = 10_000;
+
+/// The most workers, dead ones included.
+const MAX_WORKERS: usize = 1_024;
+
+/// The scheduler, and what is shown beside it.
+pub(crate) struct Cluster {
+    term: Term,
+    scheduler: Scheduler,
+    jobs: BTreeMap<JobId, JobRecord>,
+    by_number: BTreeMap<u64, JobId>,
+    open_jobs: usize,
+    links: BTreeMap<WorkerId, Link>,
+}
+
+/// What is shown of a job, and what its commit needs.
+pub(crate) struct JobRecord {
+    /// Its place among all jobs, by submission.
+    pub(crate) number: u64,
+    /// When it was submitted, for display.
+    pub(crate) submitted_at: DateTime<Local>,
+    /// Its state.
+    pub(crate) status: JobStatus,
+    /// Its stages.
+    pub(crate) stages: Vec<StageRecord>,
+    /// The results that are in place.
+    pub(crate) published: Vec<Published>,
+    /// Ends a commit under way.
+    commit: CancelFlag,
+    is_committing: bool,
+}
+
+/// What is shown of a stage, and what is sent of it.
+pub(crate) struct StageRecord {
+    /// The stage without its splits, of which each task gets its own.
+    stage: Arc<Stage>,
+    /// The nodes it works for.
+    pub(crate) nodes: Vec<NodeIndex>,
+    /// Whether an attempt was ever started.
+    pub(crate) has_started: bool,
+    /// The partitions whose output counts.
+    pub(crate) done: BTreeMap<u32, TaskReport>,
+    /// Attempts that failed or went with their worker.
+    pub(crate) failed_attempts: u32,
+}
+
+impl StageRecord {
+    fn new(stage: &Stage) -> Self {
+        Self {
+            stage: Arc::new(Stage { splits: Vec::new(), ..stage.clone() }),
+            nodes: stage.nodes(),
+            has_started: false,
+            done: BTreeMap::new(),
+            failed_attempts: 0,
+        }
+    }
+
+    /// The stage, without splits.
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+/// The connection to a worker.
+struct Link {
+    registered: Register,
+    load: Load,
+    seq: u64,
+    is_up: bool,
+    /// Counts the reasons to look at the worker's commands again.
+    wake: watch::Sender<u64>,
+}
+
+impl Link {
+    fn wake(&self) {
+        self.wake.send_modify(|count| *count += 1);
+    }
+}
+
+/// Something that the master has to do outside the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Put a job's results in place.
+    Commit(JobId),
+    /// Remove what a final job has staged.
+    Sweep(JobId),
+}
+
+/// Why a worker's message has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fenced {
+    /// The worker registered with an earlier master: it registers again, same epoch.
+    StaleTerm,
+    /// The worker has seen a later master than this one.
+    Newer {
+        /// The later master's term.
+        term: Term,
+        /// Whether it is one of our workers, whose word counts.
+        is_ours: bool,
+    },
+    /// This master does not count on that life of the worker: it takes a new epoch.
+    Unknown,
+    /// There are too many workers.
+    Full,
+}
+
+/// A poll that was taken.
+pub(crate) struct Turn {
+    /// What is to be answered as far as is known.
+    pub(crate) answer: PollAnswer,
+    /// Changes when there is reason to look again.
+    pub(crate) wake: watch::Receiver<u64>,
+}
+
+/// What a commit works on.
+pub(crate) struct CommitWork {
+    /// The job's plan.
+    pub(crate) plan: Arc<Plan>,
+    /// The sinks' stages and their outputs by partition, without what is in place already.
+    pub(crate) outputs: Vec<(StageId, Vec<MapOutput>)>,
+    /// Set when the job ended otherwise.
+    pub(crate) cancel: CancelFlag,
+}
+
+impl Cluster {
+    /// One without jobs and workers.
+    pub(crate) fn new(term: Term, scheduler: Scheduler) -> Self {
+        Self {
+            term,
+            scheduler,
+            jobs: BTreeMap::new(),
+            by_number: BTreeMap::new(),
+            open_jobs: 0,
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a job; `None` where too many wait.
+    pub(crate) fn submit(
+        &mut self,
+        now: Now,
+        submitted_at: DateTime<Local>,
+        job: JobId,
+        plan: Plan,
+    ) -> Option<Vec<Effect>> {
+        if self.open_jobs >= MAX_OPEN_JOBS {
+            return None;
+        }
+        let number = self.by_number.last_key_value().map_or(1, |(last, _)| last + 1);
+        let record = JobRecord {
+            number,
+            submitted_at,
+            status: JobStatus::Accepted,
+            stages: plan.stages.iter().map(StageRecord::new).collect(),
+            published: Vec::new(),
+            commit: CancelFlag::default(),
+            is_committing: false,
+        };
+        tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
+        self.jobs.insert(job, record);
+        self.by_number.insert(number, job);
+        self.open_jobs += 1;
+        Some(self.step(now, Event::Submit { job, plan: Arc::new(plan) }))
+    }
+
+    /// Tells the scheduler what happened; what is left to do comes back.
+    pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let commands = self.scheduler.step(now, event);
+        let mut effects = Vec::new();
+        for command in commands {
+            self.act(now, command, &mut effects);
+        }
+        effects
+    }
+
+    fn act(&mut self, now: Now, command: Command, effects: &mut Vec<Effect>) {
+        match command {
+            Command::Assign { worker, epoch, attempt, .. } => {
+                self.log_assignment(&worker, attempt, epoch);
+                self.wake(&worker);
+            }
+            Command::Revoke { worker, .. } | Command::DropJob { worker, .. } => self.wake(&worker),
+            Command::Commit { job } => effects.push(Effect::Commit(job)),
+            Command::Record(fact) => self.remember(&fact),
+            Command::Ended { job } => {
+                if let Some(record) = self.jobs.get(&job) {
+                    record.commit.cancel();
+                    if !record.is_committing {
+                        effects.push(Effect::Sweep(job));
+                    }
+                }
+                self.open_jobs = self.open_jobs.saturating_sub(1);
+                self.forget_old(now, effects);
+            }
+        }
+    }
+
+    /// The one place where facts are remembered: for display, and in the log.
+    fn remember(&mut self, fact: &Fact) {
+        let term = self.term;
+        tracing::debug!(?fact, %term, "fact");
+        match fact {
+            Fact::Accepted { .. } | Fact::CommitIntent { .. } | Fact::Committed { .. } => {}
+            Fact::AttemptStarted { attempt, .. } => {
+                let job = attempt.task.job;
+                if let Some(record) = self.jobs.get_mut(&job)
+                    && record.status == JobStatus::Accepted
+                {
+                    record.status = JobStatus::Running;
+                    tracing::info!(job_id = %job, %term, "job started");
+                }
+                if let Some(stage) = self.stage_of(*attempt)
+                    && !stage.has_started
+                {
+                    stage.has_started = true;
+                    tracing::info!(job_id = %job, stage = %attempt.task.stage, %term, "stage started");
+                }
+            }
+            Fact::AttemptFailed { attempt, failure } => {
+                if let Some(stage) = self.stage_of(*attempt) {
+                    stage.failed_attempts += 1;
+                }
+                tracing::warn!(
+                    job_id = %attempt.task.job,
+                    stage = %attempt.task.stage,
+                    partition = attempt.task.partition,
+                    attempt = %attempt.attempt,
+                    code = failure.code.name(),
+                    reason = failure.message,
+                    %term,
+                    "attempt failed"
+                );
+            }
+            Fact::OutputAccepted { output, report } => {
+                if let Some(stage) = self.stage_of(output.map) {
+                    stage.done.insert(output.map.task.partition, report.clone());
+                }
+            }
+            Fact::OutputLost { attempt } => {
+                if let Some(stage) = self.stage_of(*attempt) {
+                    stage.done.remove(&attempt.task.partition);
+                }
+            }
+            Fact::StageDone { job, stage } => {
+                tracing::info!(job_id = %job, %stage, %term, "stage done");
+            }
+            Fact::Ended { job, status, error, elapsed_ms } => {
+                if let Some(record) = self.jobs.get_mut(job) {
+                    record.status = *status;
+                }
+                let code = error.as_ref().map(|error| error.failure.code.name());
+                tracing::info!(job_id = %job, ?status, code, elapsed_ms, %term, "job ended");
+            }
+        }
+    }
+
+    fn stage_of(&mut self, attempt: TaskAttempt) -> Option<&mut StageRecord> {
+        self.jobs.get_mut(&attempt.task.job)?.stages.get_mut(attempt.task.stage.index())
+    }
+
+    fn log_assignment(&self, worker: &WorkerId, attempt: TaskAttempt, epoch: Epoch) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let job = attempt.task.job;
+        let plan = self.scheduler.plan(job);
+        let stage = self.jobs.get(&job).and_then(|job| job.stages.get(attempt.task.stage.index()));
+        let nodes = plan.zip(stage).map(|(plan, stage)| node_ids(plan, &stage.nodes).join(", "));
+        tracing::debug!(
+            job_id = %job,
+            stage = %attempt.task.stage,
+            partition = attempt.task.partition,
+            attempt = %attempt.attempt,
+            node = nodes,
+            %worker,
+            address = self.links.get(worker).map(|link| link.registered.address.as_str()),
+            %epoch,
+            term = %self.term,
+            "task assigned"
+        );
+    }
+
+    fn wake(&self, worker: &WorkerId) {
+        if let Some(link) = self.links.get(worker) {
+            link.wake();
+        }
+    }
+
+    /// Forgets the oldest final jobs beyond the number that is kept.
+    fn forget_old(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let finals = self.jobs.len().saturating_sub(self.open_jobs);
+        let excess = finals.saturating_sub(MAX_FINAL_JOBS);
+        let is_final = |job: &&JobId| {
+            self.jobs.get(*job).is_some_and(|job| job.status.has_ended() && !job.is_committing)
+        };
+        let old: Vec<JobId> =
+            self.by_number.values().filter(is_final).take(excess).copied().collect();
+        for job in old {
+            if let Some(record) = self.jobs.remove(&job) {
+                self.by_number.remove(&record.number);
+            }
+            effects.extend(self.step(now, Event::Forget { job }));
+        }
+    }
+
+    /// Makes a worker known, or known again.
+    pub(crate) fn register(&mut self, now: Now, register: Register) -> Result<Vec<Effect>, Fenced> {
+        let (worker, epoch) = (register.worker.clone(), register.epoch);
+        let is_known = self.scheduler.knows(&worker, epoch);
+        let is_full = self.links.len() >= MAX_WORKERS;
+        match self.links.get_mut(&worker) {
+            Some(link) => {
+                let last = link.registered.epoch;
+                if epoch < last || (epoch == last && !is_known) {
+                    return Err(Fenced::Unknown);
+                }
+                if epoch > last {
+                    link.seq = 0;
+                    link.load = Load::default();
+                }
+                link.is_up = true;
+                link.registered = register.clone();
+            }
+            None if is_full => return Err(Fenced::Full),
+            None => {
+                let link = Link {
+                    registered: register.clone(),
+                    load: Load::default(),
+                    seq: 0,
+                    is_up: true,
+                    wake: watch::Sender::new(0),
+                };
+                self.links.insert(worker.clone(), link);
+            }
+        }
+        tracing::info!(
+            %worker, %epoch, term = %self.term, address = register.address, slots = register.slots,
+            "worker up"
+        );
+        let Register { address, slots, .. } = register;
+        Ok(self.step(now, Event::WorkerJoined { worker, epoch, address, slots }))
+    }
+
+    /// Takes a poll: its reports, its load, and what its worker should do differently.
+    pub(crate) fn poll(&mut self, now: Now, poll: &Poll) -> (Result<Turn, Fenced>, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let turn = self.poll_into(now, poll, &mut effects);
+        (turn, effects)
+    }
+
+    fn poll_into(
+        &mut self,
+        now: Now,
+        poll: &Poll,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Turn, Fenced> {
+        if poll.term_seen < self.term {
+            return Err(Fenced::StaleTerm);
+        }
+        let is_known = self.scheduler.knows(&poll.worker, poll.epoch);
+        let link = self.links.get_mut(&poll.worker).filter(|_| is_known);
+        if poll.term_seen > self.term {
+            return Err(Fenced::Newer { term: poll.term_seen, is_ours: link.is_some() });
+        }
+        let link = link.ok_or(Fenced::Unknown)?;
+        let mut answer = PollAnswer { term: Some(self.term), ..PollAnswer::default() };
+        if poll.seq <= link.seq {
+            answer.superseded = true;
+            return Ok(Turn { answer, wake: link.wake.subscribe() });
+        }
+        link.seq = poll.seq;
+        link.load = poll.load;
+        link.wake();
+        for report in &poll.reports {
+            let (worker, epoch, attempt) = (poll.worker.clone(), poll.epoch, report.attempt);
+            let event = match report.outcome.clone() {
+                Outcome::Done(report) => Event::TaskDone { worker, epoch, attempt, report },
+                Outcome::Failed(failure) => Event::TaskFailed { worker, epoch, attempt, failure },
+            };
+            self.answer(now, poll, event, &mut answer, effects);
+            answer.acks.push(attempt);
+        }
+        self.answer(now, poll, seen(poll), &mut answer, effects);
+        let wake = self.links.get(&poll.worker).ok_or(Fenced::Unknown)?.wake.subscribe();
+        Ok(Turn { answer, wake })
+    }
+
+    /// Looks again at a held poll; its answer is to be sent where it asks for something, or where
+    /// the poll has been superseded.
+    pub(crate) fn poll_again(&mut self, now: Now, poll: &Poll) -> (PollAnswer, Vec<Effect>) {
+        let mut answer = PollAnswer { term: Some(self.term), ..PollAnswer::default() };
+        let mut effects = Vec::new();
+        let is_known = self.scheduler.knows(&poll.worker, poll.epoch);
+        let is_current = self.links.get(&poll.worker).is_some_and(|link| link.seq == poll.seq);
+        if is_known && is_current {
+            self.answer(now, poll, seen(poll), &mut answer, &mut effects);
+        } else {
+            answer.superseded = true;
+        }
+        (answer, effects)
+    }
+
+    /// Tells the scheduler what a poll says, and puts into `answer` what its worker should do.
+    fn answer(
+        &mut self,
+        now: Now,
+        poll: &Poll,
+        event: Event,
+        answer: &mut PollAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_theirs =
+            |worker: &WorkerId, epoch: Epoch| *worker == poll.worker && epoch == poll.epoch;
+        for command in self.scheduler.step(now, event) {
+            match command {
+                Command::Assign { worker, epoch, attempt, inputs } if is_theirs(&worker, epoch) => {
+                    self.log_assignment(&worker, attempt, epoch);
+                    answer.assign.retain(|task| task.attempt != attempt);
+                    answer.assign.extend(self.task(attempt, inputs));
+                }
+                Command::Revoke { worker, epoch, attempt } if is_theirs(&worker, epoch) => {
+                    answer.assign.retain(|task| task.attempt != attempt);
+                    answer.revoke.push(attempt);
+                }
+                Command::DropJob { worker, epoch, job } if is_theirs(&worker, epoch) => {
+                    answer.drop_jobs.retain(|other| *other != job);
+                    answer.drop_jobs.push(job);
+                }
+                other => self.act(now, other, effects),
+            }
+        }
+    }
+
+    /// All that a worker needs for an attempt.
+    fn task(&self, attempt: TaskAttempt, inputs: Vec<MapOutput>) -> Option<Task> {
+        let job = attempt.task.job;
+        let plan = self.scheduler.plan(job)?;
+        let index = attempt.task.stage.index();
+        let splits = &plan.stages.get(index)?.splits;
+        Some(Task {
+            attempt,
+            stage: Arc::clone(&self.jobs.get(&job)?.stages.get(index)?.stage),
+            split: splits.get(attempt.task.partition as usize).cloned(),
+            inputs,
+            result: ResultPlace::Store,
+        })
+    }
+
+    /// Takes a worker's goodbye.
+    pub(crate) fn leave(&mut self, now: Now, worker: &WorkerId, epoch: Epoch) -> Vec<Effect> {
+        let effects = self.step(now, Event::WorkerLost { worker: worker.clone(), epoch });
+        self.notice_losses();
+        effects
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
+        let effects = self.step(now, Event::Tick);
+        self.notice_losses();
+        effects
+    }
+
+    /// Wakes workers that the scheduler has given up, so that their next poll is told so, and
+    /// lets go of those that it has forgotten.
+    fn notice_losses(&mut self) {
+        let scheduler = &self.scheduler;
+        let term = self.term;
+        for (worker, link) in &mut self.links {
+            let epoch = link.registered.epoch;
+            if link.is_up && !scheduler.knows(worker, epoch) {
+                link.is_up = false;
+                link.wake();
+                tracing::info!(%worker, %epoch, %term, "worker down");
+            }
+        }
+        if self.links.values().any(|link| !link.is_up) {
+            let known: BTreeSet<_> =
+                scheduler.workers().into_iter().map(|view| view.worker).collect();
+            self.links.retain(|worker, _| known.contains(worker));
+        }
+    }
+
+    /// Begins a commit; `None` where the job has ended or is not known.
+    pub(crate) fn begin_commit(&mut self, job: JobId) -> Option<CommitWork> {
+        let plan = Arc::clone(self.scheduler.plan(job)?);
+        let record = self.jobs.get_mut(&job)?;
+        if record.status.has_ended() || record.is_committing {
+            return None;
+        }
+        record.is_committing = true;
+        let is_published = |stage: &StageId| match &plan.stages.get(stage.index())?.output {
+            Output::Sink(sink) => {
+                Some(record.published.iter().any(|published| published.sink == sink.id))
+            }
+            Output::Exchange(_) => None,
+        };
+        let outputs = self
+            .scheduler
+            .outputs(job)
+            .into_iter()
+            .filter(|(stage, _)| is_published(stage) == Some(false))
+            .map(|(stage, parts)| (stage, parts.into_iter().map(|(output, _)| output).collect()))
+            .collect();
+        let cancel = record.commit.clone();
+        Some(CommitWork { plan, outputs, cancel })
+    }
+
+    /// Ends a commit: what is in place, and the event that tells how it went.
+    pub(crate) fn end_commit(
+        &mut self,
+        now: Now,
+        job: JobId,
+        published: Vec<Published>,
+        event: Event,
+    ) -> Vec<Effect> {
+        let Some(record) = self.jobs.get_mut(&job) else { return Vec::new() };
+        record.is_committing = false;
+        record.published.extend(published);
+        if record.status.has_ended() {
+            // It was cancelled meanwhile; its end has been told, its leftovers have not been swept.
+            return vec![Effect::Sweep(job)];
+        }
+        self.step(now, event)
+    }
+
+    /// The plan of a job.
+    pub(crate) fn plan(&self, job: JobId) -> Option<Arc<Plan>> {
+        self.scheduler.plan(job).map(Arc::clone)
+    }
+
+    /// What is known of a job.
+    pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
+        Some((self.scheduler.view(job)?, self.jobs.get(&job)?))
+    }
+
+    /// The newest `limit` jobs before number `before`, of one state where one is asked for; and
+    /// whether there are more.
+    pub(crate) fn page(
+        &self,
+        before: Option<u64>,
+        status: Option<JobStatus>,
+        limit: usize,
+    ) -> (Vec<JobId>, bool) {
+        let mut jobs: Vec<JobId> = self
+            .by_number
+            .range(..before.unwrap_or(u64::MAX))
+            .rev()
+            .filter(|(_, job)| {
+                status.is_none_or(|status| {
+                    self.jobs.get(*job).is_some_and(|job| job.status == status)
+                })
+            })
+            .take(limit + 1)
+            .map(|(_, job)| *job)
+            .collect();
+        let has_more = jobs.len() > limit;
+        jobs.truncate(limit);
+        (jobs, has_more)
+    }
+
+    /// All workers with what they said of themselves.
+    pub(crate) fn workers(&self) -> Vec<(WorkerView, Register, Load)> {
+        self.scheduler
+            .workers()
+            .into_iter()
+            .filter_map(|view| {
+                let link = self.links.get(&view.worker)?;
+                Some((view, link.registered.clone(), link.load))
+            })
+            .collect()
+    }
+
+    /// How many workers take tasks.
+    pub(crate) fn workers_up(&self) -> usize {
+        self.links.values().filter(|link| link.is_up).count()
+    }
+
+    /// Results in place of completed jobs.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (JobId, &Published)> {
+        self.jobs
+            .iter()
+            .filter(|(_, record)| record.status == JobStatus::Completed)
+            .flat_map(|(job, record)| record.published.iter().map(|published| (*job, published)))
+    }
+
+    /// The number of the last poll that was taken of a worker.
+    #[cfg(test)]
+    pub(crate) fn last_seq(&self, worker: &str) -> u64 {
+        self.links.get(&WorkerId(String::from(worker))).map_or(0, |link| link.seq)
+    }
+
+    /// Ends all commits under way.
+    pub(crate) fn stop_commits(&self) {
+        for record in self.jobs.values().filter(|record| record.is_committing) {
+            record.commit.cancel();
+        }
+    }
+}
+
+/// What a poll says of its worker.
+fn seen(poll: &Poll) -> Event {
+    Event::WorkerSeen {
+        worker: poll.worker.clone(),
+        epoch: poll.epoch,
+        running: poll.running.iter().map(|running| running.attempt).collect(),
+        held_jobs: poll.held_jobs.clone(),
+    }
+}
+
+/// The ids of nodes.
+pub(crate) fn node_ids(plan: &Plan, nodes: &[NodeIndex]) -> Vec<String> {
+    nodes
+        .iter()
+        .filter_map(|node| plan.nodes.get(node.index()))
+        .map(|node| node.id.clone())
+        .collect()
+}
+
+/// The sinks' ids of a plan, in the order of their stages.
+pub(crate) fn sink_ids(plan: &Plan) -> Vec<String> {
+    sinks(plan).map(|sink| sink.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use minispark_engine::{
+        error::{Class, Code, Failure},
+        id::{Epoch, JobId, Term},
+        schedule::JobStatus,
+    };
+
+    use super::{Effect, Fenced};
+    use crate::{
+        master::testing::{EPOCH, TERM, done, master, poll, register, submit},
+        protocol::{Outcome, Report},
+    };
+
+    const HEARTBEAT: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn a_lost_answer_is_given_again_and_an_acknowledged_report_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        assert_eq!(cluster.register(now, register("w")), Ok(Vec::new()));
+        let assigned = |answer: &crate::protocol::PollAnswer| {
+            answer.assign.iter().map(|task| task.attempt).collect::<Vec<_>>()
+        };
+        let first = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let [attempt] = assigned(&first)[..] else { panic!("{first:?}") };
+        assert_eq!((attempt.task.job, attempt.attempt.term), (job, TERM));
+        assert!(first.assign[0].stage.splits.is_empty() && first.assign[0].split.is_some());
+
+        // The answer was lost: the worker says that it runs nothing.
+        let again = cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer;
+        assert_eq!(assigned(&again), [attempt]);
+        let running = cluster.poll(now, &poll("w", 3, &[attempt])).0.unwrap().answer;
+        assert!(!running.has_commands());
+
+        let mut report = poll("w", 4, &[]);
+        report.reports.push(done(attempt));
+        let (turn, effects) = cluster.poll(now, &report);
+        assert_eq!(turn.unwrap().answer.acks, [attempt]);
+        assert_eq!(effects, [Effect::Commit(job)]);
+        let (repeated, no_effects) = cluster.poll(now, &super::Poll { seq: 5, ..report });
+        assert_eq!(repeated.unwrap().answer.acks, [attempt]);
+        assert_eq!(no_effects, []);
+        drop(clock);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_poll_than_the_last_one_has_no_effect() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        assert!(!cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll(now, &poll("w", 2, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer.superseded);
+        assert!(cluster.poll_again(now, &poll("w", 1, &[])).0.superseded);
+        assert!(!cluster.poll_again(now, &poll("w", 2, &[])).0.superseded);
+    }
+
+    #[tokio::test]
+    async fn a_life_that_was_given_up_is_over_and_the_next_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        assert_eq!(cluster.poll(Duration::ZERO, &poll("w", 1, &[])).0.err(), Some(Fenced::Unknown));
+        cluster.register(Duration::ZERO, register("w")).unwrap();
+        assert_eq!(cluster.workers_up(), 1);
+        let late = Duration::from_secs(6);
+        cluster.tick(late);
+        assert_eq!(cluster.workers_up(), 0);
+        assert_eq!(cluster.poll(late, &poll("w", 1, &[])).0.err(), Some(Fenced::Unknown));
+        assert_eq!(cluster.register(late, register("w")), Err(Fenced::Unknown));
+        let next = super::Register { epoch: Epoch(EPOCH.0 + 1), ..register("w") };
+        assert_eq!(cluster.register(late, next), Ok(Vec::new()));
+        assert_eq!(cluster.workers_up(), 1);
+    }
+
+    #[tokio::test]
+    async fn terms_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        let of = |term: u64| super::Poll { term_seen: Term(term), ..poll("w", 1, &[]) };
+        assert_eq!(cluster.poll(now, &of(TERM.0 - 1)).0.err(), Some(Fenced::StaleTerm));
+        let term = Term(TERM.0 + 1);
+        assert_eq!(
+            cluster.poll(now, &of(term.0)).0.err(),
+            Some(Fenced::Newer { term, is_ours: false })
+        );
+        cluster.register(now, register("w")).unwrap();
+        assert_eq!(
+            cluster.poll(now, &of(term.0)).0.err(),
+            Some(Fenced::Newer { term, is_ours: true })
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_holds_of_unknown_jobs_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut cluster = master.lock();
+        cluster.register(Duration::ZERO, register("w")).unwrap();
+        let stranger = JobId::random();
+        let held = super::Poll { held_jobs: vec![stranger], ..poll("w", 1, &[]) };
+        let answer = cluster.poll(Duration::ZERO, &held).0.unwrap().answer;
+        assert_eq!(answer.drop_jobs, [stranger]);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_ends_its_commit_and_is_swept_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let mut report = poll("w", 2, &[]);
+        report.reports.push(done(answer.assign[0].attempt));
+        cluster.poll(now, &report).0.unwrap();
+        let work = cluster.begin_commit(job).unwrap();
+        assert_eq!((work.outputs.len(), work.cancel.is_cancelled()), (1, false));
+        let effects = cluster.step(now, super::Event::Cancel { job });
+        assert_eq!(effects, [], "the commit is still under way");
+        assert!(work.cancel.is_cancelled());
+        let failed = super::Event::CommitFailed {
+            job,
+            failure: Failure {
+                class: Class::Cancel,
+                code: Code::Cancelled,
+                message: String::new(),
+                fetch: None,
+            },
+        };
+        assert_eq!(cluster.end_commit(now, job, Vec::new(), failed), [Effect::Sweep(job)]);
+        assert_eq!(cluster.job(job).unwrap().1.status, JobStatus::Cancelled);
+        assert!(cluster.begin_commit(job).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failed_attempt_is_shown_with_its_stage() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let attempt = answer.assign[0].attempt;
+        let mut report = poll("w", 2, &[]);
+        let failure = Failure {
+            class: Class::Fail,
+            code: Code::InputCorrupt,
+            message: String::from("bad row"),
+            fetch: None,
+        };
+        report.reports.push(Report { attempt, outcome: Outcome::Failed(failure) });
+        let (_, effects) = cluster.poll(now, &report);
+        assert_eq!(effects, [Effect::Sweep(job)]);
+        let (view, record) = cluster.job(job).unwrap();
+        assert_eq!((view.status, record.status), (JobStatus::Failed, JobStatus::Failed));
+        let stage = &record.stages[0];
+        assert_eq!((stage.has_started, stage.failed_attempts, stage.done.len()), (true, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn pages_go_from_the_newest_back_and_stay_while_jobs_arrive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let jobs: Vec<_> = (0..3).map(|_| submit(&master, "one")).collect();
+        let first = master.lock().page(None, None, 2);
+        assert_eq!(first, (vec![jobs[2], jobs[1]], true));
+        submit(&master, "later");
+        let cluster = master.lock();
+        let before = cluster.job(jobs[1]).unwrap().1.number;
+        assert_eq!(cluster.page(Some(before), None, 2), (vec![jobs[0]], false));
+        assert_eq!(cluster.page(None, Some(JobStatus::Completed), 2), (Vec::new(), false));
+    }
+}

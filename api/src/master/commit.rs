@@ -1,0 +1,101 @@
+//! Putting a job's results in place: pull the parts from the workers, write, rename.
+//!
+//! The work is blocking and runs beside the loop; what happened comes back to it as an event.
+
+use std::sync::Arc;
+
+use minispark_engine::{
+    Error as EngineError,
+    error::{Class, Code, Failure},
+    exchange::Exchange,
+    id::JobId,
+    plan::{Output, Sink},
+    runtime::sinks,
+    schedule::Event,
+    sink::commit::{Published, Publisher},
+};
+
+use super::{Master, cluster::CommitWork};
+
+/// How many commits pull parts at once: each holds stream buffers.
+pub(crate) const COMMITS_AT_ONCE: usize = 4;
+
+/// Commits a job, and tells the scheduler how it went.
+pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
+    // The semaphore is never closed; without a permit the commit would only be less bounded.
+    let _permit = master.commits.acquire().await;
+    let Some(work) = master.lock().begin_commit(job) else { return };
+    let publisher = master.publisher.clone();
+    let exchange = Arc::clone(&master.exchange);
+    let started = master.clock.now();
+    let publishing =
+        tokio::task::spawn_blocking(move || publish(&publisher, &*exchange, job, &work));
+    let (in_place, failure) = publishing.await.unwrap_or_else(|error| {
+        let message = format!("the commit ended early: {error}");
+        let failure = Failure { class: Class::Retry, code: Code::Internal, message, fetch: None };
+        (Vec::new(), Some(failure))
+    });
+    let elapsed_secs = master.clock.now().saturating_sub(started).as_secs_f64();
+    let event = match failure {
+        None => {
+            tracing::info!(job_id = %job, elapsed_secs, "results in place");
+            Event::Committed { job }
+        }
+        Some(failure) => {
+            tracing::warn!(job_id = %job, reason = failure.message, elapsed_secs, "commit failed");
+            Event::CommitFailed { job, failure }
+        }
+    };
+    let effects = {
+        let mut cluster = master.lock();
+        cluster.end_commit(master.clock.now(), job, in_place, event)
+    };
+    master.act(effects);
+}
+
+/// What is in place, and why not all of it.
+fn publish(
+    publisher: &Publisher,
+    exchange: &dyn Exchange,
+    job: JobId,
+    work: &CommitWork,
+) -> (Vec<Published>, Option<Failure>) {
+    let mut in_place = Vec::new();
+    let outcome = (|| -> Result<(), EngineError> {
+        // All parts are here before the first result appears, so that a lost worker leaves the
+        // targets as they were.
+        let mut collected = Vec::new();
+        for (stage, outputs) in &work.outputs {
+            let Some(Output::Sink(sink)) = work.plan.stages.get(stage.index()).map(|s| &s.output)
+            else {
+                continue;
+            };
+            let parts = publisher.collect(job, sink, outputs, exchange, &work.cancel)?;
+            collected.push((sink, parts));
+        }
+        work.cancel.check()?;
+        for (sink, parts) in collected {
+            in_place.push(publisher.publish(job, sink, &parts)?);
+        }
+        Ok(())
+    })();
+    let failure = outcome.err().map(|error| Failure::from(&error));
+    (in_place, failure)
+}
+
+/// Removes what a final job has staged.
+pub(crate) async fn sweep(master: Arc<Master>, job: JobId) {
+    let Some(plan) = master.lock().plan(job) else { return };
+    let publisher = master.publisher.clone();
+    let sweeping = tokio::task::spawn_blocking(move || {
+        let sinks: Vec<&Sink> = sinks(&plan).collect();
+        publisher.sweep(job, &sinks)
+    });
+    match sweeping.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(job_id = %job, error = error.chain(), "staged files are left");
+        }
+        Err(error) => tracing::warn!(job_id = %job, %error, "staged files are left"),
+    }
+}

@@ -1,0 +1,338 @@
+//! The command line as types, and nothing else: what may be said, not what is done about it.
+//!
+//! Only what is built stands here, so nothing is parsed and ignored.
+
+use std::{
+    ffi::{OsStr, OsString},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::{duration, size_bytes};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
+    document invalid, 4 server unreachable, 5 not allowed, 6 no such job, 7 job failed, \
+    8 job cancelled, 9 job not finished, 10 conflict, 130 interrupted, 143 terminated.";
+
+/// Runs jobs (a JSON graph of operators) in this process or on a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "minispark", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The master's address.
+    #[arg(
+        long,
+        global = true,
+        env = "MASTER_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        value_parser = server_url
+    )]
+    pub(crate) server: String,
+    /// Print JSON, also on a terminal.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but results and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Log more (-v info, -vv debug, -vvv trace).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How log lines look on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a level or a filter such as `info,minispark_engine=debug`.
+    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+    /// Draw no progress bar.
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, otherwise JSON.
+    Auto,
+    /// Text for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a job in this process.
+    Run(Run),
+    /// Check a job document and list all its problems; runs nothing.
+    Validate(Validate),
+    /// Start a master: REST, scheduling, results.
+    Master(Master),
+    /// Start a worker that runs a master's tasks.
+    Worker(Worker),
+    /// Hand a job to a master.
+    Submit(Submit),
+    /// Show a job, or list all jobs.
+    Status(Status),
+    /// Show where a finished job's results are, print them or download them.
+    Results(Results),
+    /// List the workers of a master.
+    Workers,
+    /// End a job.
+    Cancel(Cancel),
+    /// Print the version.
+    Version,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The job document; relative paths in it start at the working directory.
+    pub(crate) file: PathBuf,
+    /// Tasks at once [default: the machine's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Where results go [default: mini-spark in the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// How many rows of each result to print.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) show: u64,
+    /// Take unknown fields for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The job document.
+    pub(crate) file: PathBuf,
+    /// Take unknown fields for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// `master`
+#[derive(Debug, Args)]
+pub(crate) struct Master {
+    /// Where REST is served; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) bind: SocketAddr,
+    /// Where Flight is served, on the same address; 0 takes a free port.
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub(crate) flight_port: u16,
+    /// Serve an address that other machines reach, without authentication.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Where the master keeps its term and its key.
+    #[arg(long, value_name = "DIR", default_value = "mini-spark-state")]
+    pub(crate) state_dir: PathBuf,
+    /// Where results go [default: mini-spark in the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Memory budget for results on their way.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size_bytes)]
+    pub(crate) memory: u64,
+    /// How often workers report.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) heartbeat: Duration,
+    /// A worker silent for so long is taken for lost.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) lost_after: Duration,
+    /// A job without any worker for so long fails.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) no_worker_wait: Duration,
+    /// How often a task is tried before its job fails.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub(crate) attempts: u32,
+}
+
+/// `worker`
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// The port on which other workers fetch (Arrow Flight); 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 9001)]
+    pub(crate) port: u16,
+    /// The master's address [default: --server].
+    #[arg(long, value_name = "URL", value_parser = server_url)]
+    pub(crate) master: Option<String>,
+    /// Tasks at once [default: the machine's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) slots: Option<u16>,
+    /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Where its identity, spills and outputs go, for this worker alone
+    /// [default: mini-spark-worker-PORT in the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// The address that its port is opened on.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) bind: IpAddr,
+    /// The host name or address under which others reach it [default: --bind].
+    #[arg(long, value_name = "HOST")]
+    pub(crate) advertise: Option<String>,
+    /// Serve an address that other machines reach; tickets are checked, the network is trusted.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// `submit`
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    /// The job document; `-` is stdin. Relative paths in it start at the master's directory.
+    pub(crate) file: PathBuf,
+    /// Wait for the end; the exit code tells the outcome.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Take unknown fields for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// A job's id, a unique beginning of it, or `@last`; lists all jobs where absent.
+    pub(crate) id: Option<String>,
+    /// Follow the job until it ends; the exit code tells the outcome.
+    #[arg(long, requires = "id")]
+    pub(crate) watch: bool,
+}
+
+/// `results`
+#[derive(Debug, Args)]
+pub(crate) struct Results {
+    /// A job's id, a unique beginning of it, or `@last`.
+    pub(crate) id: String,
+    /// Download the results into this directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "show")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the first N rows of each result.
+    #[arg(long, value_name = "N")]
+    pub(crate) show: Option<u64>,
+    /// Only this one of several results.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) sink: Option<String>,
+}
+
+/// `cancel`
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// A job's id, a unique beginning of it, or `@last`.
+    pub(crate) id: String,
+}
+
+/// An address of a master: `http://host:port`, without a slash at its end.
+fn server_url(text: &str) -> Result<String, String> {
+    let url = text.trim().trim_end_matches('/');
+    let Some(authority) = url.strip_prefix("http://") else {
+        return Err(if url.starts_with("https://") {
+            "TLS is not built in; use http:// on a trusted network".to_owned()
+        } else {
+            format!("expected http://HOST:PORT; did you mean `http://{url}`?")
+        });
+    };
+    if authority.is_empty() || authority.contains([' ', '@', '?', '#']) {
+        return Err("expected http://HOST:PORT".to_owned());
+    }
+    Ok(url.to_owned())
+}
+
+/// The arguments with what older scripts say put in today's words.
+///
+/// Started as `master` or `worker` (links to the one binary), the verb of that name is meant;
+/// `client` takes any verb. `-port` is read as `--port`.
+pub(crate) fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("minispark"));
+    let name = Path::new(&program).file_name().unwrap_or(OsStr::new("minispark")).to_owned();
+    let mut normalised = Vec::new();
+    if name == "master" || name == "worker" {
+        normalised.extend([OsString::from("minispark"), name]);
+    } else {
+        normalised.push(name);
+    }
+    let mut only_operands = false;
+    for argument in arguments {
+        only_operands |= argument == "--";
+        let text = argument.to_str().unwrap_or_default();
+        if !only_operands && (text == "-port" || text.starts_with("-port=")) {
+            normalised.push(OsString::from(format!("-{text}")));
+        } else {
+            normalised.push(argument);
+        }
+    }
+    normalised
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Verb, normalise, server_url};
+
+    fn parse(line: &str) -> Cli {
+        let arguments = normalise(line.split(' ').map(OsString::from));
+        Cli::try_parse_from(arguments).unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_it_was_started_with_is_a_verb() {
+        assert!(matches!(parse("bin/master --flight-port 0").verb, Some(Verb::Master(_))));
+        assert!(matches!(parse("/usr/bin/worker --port 7").verb, Some(Verb::Worker(_))));
+        assert!(matches!(parse("bin/client workers").verb, Some(Verb::Workers)));
+        assert!(matches!(parse("minispark worker").verb, Some(Verb::Worker(_))));
+    }
+
+    #[test]
+    fn a_single_dash_before_port_is_read() {
+        for line in ["worker -port 9100", "worker -port=9100", "minispark worker --port 9100"] {
+            let Some(Verb::Worker(worker)) = parse(line).verb else { panic!("{line}") };
+            assert_eq!(worker.port, 9100, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_of_all_verbs_stand_before_or_behind_them() {
+        assert!(parse("minispark --json status @last").global.json);
+        assert!(parse("minispark status @last --json").global.json);
+    }
+
+    #[test]
+    fn a_server_is_an_http_url() {
+        assert_eq!(server_url("http://master:8080/"), Ok("http://master:8080".to_owned()));
+        assert!(server_url("localhost:8080").unwrap_err().contains("`http://localhost:8080`"));
+        assert!(server_url("https://master:8080").is_err());
+        assert!(server_url("http://").is_err());
+    }
+}

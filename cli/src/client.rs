@@ -1,0 +1,266 @@
+//! The REST client: one master, bounded waits, and errors that name the URL.
+//!
+//! It knows routes and status codes; what the documents mean is the commands' business.
+
+use std::{error::Error as _, time::Duration};
+
+use minispark_api::rest::wire::{
+    Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+};
+use minispark_engine::error::Code;
+use reqwest::{Method, Response};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Exit, Result};
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a control call may take in all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a download may stand still.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most bytes of an answer that is read whole.
+const ANSWER_LIMIT_BYTES: usize = 64 << 20;
+
+/// Calls the routes of one master.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    server: String,
+}
+
+impl Client {
+    /// A client of the master at `server`, `http://host:port`.
+    ///
+    /// # Errors
+    /// Where the system gives it nothing to work with.
+    pub(crate) fn new(server: &str) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(IDLE_TIMEOUT)
+            .user_agent(concat!("minispark/", env!("CARGO_PKG_VERSION")))
+            // A cluster's addresses are not for proxies of the environment.
+            .no_proxy()
+            .build()
+            .map_err(|error| Error::new(Exit::Other, Code::Internal, error.to_string()))?;
+        Ok(Self { http, server: server.to_owned() })
+    }
+
+    /// The master's address.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Hands a job document over; the answer holds `job_id`.
+    ///
+    /// # Errors
+    /// What the master refuses, with all problems of the document.
+    pub(crate) async fn submit(&self, document: String, strict: bool) -> Result<Submitted> {
+        let path = if strict { "/api/v1/jobs?strict=true" } else { "/api/v1/jobs" };
+        let request = self
+            .http
+            .request(Method::POST, self.url(path))
+            .timeout(CALL_TIMEOUT)
+            .header("content-type", "application/json")
+            .body(document);
+        self.json(path, request).await
+    }
+
+    /// A job's status document.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where there is none.
+    pub(crate) async fn job(&self, job: &str) -> Result<Job> {
+        self.get(&format!("/api/v1/jobs/{job}")).await
+    }
+
+    /// A finished job's results document.
+    ///
+    /// # Errors
+    /// [`Exit::NotFinished`], [`Exit::JobFailed`], [`Exit::JobCancelled`] where it has none.
+    pub(crate) async fn results(&self, job: &str) -> Result<Results> {
+        self.get(&format!("/api/v1/jobs/{job}/results")).await
+    }
+
+    /// All jobs, newest first, from all pages.
+    ///
+    /// # Errors
+    /// Where the master can't be asked.
+    pub(crate) async fn jobs(&self) -> Result<Vec<JobSummary>> {
+        self.pages("/api/v1/jobs?limit=500").await
+    }
+
+    /// The workers that the master knows.
+    ///
+    /// # Errors
+    /// Where the master can't be asked.
+    pub(crate) async fn workers(&self) -> Result<Page<Worker>> {
+        self.get("/api/v1/workers").await
+    }
+
+    /// Ends a job; the answer is its status. One that has ended is left as it is.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where there is none.
+    pub(crate) async fn cancel(&self, job: &str) -> Result<Job> {
+        let path = format!("/api/v1/jobs/{job}/cancel");
+        let request = self.http.request(Method::POST, self.url(&path)).timeout(CALL_TIMEOUT);
+        self.json(&path, request).await
+    }
+
+    /// A sink's rows as a stream of bytes, in the sink's own format.
+    ///
+    /// # Errors
+    /// As [`Client::results`].
+    pub(crate) async fn download(&self, job: &str, sink: &str) -> Result<Response> {
+        let path = format!("/api/v1/jobs/{job}/results/{sink}");
+        let answer = self.http.get(self.url(&path)).send().await;
+        let answer = answer.map_err(|error| self.unreachable(&path, &error))?;
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(self.refusal(&path, answer).await)
+        }
+    }
+
+    /// The id that `id` means: itself, the newest job's for `@last`, or that of the one job whose
+    /// id begins with it.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where none fits, [`Exit::Usage`] where several do.
+    pub(crate) async fn resolve(&self, id: &str) -> Result<String> {
+        if is_whole(id) {
+            return Ok(id.to_owned());
+        }
+        if id != "@last" && !id.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+            return Err(self.no_such_job(&format!("no job `{id}`: a job's id is a UUID")));
+        }
+        let jobs = self.jobs().await?;
+        let ids = jobs.iter().map(|job| job.id.as_str());
+        if id == "@last" {
+            let mut ids = ids;
+            return match ids.next() {
+                Some(newest) => Ok(newest.to_owned()),
+                None => Err(self.no_such_job("there are no jobs")),
+            };
+        }
+        let prefix = id.to_ascii_lowercase();
+        let fitting: Vec<&str> = ids.filter(|one| one.starts_with(&prefix)).collect();
+        match fitting.as_slice() {
+            [one] => Ok((*one).to_owned()),
+            [] => Err(self.no_such_job(&format!("no job `{id}`"))),
+            several => Err(Error::usage(format!("{} jobs begin with `{id}`", several.len()))
+                .at(several.join(", "))
+                .help("give more of the id")),
+        }
+    }
+
+    fn no_such_job(&self, what: &str) -> Error {
+        Error::new(Exit::NoSuchJob, Code::NotFound, what)
+            .at(self.server.as_str())
+            .help("list the jobs: minispark status")
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let request = self.http.request(Method::GET, self.url(path)).timeout(CALL_TIMEOUT);
+        self.json(path, request).await
+    }
+
+    /// The items of all pages.
+    async fn pages<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
+        let mut page: Page<T> = self.get(path).await?;
+        let mut items = page.items;
+        while let Some(cursor) = page.next_cursor {
+            page = self.get(&format!("{path}&cursor={cursor}")).await?;
+            items.append(&mut page.items);
+        }
+        Ok(items)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T> {
+        let answer = request.send().await.map_err(|error| self.unreachable(path, &error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(path, answer).await);
+        }
+        let bytes = self.body(path, answer).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| self.odd(path, &format!("the answer is not understood: {error}")))
+    }
+
+    /// An answer's body, read whole.
+    async fn body(&self, path: &str, mut answer: Response) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) =
+            answer.chunk().await.map_err(|error| self.unreachable(path, &error))?
+        {
+            if bytes.len() + chunk.len() > ANSWER_LIMIT_BYTES {
+                return Err(self.odd(path, "the answer is too large"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// An answer that is an error: the problem document's own words, where it is one.
+    async fn refusal(&self, path: &str, answer: Response) -> Error {
+        let status = answer.status();
+        let bytes = match self.body(path, answer).await {
+            Ok(bytes) => bytes,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<ProblemDocument>(&bytes) {
+            Ok(document) => Error::of_problem(document),
+            Err(_) => self.odd(path, &format!("HTTP status {status}, no problem document")),
+        }
+    }
+
+    fn unreachable(&self, path: &str, error: &reqwest::Error) -> Error {
+        let mut what = if error.is_timeout() {
+            "the server did not answer in time".to_owned()
+        } else if error.is_connect() {
+            "cannot reach the server".to_owned()
+        } else {
+            "the connection to the server broke".to_owned()
+        };
+        let mut source = error.source();
+        while let Some(inner) = source {
+            if inner.source().is_none() {
+                what.push_str(": ");
+                what.push_str(&inner.to_string());
+            }
+            source = inner.source();
+        }
+        Error::new(Exit::Unreachable, Code::Internal, what)
+            .kind("UNREACHABLE")
+            .at(self.url(path))
+            .help("start one with `minispark master`, or name another with --server or MASTER_URL")
+    }
+
+    fn odd(&self, path: &str, what: &str) -> Error {
+        Error::new(Exit::Other, Code::Internal, what)
+            .at(self.url(path))
+            .help("is this a minispark master?")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server)
+    }
+}
+
+/// Where something happened, in one line.
+pub(crate) fn show_place(place: &Place) -> String {
+    let numbers = [("stage", place.stage), ("partition", place.partition)];
+    let texts = [("node", &place.node), ("attempt", &place.attempt), ("worker", &place.worker)];
+    let numbers = numbers.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+    let texts =
+        texts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+    texts.chain(numbers).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the id is a whole UUID.
+fn is_whole(id: &str) -> bool {
+    id.parse::<minispark_engine::id::JobId>().is_ok()
+}

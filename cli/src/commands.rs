@@ -1,0 +1,130 @@
+//! What the verbs share: one file per verb, each from its arguments to its exit code.
+
+use minispark_api::rest::wire::Finding;
+use minispark_engine::{error::Code, job::check::Problem};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    args::{Cli, Verb},
+    client::Client,
+    error::{Error, Exit, Result},
+    logging,
+    output::Output,
+};
+
+mod run;
+mod validate;
+mod master;
+mod worker;
+mod submit;
+mod status;
+mod results;
+mod workers;
+mod cancel;
+mod version;
+mod follow;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever keeps the verb from being done.
+pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
+    let Cli { global, verb } = cli;
+    let Some(verb) = verb else {
+        return Err(Error::usage("no command"));
+    };
+    let level = if matches!(verb, Verb::Master(_) | Verb::Worker(_)) { "info" } else { "warn" };
+    logging::start(&global, level)?;
+    let remote = || Client::new(&global.server);
+    match verb {
+        Verb::Run(args) => run::run(&args, output),
+        Verb::Validate(args) => validate::validate(&args, output),
+        Verb::Master(args) => master::master(&args, output),
+        Verb::Worker(args) => worker::worker(args, &global.server),
+        Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
+        Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
+        Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
+        Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
+        Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Version => version::version(output),
+    }
+}
+
+/// A runtime for a few calls: the calling thread alone.
+fn control() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| system(&error))
+}
+
+/// A runtime for a server: a thread per core.
+fn service() -> Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build().map_err(|error| system(&error))
+}
+
+fn system(error: &std::io::Error) -> Error {
+    Error::new(Exit::Other, Code::Internal, format!("the system refuses threads: {error}"))
+}
+
+/// The signals that ask a process to end.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// From now on the signals no longer end the process by themselves. Needs a runtime.
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|error| system(&error));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one, as the exit code that it means.
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}
+
+/// Why a document is refused: all its problems, and where the JSON breaks off if it does.
+fn invalid(document: &str, shown: &str, problems: &[Problem]) -> Error {
+    let findings: Vec<Finding> = problems.iter().map(finding).collect();
+    let count = findings.len();
+    let what = match findings.as_slice() {
+        [one] => one.message.clone(),
+        _ => format!("the job document has {count} problems"),
+    };
+    let place = match serde_json::from_str::<serde::de::IgnoredAny>(document) {
+        Err(error) if error.line() > 0 => format!("{shown}:{}:{}", error.line(), error.column()),
+        _ => shown.to_owned(),
+    };
+    let mut error = Error::new(Exit::InvalidJob, Code::ValidationFailed, what).at(place);
+    error.findings = findings;
+    error
+}
+
+fn finding(problem: &Problem) -> Finding {
+    let code = serde_json::json!(problem.code);
+    Finding {
+        pointer: problem.pointer.clone(),
+        code: code.as_str().unwrap_or_default().to_owned(),
+        message: problem.message.clone(),
+        suggestion: problem.suggestion.clone(),
+    }
+}
+
+/// Says what was strange in a document and did not stop it.
+fn warn(findings: &[Finding], output: Output) {
+    for finding in findings {
+        let Finding { pointer, message, suggestion, .. } = finding;
+        let hint = suggestion.as_ref().map(|text| format!("; did you mean `{text}`?"));
+        let hint = hint.unwrap_or_default();
+        output.say(&crate::error::printable(&format!("warning: {pointer}: {message}{hint}")));
+    }
+}

@@ -1,0 +1,289 @@
+//! `run`: a job in this process.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use minispark_api::rest::wire::{Column, Ordered, ResultFile, Results};
+use minispark_engine::{
+    disk::{Disk, RealDisk},
+    error::Code,
+    expr::parse::type_name,
+    formats::WriteFormat,
+    job::check::Checked,
+    plan::Op,
+    runtime::{Clock, Outcome, Session, SessionOptions, SystemClock},
+    schedule::{JobError, JobStatus, JobView},
+    sink::{STAGING, commit::Published},
+    task::context::CancelFlag,
+};
+use tokio::sync::oneshot;
+
+use super::{Stop, control, finding, invalid, warn};
+use crate::{
+    args,
+    error::{Error, Exit, Result},
+    host,
+    output::{self, Output, head::Head, progress::Progress},
+    units::{show_bytes, show_count},
+};
+
+/// Runs the job; prints its first rows, or its results document with `--json`.
+///
+/// # Errors
+/// All problems of the document, or why the job failed.
+pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
+    let disk = RealDisk;
+    let document = host::read_document(&disk, &args.file)?;
+    let (output_dir, note) = host::output_dir(&disk, args.output_dir.as_deref())?;
+    if let Some(note) = note {
+        output.say(&note);
+    }
+    let session = Session::new(SessionOptions {
+        base_dir: host::working_directory()?,
+        scratch_dir: output_dir.join(STAGING),
+        output_dir,
+        threads: args.threads.map_or_else(host::default_threads, usize::from),
+        memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
+    })?;
+    let shown = args.file.display().to_string();
+    let checked = session
+        .check(&document, args.strict)
+        .map_err(|problems| invalid(&document, &shown, &problems))?;
+    warn(&checked.warnings.iter().map(finding).collect::<Vec<_>>(), output);
+    let cancel = CancelFlag::default();
+    let interrupt = Interrupt::listen(cancel.clone(), output)?;
+    let outcome = watched(&session, checked, &cancel, output)?;
+    let signal = interrupt.end();
+    match outcome.status {
+        JobStatus::Completed => {
+            succeed(&outcome, args.show, &disk, output)?;
+            Ok(Exit::Done)
+        }
+        JobStatus::Cancelled => {
+            output.say("cancelled; no result was written");
+            Ok(signal.unwrap_or(Exit::JobCancelled))
+        }
+        JobStatus::Failed | JobStatus::Accepted | JobStatus::Running => {
+            Err(failure(outcome.error.as_ref()))
+        }
+    }
+}
+
+/// Runs with a progress bar.
+fn watched(
+    session: &Session,
+    checked: Checked,
+    cancel: &CancelFlag,
+    output: Output,
+) -> Result<Outcome> {
+    let clock = SystemClock::start();
+    let mut progress = Progress::new(output, &checked.plan.name, false);
+    let outcome = session.run(checked, cancel, &mut |view| {
+        let rows = show_count(rows_read(view));
+        let message = format!("{rows} rows, {} of {} tasks", view.tasks_done, view.tasks);
+        progress.update(view.progress_percent, clock.now(), &message);
+    });
+    progress.finish();
+    Ok(outcome?)
+}
+
+/// What the sources gave.
+fn rows_read(view: &JobView) -> u64 {
+    let is_source = |index: usize| {
+        view.plan.nodes.get(index).is_some_and(|node| matches!(node.op, Op::Read(_)))
+    };
+    let sources = view.rows.iter().filter(|rows| is_source(rows.node.index()));
+    sources.map(|rows| rows.rows_out).sum()
+}
+
+fn succeed(outcome: &Outcome, show: u64, disk: &dyn Disk, output: Output) -> Result<()> {
+    if output.json_asked() {
+        output::document(&document(outcome))?;
+    }
+    for sink in &outcome.sinks {
+        let (rows, bytes) = (show_count(sink.rows), show_bytes(sink.bytes));
+        let cut = if output.json_asked() || sink.rows <= show {
+            String::new()
+        } else {
+            format!(", the first {show} on stdout")
+        };
+        let path = sink.path.display();
+        output.say(&format!("{}: {rows} rows, {bytes}{cut}, in {path}", sink.sink));
+        if !output.json_asked() {
+            first_rows(sink, show, disk)?;
+        }
+    }
+    let rows = rows_read(&outcome.view);
+    let seconds = outcome.elapsed.as_secs_f64();
+    let mut figures = vec![format!("{} rows read in {seconds:.3} s", show_count(rows))];
+    if outcome.elapsed > Duration::ZERO {
+        let per_second = u128::from(rows) * 1_000_000_000 / outcome.elapsed.as_nanos();
+        let per_second = u64::try_from(per_second).unwrap_or(u64::MAX);
+        figures.push(format!("{} rows/s", show_count(per_second)));
+    }
+    if outcome.view.spilled_bytes > 0 {
+        figures.push(format!("{} spilled", show_bytes(outcome.view.spilled_bytes)));
+    }
+    if let Some(peak) = host::peak_memory_bytes(disk) {
+        figures.push(format!("{} peak memory", show_bytes(peak)));
+    }
+    output.say(&figures.join(", "));
+    Ok(())
+}
+
+/// Prints the first rows of a result from its files, as they stand there.
+fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk) -> Result<()> {
+    let (is_csv, has_header) = match &sink.format {
+        WriteFormat::Csv(options) => (true, options.header),
+        WriteFormat::Text | WriteFormat::Jsonl => (false, false),
+        WriteFormat::Arrow => return Ok(()),
+    };
+    let mut rows_left = rows;
+    for (number, file) in sink.files.iter().enumerate() {
+        if rows_left == 0 && number > 0 {
+            break;
+        }
+        // Every file has the header; it is shown once.
+        let header = u64::from(has_header);
+        let skip = if number > 0 { header } else { 0 };
+        copy_rows(&file.path, skip, rows_left + header - skip, is_csv, disk)?;
+        rows_left = rows_left.saturating_sub(file.rows);
+    }
+    Ok(())
+}
+
+/// Prints `rows` records of a file behind its first `skip`.
+fn copy_rows(path: &Path, skip: u64, rows: u64, quotes: bool, disk: &dyn Disk) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        let what = format!("cannot read `{}`: {error}", path.display());
+        Error::new(Exit::Other, Code::Internal, what)
+    };
+    let file = disk.open(path).map_err(failed)?;
+    let (mut skipped, mut wanted) = (Head::new(skip, quotes), Head::new(rows, quotes));
+    let mut buffer = vec![0; 64 << 10];
+    let mut offset = 0;
+    while !wanted.is_full() {
+        let read = file.read_at(&mut buffer, offset).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        offset += read as u64;
+        let bytes = &buffer[..read];
+        let behind = skipped.take(bytes).len();
+        output::rows(wanted.take(&bytes[behind..]))?;
+    }
+    Ok(())
+}
+
+/// The results document, as REST would give it.
+fn document(outcome: &Outcome) -> Results {
+    fn by_sink<V>(outcome: &Outcome, value: impl Fn(&Published) -> V) -> Ordered<V> {
+        outcome.sinks.iter().map(|sink| (sink.sink.clone(), value(sink))).collect()
+    }
+    let files = |sink: &Published| {
+        let files = sink.files.iter().map(|file| ResultFile {
+            path: file.path.display().to_string(),
+            rows: file.rows,
+            bytes: file.bytes,
+            checksum: file.checksum.clone(),
+        });
+        files.collect()
+    };
+    let columns = |sink: &Published| {
+        let columns = sink.schema.fields().iter().map(|field| Column {
+            name: field.name().clone(),
+            kind: type_name(field.data_type()),
+            nullable: field.is_nullable(),
+        });
+        columns.collect()
+    };
+    Results {
+        job_id: outcome.job.to_string(),
+        outputs: by_sink(outcome, |sink| sink.path.display().to_string()),
+        urls: Ordered::default(),
+        files: by_sink(outcome, files),
+        schema: by_sink(outcome, columns),
+        rows: by_sink(outcome, |sink| sink.rows),
+    }
+}
+
+fn failure(error: Option<&JobError>) -> Error {
+    let Some(JobError { failure, nodes, attempt, .. }) = error else {
+        return Error::new(Exit::JobFailed, Code::JobFailed, "the job failed");
+    };
+    let told = Error::new(Exit::JobFailed, failure.code, failure.message.clone());
+    let mut place = Vec::new();
+    if !nodes.is_empty() {
+        place.push(format!("node {}", nodes.join(", ")));
+    }
+    if let Some(attempt) = attempt {
+        let task = attempt.task;
+        place.push(format!(
+            "stage {}, partition {}, attempt {}",
+            task.stage, task.partition, attempt.attempt
+        ));
+    }
+    if place.is_empty() { told } else { told.at(place.join(", ")) }
+}
+
+/// Turns the first Ctrl-C (or SIGTERM) into a cancellation and lets the second end the process.
+struct Interrupt {
+    signal: Arc<AtomicU8>,
+    end: oneshot::Sender<()>,
+    listener: thread::JoinHandle<()>,
+}
+
+impl Interrupt {
+    fn listen(cancel: CancelFlag, output: Output) -> Result<Self> {
+        let signal = Arc::new(AtomicU8::new(0));
+        let (end, mut ended) = oneshot::channel();
+        let runtime = control()?;
+        let mut stop = {
+            let _guard = runtime.enter();
+            Stop::listen()?
+        };
+        let seen = Arc::clone(&signal);
+        let listener = thread::spawn(move || {
+            runtime.block_on(async {
+                loop {
+                    let exit = tokio::select! {
+                        exit = stop.next() => exit,
+                        _ = &mut ended => return,
+                    };
+                    if cancel.is_cancelled() {
+                        end_now(exit);
+                    }
+                    seen.store(exit.code(), Ordering::Relaxed);
+                    cancel.cancel();
+                    output.say("cancelling; once more ends at once");
+                }
+            });
+        });
+        Ok(Self { signal, end, listener })
+    }
+
+    /// Stops listening; the signal that came, as an exit code.
+    fn end(self) -> Option<Exit> {
+        if self.end.send(()).is_err() || self.listener.join().is_err() {
+            tracing::warn!("the listener for signals ended before its time");
+        }
+        [Exit::Interrupted, Exit::Terminated]
+            .into_iter()
+            .find(|exit| exit.code() == self.signal.load(Ordering::Relaxed))
+    }
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the user asked twice; tasks that don't answer must not hold it up"
+)]
+fn end_now(exit: Exit) {
+    std::process::exit(i32::from(exit.code()));
+}

@@ -1,0 +1,157 @@
+//! Log lines on stderr: JSON objects, or text where people read them.
+//!
+//! A JSON line has `time`, `level`, `message`, `target` and, where there are any, the fields of the
+//! event and of its spans under `context`.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tracing::{Event, Subscriber, field, span};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{format::Writer, time::FormatTime, time::SystemTime},
+    layer::{Context, SubscriberExt},
+    registry::{LookupSpan, Scope},
+    util::SubscriberInitExt,
+};
+
+use crate::{
+    args::{Global, LogFormat},
+    error::{Error, Result},
+};
+
+/// Starts logging for the process; `level` is what is logged where nobody says otherwise.
+///
+/// # Errors
+/// Where the filter can't be read.
+pub(crate) fn start(global: &Global, level: &str) -> Result<()> {
+    let level = match (&global.log_level, global.quiet, global.verbose) {
+        (_, true, _) => "error",
+        (_, _, 1) => "info",
+        (_, _, 2) => "debug",
+        (_, _, 3..) => "trace",
+        (Some(asked), ..) if !asked.is_empty() => asked,
+        _ => level,
+    };
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        Error::usage(format!("`{level}` is no log filter: {error}"))
+            .help("use error, warn, info, debug or trace, or target=level pairs")
+    })?;
+    let is_json = match global.log_format {
+        LogFormat::Auto => !io::stderr().is_terminal(),
+        LogFormat::Human => false,
+        LogFormat::Json => true,
+    };
+    let registry = Registry::default().with(filter);
+    let started = if is_json {
+        registry.with(JsonLines).try_init()
+    } else {
+        let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+        registry.with(text).try_init()
+    };
+    started.map_err(|error| Error::usage(format!("logging is already started: {error}")))
+}
+
+/// Writes each event as one JSON object.
+struct JsonLines;
+
+/// A span's fields, kept with it.
+struct SpanFields(Map<String, Value>);
+
+impl<S> Layer<S> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = ctx.span(id) {
+            span.extensions_mut().insert(SpanFields(fields.0));
+        }
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(id) else { return };
+        let mut fields = Fields::default();
+        values.record(&mut fields);
+        if let Some(kept) = span.extensions_mut().get_mut::<SpanFields>() {
+            kept.0.extend(fields.0);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut context = Map::new();
+        for span in ctx.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(kept) = span.extensions().get::<SpanFields>() {
+                context.extend(kept.0.clone());
+            }
+        }
+        let message = fields.0.remove("message").unwrap_or_default();
+        context.extend(fields.0);
+        let mut time = String::new();
+        if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {
+            time.clear();
+        }
+        let metadata = event.metadata();
+        let level = metadata.level().as_str();
+        let line = Line { time, level, message, target: metadata.target(), context };
+        let Ok(mut line) = serde_json::to_string(&line) else { return };
+        line.push('\n');
+        // There is nobody left to tell when stderr itself is gone.
+        drop(io::stderr().lock().write_all(line.as_bytes()));
+    }
+}
+
+/// A log line, its keys in the order in which people look for them.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    level: &'static str,
+    message: Value,
+    target: &'a str,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    context: Map<String, Value>,
+}
+
+/// Collects fields as JSON values.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn set(&mut self, field: &field::Field, value: Value) {
+        self.0.insert(field.name().to_owned(), value);
+    }
+}
+
+impl field::Visit for Fields {
+    fn record_f64(&mut self, field: &field::Field, value: f64) {
+        self.set(field, json!(value));
+    }
+
+    fn record_i64(&mut self, field: &field::Field, value: i64) {
+        self.set(field, json!(value));
+    }
+
+    fn record_u64(&mut self, field: &field::Field, value: u64) {
+        self.set(field, json!(value));
+    }
+
+    fn record_bool(&mut self, field: &field::Field, value: bool) {
+        self.set(field, json!(value));
+    }
+
+    fn record_str(&mut self, field: &field::Field, value: &str) {
+        self.set(field, json!(value));
+    }
+
+    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        self.set(field, json!(format!("{value:?}")));
+    }
+}

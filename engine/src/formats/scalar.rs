@@ -1,0 +1,408 @@
+//! Single values and their text, both ways: what a decoder accepts and what an encoder writes.
+//!
+//! - bool: `true`, `True` or `TRUE`, and `false` likewise; written in lower case.
+//! - int64: digits after an optional sign, nothing else.
+//! - float64: decimal with optional sign, fraction and exponent, `NaN`, `inf`, `-inf`; written in
+//!   the shortest form that reads back as the same number.
+//! - date: `2024-02-29`; years beyond four digits have a sign.
+//! - timestamp, without a zone: a date, then `T` or a blank, `10:30`, optionally `:15` and
+//!   `.123456`. A date alone is its midnight. Written with `T` and only as many digits as needed.
+//!
+//! Nothing here allocates, and blanks around a value are not part of any.
+
+use std::io::Write;
+
+/// The bool that `text` says.
+pub(crate) fn parse_bool(text: &[u8]) -> Option<bool> {
+    match text {
+        b"true" | b"True" | b"TRUE" => Some(true),
+        b"false" | b"False" | b"FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// The integer that `text` says, if it fits.
+pub(crate) fn parse_int64(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    let (head, tail) = digits.split_at(digits.len().min(18));
+    let mut value = i64::try_from(parse_digits(head)?).ok()?;
+    if is_negative {
+        value = -value;
+    }
+    for digit in tail {
+        let digit = signed(parse_digits(std::slice::from_ref(digit))?)?;
+        value = value.checked_mul(10)?.checked_add(if is_negative { -digit } else { digit })?;
+    }
+    Some(value)
+}
+
+/// One to eighteen digits.
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    (!digits.is_empty()).then_some(value)
+}
+
+/// The number that `text` says; one too great for a float is none.
+pub(crate) fn parse_float64(text: &str) -> Option<f64> {
+    if let Some(value) = parse_short_float64(text.as_bytes()) {
+        return Some(value);
+    }
+    let value: f64 = text.parse().ok()?;
+    // `parse` makes infinity of what is too great as well as of what says so.
+    (value.is_finite() || !text.bytes().any(|byte| byte.is_ascii_digit())).then_some(value)
+}
+
+/// A number of at most 15 digits without an exponent; `None` for any other text.
+///
+/// Source: William D. Clinger, "How to Read Floating Point Numbers Accurately": both operands are
+/// exact, so their quotient is rounded once, as it should be.
+#[expect(clippy::cast_precision_loss, reason = "15 digits fit the mantissa")]
+fn parse_short_float64(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    let mut mantissa = 0_u64;
+    let mut point = None;
+    for (place, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(place),
+            _ => return None,
+        }
+    }
+    let fraction = point.map_or(0, |point| digits.len() - 1 - point);
+    let count = digits.len() - usize::from(point.is_some());
+    if count == 0 || count > 15 {
+        return None;
+    }
+    let value = mantissa as f64 / POWERS[fraction];
+    Some(if is_negative { -value } else { value })
+}
+
+/// The date that `text` says, in days since 1970-01-01.
+pub(crate) fn parse_date(text: &[u8]) -> Option<i32> {
+    i32::try_from(parse_day(text)?).ok()
+}
+
+/// The time that `text` says, in microseconds since 1970-01-01 at midnight.
+pub(crate) fn parse_timestamp(text: &[u8]) -> Option<i64> {
+    let separator = memchr::memchr2(b'T', b' ', text);
+    let days = parse_day(&text[..separator.unwrap_or(text.len())])?;
+    let micros = match separator {
+        Some(separator) => parse_time(&text[separator + 1..])?,
+        None => 0,
+    };
+    days.checked_mul(MICROS_PER_DAY)?.checked_add(micros)
+}
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+fn parse_day(text: &[u8]) -> Option<i64> {
+    let (rest, tail) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let year = match rest {
+        [b'-', digits @ ..] if (4..=6).contains(&digits.len()) => -signed(parse_digits(digits)?)?,
+        [b'+', digits @ ..] if (4..=6).contains(&digits.len()) => signed(parse_digits(digits)?)?,
+        digits if digits.len() == 4 => signed(parse_digits(digits)?)?,
+        _ => return None,
+    };
+    let [b'-', m1, m2, b'-', d1, d2] = tail else { return None };
+    let month = signed(parse_digits(&[*m1, *m2])?)?;
+    let day = signed(parse_digits(&[*d1, *d2])?)?;
+    let is_valid = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    is_valid.then(|| days_from_civil(year, month, day))
+}
+
+fn parse_time(text: &[u8]) -> Option<i64> {
+    let (minutes, rest) = text.split_at_checked(5)?;
+    let [h1, h2, b':', m1, m2] = minutes else { return None };
+    let hour = signed(parse_digits(&[*h1, *h2])?)?;
+    let minute = signed(parse_digits(&[*m1, *m2])?)?;
+    let (second, fraction) = match rest {
+        [] => (0, 0),
+        [b':', s1, s2] => (signed(parse_digits(&[*s1, *s2])?)?, 0),
+        [b':', s1, s2, b'.', fraction @ ..] => {
+            (signed(parse_digits(&[*s1, *s2])?)?, parse_fraction(fraction)?)
+        }
+        _ => return None,
+    };
+    let is_valid = hour < 24 && minute < 60 && second < 60;
+    is_valid.then_some(((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction)
+}
+
+/// A second's fraction in microseconds; digits behind the sixth must be zeros, so that none is lost.
+fn parse_fraction(digits: &[u8]) -> Option<i64> {
+    let (kept, lost) = digits.split_at(digits.len().min(6));
+    if lost.len() > 3 || lost.iter().any(|digit| *digit != b'0') {
+        return None;
+    }
+    let scale = 10_i64.pow(u32::try_from(6 - kept.len()).ok()?);
+    Some(signed(parse_digits(kept)?)? * scale)
+}
+
+fn signed(value: u64) -> Option<i64> {
+    i64::try_from(value).ok()
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 in the proleptic Gregorian calendar.
+///
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Year, month and day of a day since 1970-01-01; the way back.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = (shifted_month + 2) % 12 + 1;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Appends a bool.
+pub(crate) fn write_bool(value: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// Appends an integer.
+pub(crate) fn write_int64(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_uint64(value.unsigned_abs(), out);
+}
+
+/// Appends an integer.
+pub(crate) fn write_uint64(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    while value >= 100 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&two_digits(value % 100));
+        value /= 100;
+    }
+    if value >= 10 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&two_digits(value));
+    } else {
+        start -= 1;
+        digits[start] = two_digits(value)[1];
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// The last two digits of a number below 100.
+fn two_digits(value: u64) -> [u8; 2] {
+    [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
+}
+
+/// Appends a float in the shortest form that reads back, a whole one with `.0` or an exponent.
+pub(crate) fn write_float64(value: f64, out: &mut Vec<u8>) {
+    // JSON's way with finite floats; the writer never fails on memory.
+    match value {
+        _ if value.is_nan() => out.extend_from_slice(b"NaN"),
+        f64::INFINITY => out.extend_from_slice(b"inf"),
+        f64::NEG_INFINITY => out.extend_from_slice(b"-inf"),
+        _ => {
+            drop(serde_json::to_writer(&mut *out, &value));
+            drop_plus(out, value.abs());
+        }
+    }
+}
+
+/// Takes the plus sign, which is not needed, out of the exponent that great numbers have.
+fn drop_plus(out: &mut Vec<u8>, size: f64) {
+    if size >= 1e15
+        && let Some(plus) = memchr::memrchr(b'+', out)
+        && out.len() - plus <= 4
+        && out[plus - 1] == b'e'
+    {
+        out.remove(plus);
+    }
+}
+
+/// As [`write_float64`], with the digits that the narrower type needs.
+pub(crate) fn write_float32(value: f32, out: &mut Vec<u8>) {
+    if value.is_finite() {
+        drop(serde_json::to_writer(&mut *out, &value));
+        drop_plus(out, f64::from(value.abs()));
+    } else {
+        write_float64(f64::from(value), out);
+    }
+}
+
+/// Appends a date, given in days since 1970-01-01.
+pub(crate) fn write_date(days: i32, out: &mut Vec<u8>) {
+    write_day(i64::from(days), out);
+}
+
+/// Appends a timestamp, given in microseconds since 1970-01-01 at midnight.
+pub(crate) fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
+    write_day(micros.div_euclid(MICROS_PER_DAY), out);
+    let micros = micros.rem_euclid(MICROS_PER_DAY).unsigned_abs();
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let [h1, h2] = two_digits(seconds / 3600);
+    let [m1, m2] = two_digits(seconds / 60 % 60);
+    let [s1, s2] = two_digits(seconds % 60);
+    out.extend_from_slice(&[b'T', h1, h2, b':', m1, m2, b':', s1, s2]);
+    if fraction > 0 {
+        let groups = [fraction / 10_000, fraction / 100 % 100, fraction % 100].map(two_digits);
+        let digits = groups.concat();
+        let kept = if fraction % 1_000 == 0 { 3 } else { 6 };
+        out.push(b'.');
+        out.extend_from_slice(&digits[..kept]);
+    }
+}
+
+fn write_day(days: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil_from_days(days);
+    if (0..10_000).contains(&year) {
+        let year = year.unsigned_abs();
+        out.extend_from_slice(&two_digits(year / 100));
+        out.extend_from_slice(&two_digits(year % 100));
+    } else {
+        // Far from today; a slow way is good enough.
+        drop(write!(out, "{year:+05}"));
+    }
+    let [m1, m2] = two_digits(month.unsigned_abs());
+    let [d1, d2] = two_digits(day.unsigned_abs());
+    out.extend_from_slice(&[b'-', m1, m2, b'-', d1, d2]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        parse_bool, parse_date, parse_float64, parse_int64, parse_timestamp, write_date,
+        write_float64, write_int64, write_timestamp,
+    };
+
+    fn written<T>(write: impl Fn(T, &mut Vec<u8>), value: T) -> String {
+        let mut out = Vec::new();
+        write(value, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn integers_are_exact_up_to_the_limits_and_refused_beyond() {
+        assert_eq!(parse_int64(b"9223372036854775807"), Some(i64::MAX));
+        assert_eq!(parse_int64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_int64(b"007"), Some(7));
+        assert_eq!(parse_int64(b"+5"), Some(5));
+        for bad in ["9223372036854775808", "-9223372036854775809", "", "-", "1.0", " 1", "1e3", "١"]
+        {
+            assert_eq!(parse_int64(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_float_too_great_is_none_but_infinity_is_one() {
+        assert_eq!(parse_float64("1e3"), Some(1000.0));
+        assert_eq!(parse_float64("-inf"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_float64("1e999"), None);
+        assert_eq!(parse_float64("1,5"), None);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(parse_date(b"1970-01-01"), Some(0));
+        assert_eq!(parse_date(b"2000-02-29"), Some(11_016));
+        assert_eq!(parse_date(b"1969-12-31"), Some(-1));
+        for bad in ["2001-02-29", "1900-02-29", "2001-13-01", "2001-1-01", "01-01-01", "2001-01-00"]
+        {
+            assert_eq!(parse_date(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_have_t_or_a_blank_and_lose_no_digit() {
+        let second = 1_000_000;
+        assert_eq!(parse_timestamp(b"1970-01-01T00:01"), Some(60 * second));
+        assert_eq!(parse_timestamp(b"1970-01-01 00:00:01.5"), Some(1_500_000));
+        assert_eq!(parse_timestamp(b"1970-01-02"), Some(86_400 * second));
+        assert_eq!(parse_timestamp(b"1969-12-31T23:59:59.999999000"), Some(-1));
+        for bad in [
+            "1970-01-01T00:00:00.0000001",
+            "1970-01-01T24:00",
+            "1970-01-01T00:00:00Z",
+            "1970-01-01T",
+            "1970-01-01T00:00:00.",
+        ] {
+            assert_eq!(parse_timestamp(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(written(write_timestamp, 1_500_000), "1970-01-01T00:00:01.500");
+        assert_eq!(written(write_timestamp, -1), "1969-12-31T23:59:59.999999");
+    }
+
+    #[test]
+    fn only_three_spellings_of_a_bool_are_one() {
+        assert_eq!(
+            ["true", "True", "TRUE"].map(|text| parse_bool(text.as_bytes())),
+            [Some(true); 3]
+        );
+        assert_eq!(["t", "1", "yes", ""].map(|text| parse_bool(text.as_bytes())), [None; 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(int: i64, float: f64, days: i32, micros: i64) {
+            prop_assert_eq!(parse_int64(written(write_int64, int).as_bytes()), Some(int));
+            prop_assert_eq!(written(write_int64, int), int.to_string());
+            let text = written(write_float64, float);
+            let read = parse_float64(&text);
+            prop_assert_eq!(read.map(f64::to_bits), Some(float.to_bits()).filter(|_| !float.is_nan()).or(read.map(f64::to_bits)));
+            let days = days / 8;
+            prop_assert_eq!(parse_date(written(write_date, days).as_bytes()), Some(days));
+            let micros = micros / 64;
+            prop_assert_eq!(parse_timestamp(written(write_timestamp, micros).as_bytes()), Some(micros));
+        }
+
+        #[test]
+        fn short_floats_are_those_of_the_standard_library(text in "-?[0-9]{0,12}\\.?[0-9]{0,9}") {
+            let found = parse_float64(&text).map(f64::to_bits);
+            prop_assert_eq!(found, text.parse::<f64>().ok().map(f64::to_bits));
+        }
+
+        #[test]
+        fn days_are_those_of_chrono(days in -700_000i32..2_900_000) {
+            let expected = chrono::NaiveDate::from_epoch_days(days).unwrap().to_string();
+            prop_assert_eq!(written(write_date, days), expected);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Paths: what a reader's path names, and whether a writer's target can be made.
+//!
+//! Messages name paths as the document has them.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
+use crate::{disk::Disk, plan::InputFile};
+
+/// The most files of one reader.
+const MAX_FILES: usize = 100_000;
+
+/// What stands at a path.
+enum Found {
+    File { size_bytes: u64 },
+    Folder,
+}
+
+fn look(disk: &dyn Disk, path: &Path) -> io::Result<Found> {
+    match disk.open(path) {
+        Ok(file) => Ok(Found::File { size_bytes: file.size()? }),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Found::Folder),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path that `text` names at `site`, if it can be a path.
+fn resolve(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Option<PathBuf> {
+    let refusal = if text.is_empty() {
+        "a path is not empty"
+    } else if text.len() > MAX_PATH_BYTES {
+        "a path has at most 4096 bytes"
+    } else if text.contains('\0') {
+        "a path has no NUL in it"
+    } else if text == "-" {
+        report.problem(pointer, ProblemCode::NotSupported, "`-` is not supported yet");
+        return None;
+    } else if text.contains("://") {
+        report.problem(pointer, ProblemCode::NotSupported, "URLs are not supported yet");
+        return None;
+    } else {
+        return Some(site.base_dir.join(text));
+    };
+    report.problem(pointer, ProblemCode::BadPath, refusal);
+    None
+}
+
+/// The files that a reader's path names: a file, all files of a folder, or those that a glob
+/// fits; in a folder and under a glob sorted by path, without names that begin with `.` or `_`.
+pub(super) fn inputs(
+    text: &str,
+    pointer: &str,
+    site: &Site,
+    report: &mut Report,
+) -> Option<Vec<InputFile>> {
+    let path = resolve(text, pointer, site, report)?;
+    let disk = site.disk.as_ref();
+    let is_glob = text.contains(['*', '?', '[']) && !disk.exists(&path);
+    let paths = if is_glob {
+        glob(text, pointer, site, report)?
+    } else {
+        match look(disk, &path) {
+            Ok(Found::File { size_bytes }) => return Some(vec![InputFile { path, size_bytes }]),
+            Ok(Found::Folder) => match disk.list(&path) {
+                Ok(entries) => entries.into_iter().filter(|entry| !is_hidden(entry)).collect(),
+                Err(error) => return refuse_input(text, pointer, &error, report),
+            },
+            Err(error) => return refuse_input(text, pointer, &error, report),
+        }
+    };
+    let mut files = Vec::with_capacity(paths.len());
+    for entry in paths {
+        match look(disk, &entry) {
+            Ok(Found::File { size_bytes }) => files.push(InputFile { path: entry, size_bytes }),
+            Ok(Found::Folder) => {}
+            Err(error) => {
+                let name = entry.strip_prefix(&site.base_dir).unwrap_or(&entry);
+                let name = name.display().to_string();
+                return refuse_input(&name, pointer, &error, report);
+            }
+        }
+    }
+    if files.is_empty() {
+        let what = if is_glob { "no file fits" } else { "no file in the folder" };
+        report.problem(pointer, ProblemCode::InputNotFound, format!("{what} `{text}`"));
+        return None;
+    }
+    if files.len() > MAX_FILES {
+        let message = format!("`{text}` names {} files; {MAX_FILES} are allowed", files.len());
+        report.problem(pointer, ProblemCode::OutOfRange, message);
+        return None;
+    }
+    Some(files)
+}
+
+fn refuse_input<T>(text: &str, pointer: &str, error: &io::Error, report: &mut Report) -> Option<T> {
+    if error.kind() == io::ErrorKind::NotFound {
+        let message = format!("input `{text}` is not there");
+        report.problem(pointer, ProblemCode::InputNotFound, message);
+    } else {
+        let message = format!("cannot read `{text}`: {error}");
+        report.problem(pointer, ProblemCode::InputUnreadable, message);
+    }
+    None
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes);
+    name.is_some_and(|name| name.starts_with(b".") || name.starts_with(b"_"))
+}
+
+/// The paths that fit a glob, segment by segment, sorted; `**` stands for any number of folders.
+fn glob(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Option<Vec<PathBuf>> {
+    let start = if text.starts_with('/') { PathBuf::from("/") } else { site.base_dir.clone() };
+    let mut found = vec![start];
+    for segment in text.split('/').filter(|segment| !segment.is_empty()) {
+        if !segment.contains(['*', '?', '[']) {
+            for path in &mut found {
+                path.push(segment);
+            }
+            continue;
+        }
+        let pattern = match glob::Pattern::new(segment) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                let message = format!("`{text}` is no glob: {}", error.msg);
+                report.problem(pointer, ProblemCode::BadPath, message);
+                return None;
+            }
+        };
+        found = if segment == "**" {
+            found.into_iter().flat_map(|folder| below(site.disk.as_ref(), folder)).collect()
+        } else {
+            let entries = found.iter().flat_map(|folder| entries(site.disk.as_ref(), folder));
+            entries.filter(|path| fits(&pattern, path)).collect()
+        };
+    }
+    let disk = site.disk.as_ref();
+    let mut found: Vec<_> = found.into_iter().filter(|path| disk.exists(path)).collect();
+    found.sort();
+    found.dedup();
+    Some(found)
+}
+
+fn fits(pattern: &glob::Pattern, path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| pattern.matches(name))
+}
+
+/// What stands in a folder and is not hidden; nothing where it is none or can't be listed.
+fn entries(disk: &dyn Disk, folder: &Path) -> Vec<PathBuf> {
+    let entries = disk.list(folder).unwrap_or_default();
+    entries.into_iter().filter(|entry| !is_hidden(entry)).collect()
+}
+
+/// A folder and all folders below it. Links are not told from folders, so the depth is bounded.
+fn below(disk: &dyn Disk, top: PathBuf) -> Vec<PathBuf> {
+    const MAX_FOLDERS: usize = 10_000;
+    const MAX_DEPTH: usize = 32;
+    let mut folders = vec![(top, 0)];
+    let mut next = 0;
+    while let Some((folder, depth)) = folders.get(next).cloned() {
+        next += 1;
+        if depth == MAX_DEPTH {
+            continue;
+        }
+        for entry in entries(disk, &folder) {
+            if folders.len() < MAX_FOLDERS && matches!(look(disk, &entry), Ok(Found::Folder)) {
+                folders.push((entry, depth + 1));
+            }
+        }
+    }
+    folders.into_iter().unzip::<_, _, _, Vec<_>>().0
+}
+
+/// The target of a writer: nothing is there, and what is nearest above it is a folder.
+pub(super) fn output(
+    text: &str,
+    pointer: &str,
+    site: &Site,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let path: PathBuf = resolve(text, pointer, site, report)?.components().collect();
+    let disk = site.disk.as_ref();
+    if disk.exists(&path) {
+        let message = format!("output `{text}` already exists; remove it or write elsewhere");
+        report.problem(pointer, ProblemCode::OutputExists, message);
+        return None;
+    }
+    let above = path.ancestors().skip(1).find(|folder| disk.exists(folder));
+    match above.map(|above| look(disk, above)) {
+        Some(Ok(Found::Folder)) => Some(path),
+        Some(Ok(Found::File { .. })) => {
+            let message = format!("cannot create `{text}`: a file stands in its way");
+            report.problem(pointer, ProblemCode::OutputUnwritable, message);
+            None
+        }
+        Some(Err(error)) => {
+            let message = format!("cannot create `{text}`: {error}");
+            report.problem(pointer, ProblemCode::OutputUnwritable, message);
+            None
+        }
+        None => {
+            let message = format!("cannot create `{text}`: no folder above it exists");
+            report.problem(pointer, ProblemCode::OutputUnwritable, message);
+            None
+        }
+    }
+}
