@@ -470,18 +470,23 @@ fn group_of(slot: u64) -> u32 {
     slot as u32
 }
 
-/// For each hash the first group from its home on with its tag, or [`NO_GROUP`].
+/// For each hash, at most [`CHUNK`], the first group from its home on with its tag, or
+/// [`NO_GROUP`].
 fn candidates(slots: &[u64], hashes: &[u64], groups: &mut [u32]) {
     let mask = slots.len() - 1;
-    for (hash, group) in hashes.iter().zip(groups) {
+    // All homes are fetched before any of them is judged: a branch that goes the other way would
+    // throw away the fetches behind it.
+    let mut homes = [EMPTY; CHUNK];
+    for (slot, hash) in homes.iter_mut().zip(hashes) {
+        *slot = slots[home(*hash, mask)];
+    }
+    for ((hash, group), mut slot) in hashes.iter().zip(groups).zip(homes) {
         let mut index = home(*hash, mask);
-        *group = loop {
-            let slot = slots[index];
-            if slot == EMPTY || slot >> 32 == hash >> 32 {
-                break group_of(slot);
-            }
+        while slot != EMPTY && slot >> 32 != hash >> 32 {
             index = (index + 1) & mask;
-        };
+            slot = slots[index];
+        }
+        *group = group_of(slot);
     }
 }
 
