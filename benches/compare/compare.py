@@ -107,7 +107,7 @@ def measure(system, source, out, threads):
         sys.exit(f"{system} failed: {' '.join(command)}")
     report = json.loads(answer)
     return {
-        "query": report.get("seconds", report.get("duration_secs")),
+        "query": report["seconds"] if "seconds" in report else report["duration_secs"],
         "process": wall,
         "cpu": usage.ru_utime + usage.ru_stime,
         "peak": usage.ru_maxrss / 1024,

@@ -13,7 +13,6 @@ use futures::{Stream, stream};
 use minispark_engine::{
     disk::{Disk, ReadAt},
     error::Code,
-    expr::parse::type_name,
     formats::{self, WriteFormat},
     sink::commit::Published,
 };
@@ -45,46 +44,12 @@ pub(crate) async fn list(
         }
         record.published.clone()
     };
-    Ok(Json(document(&id, &published)))
-}
-
-fn document(id: &str, published: &[Published]) -> wire::Results {
-    fn by_sink<V>(published: &[Published], value: impl Fn(&Published) -> V) -> wire::Ordered<V> {
-        published.iter().map(|published| (published.sink.clone(), value(published))).collect()
-    }
-    wire::Results {
-        job_id: String::from(id),
-        outputs: by_sink(published, |published| text(&published.path)),
-        urls: by_sink(published, |published| {
-            format!("{BASE}/jobs/{id}/results/{}", published.sink)
-        }),
-        files: by_sink(published, |published| {
-            let files = published.files.iter();
-            files
-                .map(|file| wire::ResultFile {
-                    path: text(&file.path),
-                    rows: file.rows,
-                    bytes: file.bytes,
-                    checksum: file.checksum.clone(),
-                })
-                .collect()
-        }),
-        schema: by_sink(published, |published| {
-            let fields = published.schema.fields().iter();
-            fields
-                .map(|field| wire::Column {
-                    name: field.name().clone(),
-                    kind: type_name(field.data_type()),
-                    nullable: field.is_nullable(),
-                })
-                .collect()
-        }),
-        rows: by_sink(published, |published| published.rows),
-    }
-}
-
-fn text(path: &std::path::Path) -> String {
-    path.to_string_lossy().into_owned()
+    let mut document = wire::Results::of(&id, &published);
+    document.urls = published
+        .iter()
+        .map(|result| (result.sink.clone(), format!("{BASE}/jobs/{id}/results/{}", result.sink)))
+        .collect();
+    Ok(Json(document))
 }
 
 /// `GET /jobs/{id}/results/{sink}`: the result's bytes in its own format, as one stream.

@@ -5,6 +5,10 @@
 
 use std::{fmt, marker::PhantomData};
 
+use minispark_engine::{
+    expr::parse::type_name,
+    sink::commit::{Published, PublishedFile},
+};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
@@ -329,6 +333,39 @@ pub struct Results {
     /// The rows of each sink.
     #[serde(default)]
     pub rows: Ordered<u64>,
+}
+
+impl Results {
+    /// The document of a job's published results, without `urls`.
+    pub fn of(job_id: &str, published: &[Published]) -> Self {
+        fn by_sink<V>(published: &[Published], value: impl Fn(&Published) -> V) -> Ordered<V> {
+            published.iter().map(|result| (result.sink.clone(), value(result))).collect()
+        }
+        let file = |file: &PublishedFile| ResultFile {
+            path: file.path.display().to_string(),
+            rows: file.rows,
+            bytes: file.bytes,
+            checksum: file.checksum.clone(),
+        };
+        let columns = |result: &Published| {
+            let fields = result.schema.fields().iter();
+            fields
+                .map(|field| Column {
+                    name: field.name().clone(),
+                    kind: type_name(field.data_type()),
+                    nullable: field.is_nullable(),
+                })
+                .collect()
+        };
+        Self {
+            job_id: job_id.to_owned(),
+            outputs: by_sink(published, |result| result.path.display().to_string()),
+            urls: Ordered::default(),
+            files: by_sink(published, |result| result.files.iter().map(file).collect()),
+            schema: by_sink(published, columns),
+            rows: by_sink(published, |result| result.rows),
+        }
+    }
 }
 
 /// A file of a result.

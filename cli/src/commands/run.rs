@@ -10,11 +10,10 @@ use std::{
     time::Duration,
 };
 
-use minispark_api::rest::wire::{Column, Ordered, ResultFile, Results};
+use minispark_api::rest::wire::Results;
 use minispark_engine::{
     disk::{Disk, RealDisk},
     error::Code,
-    expr::parse::type_name,
     formats::WriteFormat,
     job::check::Checked,
     plan::Op,
@@ -23,6 +22,7 @@ use minispark_engine::{
     sink::{STAGING, commit::Published},
     task::context::CancelFlag,
 };
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{Stop, control, finding, invalid, warn};
@@ -105,7 +105,12 @@ fn rows_read(view: &JobView) -> u64 {
 
 fn succeed(outcome: &Outcome, show: u64, disk: &dyn Disk, output: Output) -> Result<()> {
     if output.json_asked() {
-        output::document(&document(outcome))?;
+        output::document(&Document {
+            results: Results::of(&outcome.job.to_string(), &outcome.sinks),
+            duration_secs: outcome.elapsed.as_secs_f64(),
+            spilled_bytes: outcome.view.spilled_bytes,
+            peak_memory_bytes: host::peak_memory_bytes(disk),
+        })?;
     }
     for sink in &outcome.sinks {
         let (rows, bytes) = (show_count(sink.rows), show_bytes(sink.bytes));
@@ -182,36 +187,14 @@ fn copy_rows(path: &Path, skip: u64, rows: u64, quotes: bool, disk: &dyn Disk) -
     Ok(())
 }
 
-/// The results document, as REST would give it.
-fn document(outcome: &Outcome) -> Results {
-    fn by_sink<V>(outcome: &Outcome, value: impl Fn(&Published) -> V) -> Ordered<V> {
-        outcome.sinks.iter().map(|sink| (sink.sink.clone(), value(sink))).collect()
-    }
-    let files = |sink: &Published| {
-        let files = sink.files.iter().map(|file| ResultFile {
-            path: file.path.display().to_string(),
-            rows: file.rows,
-            bytes: file.bytes,
-            checksum: file.checksum.clone(),
-        });
-        files.collect()
-    };
-    let columns = |sink: &Published| {
-        let columns = sink.schema.fields().iter().map(|field| Column {
-            name: field.name().clone(),
-            kind: type_name(field.data_type()),
-            nullable: field.is_nullable(),
-        });
-        columns.collect()
-    };
-    Results {
-        job_id: outcome.job.to_string(),
-        outputs: by_sink(outcome, |sink| sink.path.display().to_string()),
-        urls: Ordered::default(),
-        files: by_sink(outcome, files),
-        schema: by_sink(outcome, columns),
-        rows: by_sink(outcome, |sink| sink.rows),
-    }
+/// The results document, as REST gives it, with the figures of the run.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    results: Results,
+    duration_secs: f64,
+    spilled_bytes: u64,
+    peak_memory_bytes: Option<u64>,
 }
 
 fn failure(error: Option<&JobError>) -> Error {
