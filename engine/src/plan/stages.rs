@@ -404,3 +404,130 @@ fn every_column(schema: &Schema) -> Vec<SortKey> {
         .map(|column| SortKey { column, descending: false, nulls_first: false })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, path::Path};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        disk::RealDisk,
+        job::check::{Site, check},
+    };
+
+    /// The stages of a document over `small.csv` (2 rows) and `large.csv` (4 rows), a line each:
+    /// tasks, steps by name, output.
+    fn stages(document: &str) -> Vec<String> {
+        let folder = TempDir::new().unwrap();
+        let disk = RealDisk::shared();
+        for (name, text) in [("small.csv", "k,v\na,1\n"), ("large.csv", "k,w\na,1\nb,2\nc,3\n")] {
+            disk.create(&folder.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        let site = Site { disk: Arc::clone(&disk), base_dir: Path::new(folder.path()).to_owned() };
+        let checked =
+            check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
+        cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()
+    }
+
+    fn shown(stage: &Stage) -> String {
+        let steps: Vec<_> = stage.steps.iter().map(step).collect();
+        let output = match &stage.output {
+            Output::Exchange(Distribution::Hash { keys, buckets }) => {
+                format!("hash({}) to {buckets}", keys.join(", "))
+            }
+            Output::Exchange(Distribution::Forward) => String::from("forward"),
+            Output::Exchange(Distribution::Gather { ordered }) => format!("gather {ordered}"),
+            Output::Sink(sink) => format!("sink {}", sink.id),
+        };
+        format!("{}x {} -> {output}", stage.partitions, steps.join(", "))
+    }
+
+    fn step(step: &Step) -> String {
+        match &step.kind {
+            StepKind::Source { .. } => String::from("source"),
+            StepKind::Read { stage, share } => match share {
+                Share::Bucket => format!("bucket of {stage}"),
+                Share::Partition => format!("partition of {stage}"),
+                Share::All => format!("all of {stage}"),
+                Share::Merged { .. } => format!("merge of {stage}"),
+            },
+            StepKind::Map { .. } => String::from("map"),
+            StepKind::Sleep { .. } => String::from("sleep"),
+            StepKind::Filter { .. } => String::from("filter"),
+            StepKind::Tokenize { .. } => String::from("tokenize"),
+            StepKind::Hash { .. } => String::from("hash"),
+            StepKind::PartialReduce { .. } => String::from("partial"),
+            StepKind::FinalReduce { .. } => String::from("final"),
+            StepKind::Join { probe, build, keep_probe, .. } => {
+                format!("join {} with {} keep {keep_probe}", probe.0, build.0)
+            }
+            StepKind::Sort { .. } => String::from("sort"),
+            StepKind::Limit { .. } => String::from("limit"),
+        }
+    }
+
+    #[test]
+    fn narrow_nodes_fuse_and_an_aggregation_is_cut_at_its_exchange() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "r", "op": "read_csv", "path": "large.csv", "partitions": 4},
+                {"id": "t", "op": "flat_map", "fn": "tokenize"},
+                {"id": "m", "op": "map", "fn": "to_lower"},
+                {"id": "a", "op": "reduce_by_key", "key": "token", "fn": "sum"}],
+              "edges": [["r", "t"], ["t", "m"], ["m", "a"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "4x source, tokenize, map, partial -> hash(token) to 1",
+                "1x bucket of 0, final, sort -> sink a"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sort_merges_sorted_partitions_and_a_limit_cuts_each_first() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "r", "op": "read_csv", "path": "large.csv", "header": true, "partitions": 3},
+                {"id": "s", "op": "sort", "by": ["k desc"]},
+                {"id": "l", "op": "limit", "n": 2}],
+              "edges": [["r", "s"], ["r", "l"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "3x source -> forward",
+                "3x partition of 0, sort -> gather true",
+                "1x merge of 1 -> sink s",
+                "3x partition of 0, limit -> gather false",
+                "1x all of 3, limit -> sink l"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_inner_join_builds_from_the_smaller_side_and_a_left_join_from_the_right() {
+        let document = |how: &str| {
+            stages(&format!(
+                r#"{{"dag": {{"nodes": [
+                    {{"id": "a", "op": "read_csv", "path": "small.csv", "header": true}},
+                    {{"id": "b", "op": "read_csv", "path": "large.csv", "header": true}},
+                    {{"id": "j", "op": "join", "key": "k", "how": "{how}"}},
+                    {{"id": "w", "op": "write_csv", "path": "out"}}],
+                  "edges": [["a", "j"], ["b", "j"], ["j", "w"]]}}}}"#
+            ))
+        };
+        // The first step of the last stage is the probe side.
+        assert_eq!(
+            document("inner")[2],
+            "1x bucket of 1, bucket of 0, join 0 with 1 keep false -> sink w"
+        );
+        assert_eq!(
+            document("left")[2],
+            "1x bucket of 0, bucket of 1, join 0 with 1 keep true -> sink w"
+        );
+    }
+}

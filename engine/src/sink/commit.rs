@@ -298,3 +298,112 @@ fn typed_copy(output_dir: &Path, job: JobId, sink: &Sink) -> PathBuf {
 fn published(part: &Part, path: PathBuf) -> PublishedFile {
     PublishedFile { path, rows: part.rows, bytes: part.bytes, checksum: part.checksum.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{Int64Array, RecordBatch},
+        datatypes::{DataType, Field, Schema},
+    };
+    use tempfile::TempDir;
+
+    use super::Publisher;
+    use crate::{
+        Error,
+        disk::{Disk, RealDisk},
+        formats::{WriteFormat, csv::CsvWriteOptions},
+        id::{Attempt, JobId, StageId, TaskAttempt, TaskId, Term},
+        memory::Budget,
+        operators::Batches,
+        plan::{NodeIndex, Sink, Target, Write},
+        sink::{attempt_file, write_part},
+        task::{Part, context::CancelFlag},
+    };
+
+    fn publisher(folder: &TempDir) -> Publisher {
+        let disk = RealDisk::shared();
+        Publisher { disk, output_dir: folder.path().to_owned(), budget: Budget::new(1 << 20) }
+    }
+
+    fn sink(target: Target) -> Sink {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        Sink { node: NodeIndex(0), id: String::from("out"), schema, target, ordered: true }
+    }
+
+    fn csv(folder: &TempDir) -> Target {
+        let format = WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' });
+        Target::Files(Write { path: folder.path().join("numbers"), format })
+    }
+
+    /// An attempt file of one row for each number.
+    fn parts(publisher: &Publisher, job: JobId, sink: &Sink, numbers: &[i64]) -> Vec<Part> {
+        let part = |(partition, number): (u32, &i64)| {
+            let task = TaskId { job, stage: StageId(0), partition };
+            let attempt = TaskAttempt { task, attempt: Attempt { term: Term(1), n: 1 } };
+            let column = Arc::new(Int64Array::from(vec![*number]));
+            let batch = RecordBatch::try_new(Arc::clone(&sink.schema), vec![column]).unwrap();
+            let path = attempt_file(&sink.staging(job, &publisher.output_dir), sink, attempt);
+            let input = Box::new(Batches::new(vec![batch]));
+            write_part(sink, input, &path, &*publisher.disk, &CancelFlag::default()).unwrap()
+        };
+        (0..).zip(numbers).map(part).collect()
+    }
+
+    fn text(path: &std::path::Path) -> String {
+        let file = RealDisk.open(path).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn names(folder: &std::path::Path) -> Vec<String> {
+        let paths = RealDisk.list(folder).unwrap();
+        paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_writers_folder_appears_whole_with_its_manifest_and_leaves_no_staging() {
+        let folder = TempDir::new().unwrap();
+        let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(csv(&folder)));
+        let parts = parts(&publisher, job, &sink, &[7, 8]);
+        assert_eq!(names(folder.path()), [".minispark"]);
+        let published = publisher.publish(job, &sink, &parts).unwrap();
+        publisher.sweep(job, &[&sink]).unwrap();
+        assert_eq!(names(folder.path()), ["numbers"]);
+        let target = folder.path().join("numbers");
+        assert_eq!(names(&target), ["_manifest.json", "part-00000.csv", "part-00001.csv"]);
+        assert_eq!(text(&target.join("part-00001.csv")), "n\n8\n");
+        assert_eq!((published.rows, published.bytes), (2, 8));
+        let manifest: serde_json::Value =
+            serde_json::from_str(&text(&target.join("_manifest.json"))).unwrap();
+        assert_eq!(manifest["rows"], 2);
+        assert_eq!(manifest["files"][1]["path"], "part-00001.csv");
+    }
+
+    #[test]
+    fn a_target_that_is_there_is_left_as_it_is() {
+        let folder = TempDir::new().unwrap();
+        let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(csv(&folder)));
+        let first = parts(&publisher, job, &sink, &[1]);
+        publisher.publish(job, &sink, &first).unwrap();
+        let again = JobId::random();
+        let second = parts(&publisher, again, &sink, &[2]);
+        let error = publisher.publish(again, &sink, &second).unwrap_err();
+        assert!(matches!(error, Error::OutputExists { .. }), "{error:?}");
+        publisher.sweep(again, &[&sink]).unwrap();
+        assert_eq!(text(&folder.path().join("numbers/part-00000.csv")), "n\n1\n");
+    }
+
+    #[test]
+    fn a_text_result_is_one_file_named_after_job_and_node() {
+        let folder = TempDir::new().unwrap();
+        let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(Target::Text));
+        let parts = parts(&publisher, job, &sink, &[5]);
+        let published = publisher.publish(job, &sink, &parts).unwrap();
+        publisher.sweep(job, &[&sink]).unwrap();
+        assert_eq!(names(folder.path()), [format!("{job}_out.txt")]);
+        assert_eq!(text(&published.path), "5\n");
+    }
+}
