@@ -108,6 +108,7 @@ fn succeed(outcome: &Outcome, show: u64, disk: &dyn Disk, output: Output) -> Res
         output::document(&Document {
             results: Results::of(&outcome.job.to_string(), &outcome.sinks),
             duration_secs: outcome.elapsed.as_secs_f64(),
+            shuffled_bytes: outcome.view.shuffled_bytes,
             spilled_bytes: outcome.view.spilled_bytes,
             peak_memory_bytes: host::peak_memory_bytes(disk),
         })?;
@@ -193,6 +194,7 @@ struct Document {
     #[serde(flatten)]
     results: Results,
     duration_secs: f64,
+    shuffled_bytes: u64,
     spilled_bytes: u64,
     peak_memory_bytes: Option<u64>,
 }
