@@ -10,6 +10,7 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 
+mod allocator;
 mod args;
 mod commands;
 mod client;
@@ -22,10 +23,8 @@ mod error;
 use error::{Exit, Result};
 use output::Output;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::set_up();
     let arguments = args::normalise(std::env::args_os());
     let cli = match args::Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

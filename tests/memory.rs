@@ -1,0 +1,99 @@
+//! More keys than memory: an aggregation and a sort of five million keys under a budget of 32 MiB
+//! give the result that is known by construction, spill, clean up, and stay near their budget.
+
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "a test makes its input and reads its result")]
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+#[expect(clippy::allow_attributes, reason = "an expectation fails where a target uses all")]
+#[allow(dead_code, reason = "each target uses a part of it")]
+mod support;
+
+use support::{files_below, minispark, run};
+
+const KEYS: u64 = if cfg!(debug_assertions) { 1_000_000 } else { 5_000_000 };
+const BUDGET_BYTES: u64 = 32 << 20;
+
+/// Whether the key of this number stands in the input twice.
+fn is_twice(number: u64) -> bool {
+    number.is_multiple_of(3)
+}
+
+/// Every key once, in an order that has nothing to do with theirs, then every third once more.
+fn write_keys(path: &Path) {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+    // A number without a factor in common with KEYS visits all of them.
+    let scattered = (0..KEYS).map(|at| at * 1_000_003 % KEYS);
+    for number in scattered.chain((0..KEYS).filter(|number| is_twice(*number))) {
+        writeln!(file, "key-{number:07}").unwrap();
+    }
+    file.into_inner().unwrap();
+}
+
+fn run_within_budget(document: &Value, folder: &Path) -> Value {
+    let job = folder.join("job.json");
+    fs::write(&job, document.to_string()).unwrap();
+    let output = folder.join("output");
+    let mut command = minispark();
+    command.arg("run").arg(&job).args(["--memory", "32MiB", "--threads", "2", "--json"]);
+    let ran = run(command.arg("--output-dir").arg(&output).current_dir(folder)).expect_done();
+    let report = ran.json();
+    assert!(report["spilled_bytes"].as_u64().unwrap() > 0, "nothing was spilled: {report}");
+    let peak = report["peak_memory_bytes"].as_u64().unwrap();
+    let bound = BUDGET_BYTES + BUDGET_BYTES / 4 + (64 << 20);
+    assert!(peak <= bound, "{peak} bytes of peak memory, more than {bound}");
+    let left = files_below(&output);
+    assert_eq!(left.len(), 1, "beside the result there are spill files: {left:?}");
+    report
+}
+
+#[test]
+fn five_million_keys_are_counted_within_32_mebibytes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_keys(&folder.path().join("keys.txt"));
+    let document = json!({ "dag": {
+        "nodes": [
+            { "id": "read", "op": "read_text", "path": "keys.txt" },
+            { "id": "count", "op": "reduce_by_key", "key": "line", "fn": "count" },
+        ],
+        "edges": [["read", "count"]],
+    }});
+    let report = run_within_budget(&document, folder.path());
+    let text = fs::read_to_string(report["outputs"]["count"].as_str().unwrap()).unwrap();
+    let mut numbers = 0..KEYS;
+    for line in text.lines() {
+        let number = numbers.next().expect("more keys than there are");
+        assert_eq!(line, format!("key-{number:07}, {}", 1 + u64::from(is_twice(number))));
+    }
+    assert_eq!(numbers.next(), None, "keys are missing");
+}
+
+#[test]
+fn five_million_rows_are_sorted_within_32_mebibytes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_keys(&folder.path().join("keys.txt"));
+    let document = json!({ "dag": {
+        "nodes": [
+            { "id": "read", "op": "read_text", "path": "keys.txt" },
+            { "id": "sort", "op": "sort", "by": ["line desc"] },
+        ],
+        "edges": [["read", "sort"]],
+    }});
+    let report = run_within_budget(&document, folder.path());
+    let text = fs::read_to_string(report["outputs"]["sort"].as_str().unwrap()).unwrap();
+    let descending = (0..KEYS).rev();
+    let mut expected = descending.flat_map(|number| {
+        std::iter::repeat_n(format!("key-{number:07}"), 1 + usize::from(is_twice(number)))
+    });
+    for line in text.lines() {
+        assert_eq!(Some(line), expected.next().as_deref());
+    }
+    assert_eq!(expected.next(), None, "rows are missing");
+}
