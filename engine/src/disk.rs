@@ -99,6 +99,18 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the system says.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes whatever is at the path: a file, or a folder and all in it; nothing is no error.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => self.remove_dir_all(path),
+            other => other,
+        }
+    }
+
     /// Removes a folder if nothing is in it; one that is not there, or not empty, is no error.
     ///
     /// # Errors

@@ -175,10 +175,14 @@ impl Session {
             let (tasks, queue) = sync_channel(self.options.threads * 4);
             let (reports, results) = sync_channel(self.options.threads);
             let queue = Arc::new(Mutex::new(queue));
-            for _ in 0..self.options.threads {
+            for number in 0..self.options.threads {
                 let (queue, reports) = (Arc::clone(&queue), reports.clone());
                 let clock = Arc::clone(&self.clock);
-                scope.spawn(move || work(&queue, &reports, &*clock));
+                thread::Builder::new()
+                    .name(format!("slot-{number}"))
+                    .stack_size(task::STACK_BYTES)
+                    .spawn_scoped(scope, move || work(&queue, &reports, &*clock))
+                    .map_err(Error::io("start a thread for", "tasks"))?;
             }
             drop(reports);
             let mut run = Run {
@@ -287,7 +291,9 @@ impl Run<'_> {
             }
         }
         let sinks: Vec<&Sink> = sinks(&self.plan).collect();
-        self.publisher.sweep(self.job, &sinks)?;
+        if let Err(error) = self.publisher.sweep(self.job, &sinks, false) {
+            tracing::warn!(error = %error.chain(), "staged files are left");
+        }
         let view = self.view()?;
         watch(&view);
         Ok((view, std::mem::take(&mut self.published)))

@@ -40,6 +40,10 @@ use crate::{
 pub mod context;
 pub mod metrics;
 
+/// The stack of a thread that runs tasks, in bytes: room for the longest stage, whose steps pull
+/// one another. Only what is used becomes memory.
+pub const STACK_BYTES: usize = 32 << 20;
+
 /// All that an attempt needs, as it is sent to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -49,7 +53,7 @@ pub struct Task {
     pub stage: Arc<Stage>,
     /// The split of its source, where it has one.
     pub split: Option<Split>,
-    /// The map outputs of the stages it reads, by stage and then by map task.
+    /// The map outputs that it reads, by stage and then by map task.
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,

@@ -29,6 +29,10 @@ pub(crate) const MAX_OPEN_JOBS: usize = 10_000;
 /// The most final jobs that are remembered; the oldest go first.
 const MAX_FINAL_JOBS: usize = 10_000;
 
+/// The most map outputs that one poll's answer lists, unless a single task needs more: at about
+/// 250 bytes each this keeps an answer well below what a worker takes.
+const MAX_LISTED_INPUTS: usize = 40_000;
+
 /// The most workers, dead ones included.
 const MAX_WORKERS: usize = 1_024;
 
@@ -445,7 +449,12 @@ impl Cluster {
                 Command::Assign { worker, epoch, attempt, inputs } if is_theirs(&worker, epoch) => {
                     self.log_assignment(&worker, attempt, epoch);
                     answer.assign.retain(|task| task.attempt != attempt);
-                    answer.assign.extend(self.task(attempt, inputs));
+                    let listed: usize =
+                        answer.assign.iter().map(|task| 1 + task.inputs.len()).sum();
+                    // What does not fit is asked for by the next poll, which comes at once.
+                    if listed == 0 || listed + inputs.len() <= MAX_LISTED_INPUTS {
+                        answer.assign.extend(self.task(attempt, inputs));
+                    }
                 }
                 Command::Revoke { worker, epoch, attempt } if is_theirs(&worker, epoch) => {
                     answer.assign.retain(|task| task.attempt != attempt);

@@ -13,7 +13,7 @@ use minispark_engine::{
     error::Failure,
     id::TaskAttempt,
     runtime::Clock,
-    task::{self, Task, TaskReport, context::TaskContext, metrics::RowCounter},
+    task::{self, STACK_BYTES, Task, TaskReport, context::TaskContext, metrics::RowCounter},
 };
 use tokio::sync::mpsc;
 
@@ -60,10 +60,13 @@ impl Slots {
             let (tasks, finished, clock) =
                 (Arc::clone(&tasks), finished.clone(), Arc::clone(clock));
             let life = lives.clone();
-            thread::Builder::new().name(format!("slot-{number}")).spawn(move || {
-                work(&tasks, &finished, &*clock);
-                drop(life);
-            })?;
+            thread::Builder::new()
+                .name(format!("slot-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || {
+                    work(&tasks, &finished, &*clock);
+                    drop(life);
+                })?;
         }
         Ok(Self { queue, alive })
     }

@@ -50,8 +50,9 @@ pub fn read(
     match share {
         Share::Bucket => in_turn(outputs, partition),
         Share::Partition => {
-            let output = outputs.get(partition as usize).ok_or_else(|| {
-                Error::Internal(format!("output {partition} of a stage with {}", outputs.len()))
+            let is_own = |output: &&MapOutput| output.map.task.partition == partition;
+            let output = outputs.iter().find(is_own).ok_or_else(|| {
+                Error::Internal(format!("output {partition} is not among {}", outputs.len()))
             })?;
             in_turn(std::slice::from_ref(output), 0)
         }

@@ -407,12 +407,14 @@ impl Draining {
 struct Split {
     schema: SchemaRef,
     level: u32,
-    writers: [Option<SpillWriter>; 1 << SPLIT_BITS],
+    /// Not an array: this stands on the stack of a pull, below those of all steps before it.
+    writers: Vec<Option<SpillWriter>>,
 }
 
 impl Split {
     fn new(schema: SchemaRef, level: u32) -> Self {
-        Self { schema, level, writers: [const { None }; 1 << SPLIT_BITS] }
+        let writers = std::iter::repeat_with(|| None).take(1 << SPLIT_BITS).collect();
+        Self { schema, level, writers }
     }
 
     /// Writes all groups, each to the file of its hash.

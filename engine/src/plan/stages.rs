@@ -26,16 +26,21 @@ const BUCKET_BYTES: u64 = 32 << 20;
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
 
+/// The most steps of one stage: a pull goes through all of them on one thread's stack.
+const MAX_STEPS: usize = 100;
+
 /// Cuts `plan` into stages; the sizes of the files that it names decide the splits.
 ///
 /// # Errors
 /// Those of finding record boundaries: a file that has changed or can't be read, a quote that is
 /// never closed.
 pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
-    let shared = vec![None; plan.nodes.len()];
-    let mut cutter = Cutter { consumers: consumers(&plan), plan, disk, stages: Vec::new(), shared };
-    for node in cutter.leaves() {
-        cutter.sink(node)?;
+    let rows = plan.nodes.iter().map(|_| Rows::None).collect();
+    let consumers = consumers(&plan);
+    let mut cutter = Cutter { consumers, plan, disk, stages: Vec::new(), rows };
+    // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
+    for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
+        cutter.node(index)?;
     }
     Ok(Plan { stages: cutter.stages, ..cutter.plan })
 }
@@ -54,8 +59,18 @@ struct Cutter<'a> {
     disk: &'a Arc<dyn Disk>,
     consumers: Vec<u32>,
     stages: Vec<Stage>,
-    /// Of each node with several readers: its stage, partitions and bytes, once it is cut.
-    shared: Vec<Option<(StageId, u32, u64)>>,
+    /// Of each node: how its rows are to be had.
+    rows: Vec<Rows>,
+}
+
+/// How the rows of a node are to be had.
+enum Rows {
+    /// Not yet, or not any more.
+    None,
+    /// By going on with the stage that computes them.
+    Open(Pipeline),
+    /// From a stage that keeps them.
+    Kept { stage: StageId, partitions: u32, bytes: u64 },
 }
 
 /// A stage that is not closed yet: the steps so far, and what its tasks read.
@@ -94,30 +109,34 @@ impl Pipeline {
 }
 
 impl Cutter<'_> {
-    /// The nodes without an outgoing edge, in the plan's order.
-    fn leaves(&self) -> Vec<NodeIndex> {
-        (0_u32..)
-            .map(NodeIndex)
-            .zip(&self.consumers)
-            .filter(|(_, count)| **count == 0)
-            .map(|(node, _)| node)
-            .collect()
+    /// Computes a node; one that nobody reads is a result, one with several readers, or at the end
+    /// of a long pipeline, is kept by a stage of its own.
+    fn node(&mut self, index: NodeIndex) -> Result<()> {
+        let pipeline = self.pipeline(index)?;
+        let consumers = self.consumers[index.index()];
+        if consumers == 0 {
+            self.sink(index, pipeline);
+        } else if consumers > 1 || pipeline.steps.len() >= MAX_STEPS {
+            let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
+            let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
+            self.rows[index.index()] = Rows::Kept { stage, partitions, bytes };
+        } else {
+            self.rows[index.index()] = Rows::Open(pipeline);
+        }
+        Ok(())
     }
 
     /// Adds the stages that make the result of a leaf.
-    fn sink(&mut self, leaf: NodeIndex) -> Result<()> {
+    fn sink(&mut self, leaf: NodeIndex, pipeline: Pipeline) {
         let node = self.plan.nodes[leaf.index()].clone();
         let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
-            let input = self.plan.nodes[node.inputs[0].index()].clone();
-            let pipeline = self.rows_of(node.inputs[0])?;
+            let input = &self.plan.nodes[node.inputs[0].index()];
             (pipeline, Target::Files(write), input.order != Order::None)
         } else {
-            let pipeline = self.rows_of(leaf)?;
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
         let sink = Sink { node: leaf, id: node.id, schema: node.schema, target, ordered };
         self.close(pipeline, Output::Sink(sink));
-        Ok(())
     }
 
     /// All rows in one partition, in the defined order or else sorted by all columns.
@@ -130,21 +149,20 @@ impl Cutter<'_> {
         }
     }
 
-    /// The pipeline that gives a node's rows; a node with several readers is a stage of its own.
+    /// A pipeline that gives the rows of a node.
     fn rows_of(&mut self, index: NodeIndex) -> Result<Pipeline> {
-        if self.consumers[index.index()] < 2 {
-            return self.pipeline(index);
+        let node = &self.plan.nodes[index.index()];
+        let rows = &mut self.rows[index.index()];
+        if let Rows::Kept { stage, partitions, bytes } = *rows {
+            let schema = Arc::clone(&node.schema);
+            return Ok(reading(index, schema, stage, Share::Partition, partitions, bytes));
         }
-        let (stage, partitions, bytes) = if let Some(shared) = self.shared[index.index()] {
-            shared
-        } else {
-            let pipeline = self.pipeline(index)?;
-            let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
-            let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
-            *self.shared[index.index()].insert((stage, partitions, bytes))
-        };
-        let schema = Arc::clone(&self.plan.nodes[index.index()].schema);
-        Ok(reading(index, schema, stage, Share::Partition, partitions, bytes))
+        match std::mem::replace(rows, Rows::None) {
+            Rows::Open(pipeline) => Ok(pipeline),
+            Rows::None | Rows::Kept { .. } => {
+                Err(Error::Internal(format!("node `{}` has no rows to read", node.id)))
+            }
+        }
     }
 
     /// The pipeline that computes a node, whoever reads it.
@@ -197,7 +215,7 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.limited(index, input, offset, n))
             }
-            Op::Write(_) => Err(Error::Internal(format!("writer `{}` has a reader", node.id))),
+            Op::Write(_) => self.rows_of(node.inputs[0]),
         }
     }
 
@@ -506,6 +524,23 @@ mod tests {
                 "1x all of 3, limit -> sink l"
             ]
         );
+    }
+
+    #[test]
+    fn a_chain_of_a_thousand_nodes_is_cut_into_stages_that_a_stack_can_hold() {
+        let map = |n| format!(r#"{{"id": "m{n}", "op": "map", "fn": "identity"}}"#);
+        let edge = |n| format!(r#"["m{n}", "m{}"]"#, n + 1);
+        let maps: Vec<_> = (0..999).map(map).collect();
+        let edges: Vec<_> = (0..998).map(edge).collect();
+        let found = stages(&format!(
+            r#"{{"dag": {{"nodes": [{{"id": "r", "op": "read_text", "path": "small.csv"}}, {}],
+              "edges": [["r", "m0"], {}]}}}}"#,
+            maps.join(","),
+            edges.join(",")
+        ));
+        assert_eq!(found.len(), 11);
+        assert!(found.iter().all(|stage| stage.matches(',').count() < MAX_STEPS));
+        assert!(found[9].ends_with("-> forward") && found[10].ends_with("-> sink m998"));
     }
 
     #[test]

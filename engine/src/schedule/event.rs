@@ -119,7 +119,7 @@ pub enum Command {
         epoch: Epoch,
         /// What.
         attempt: TaskAttempt,
-        /// The map outputs of the stages it reads, by stage and then by map task.
+        /// The map outputs that it reads, by stage and then by map task.
         inputs: Vec<MapOutput>,
     },
     /// End an attempt that nobody wants any more and drop what it wrote.

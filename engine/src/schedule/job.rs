@@ -17,7 +17,7 @@ use std::{
 use crate::{
     exchange::MapOutput,
     id::{Attempt, Epoch, JobId, StageId, TaskAttempt, TaskId, WorkerId},
-    plan::{NodeIndex, Plan},
+    plan::{Distribution, NodeIndex, Output, Plan},
     schedule::{
         Command, Fact, JobError, JobStatus, Now, Settings,
         stage::{Accepted, Run, StageState, TaskState},
@@ -253,16 +253,26 @@ impl Job {
             worker: worker.clone(),
             epoch,
             attempt,
-            inputs: self.inputs(task.stage),
+            inputs: self.inputs(task),
         });
         attempt
     }
 
-    /// All outputs of the stages that the stage reads, by stage and then by map task. A task that
-    /// reads only its own partition ([`Forward`](crate::plan::Distribution::Forward)) gets them
-    /// all as well, so that a place in the list means the same for every share.
-    fn inputs(&self, stage: StageId) -> Vec<MapOutput> {
-        self.accepted_inputs(stage).map(|accepted| accepted.output.clone()).collect()
+    /// The outputs that the task reads, by stage and then by map task: all of each stage, but of
+    /// one that hands each task its own ([`Distribution::Forward`]) only that.
+    fn inputs(&self, task: TaskId) -> Vec<MapOutput> {
+        let stages = self.stages[task.stage.index()].inputs.iter();
+        let tasks = stages.flat_map(|&input| {
+            let tasks = self.stages[input].tasks();
+            if matches!(self.plan.stages[input].output, Output::Exchange(Distribution::Forward)) {
+                let own = task.partition as usize;
+                tasks.get(own..=own).unwrap_or_default()
+            } else {
+                tasks
+            }
+        });
+        let accepted = tasks.filter_map(TaskState::accepted);
+        accepted.map(|accepted| accepted.output.clone()).collect()
     }
 
     fn accepted_inputs(&self, stage: StageId) -> impl Iterator<Item = &Accepted> {
@@ -284,7 +294,7 @@ impl Job {
             self.stop(attempt.task);
             return false;
         }
-        let inputs = self.inputs(stage);
+        let inputs = self.inputs(attempt.task);
         turn.commands.push(Command::Assign { worker: worker.clone(), epoch, attempt, inputs });
         true
     }

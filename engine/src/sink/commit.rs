@@ -4,6 +4,7 @@
 //! target, manifest included, and appears by one rename too.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,6 +24,9 @@ use crate::{
     sink::{STAGING, attempt_file, write_parts},
     task::{Part, context::CancelFlag},
 };
+
+/// The file that makes a folder a result.
+const MANIFEST: &str = "_manifest.json";
 
 /// Puts the results of jobs in place.
 #[derive(Clone, Debug)]
@@ -154,17 +158,25 @@ impl Publisher {
     }
 
     /// Removes what a job has staged and not published: attempt files that were not accepted, and
-    /// the folders that are empty then.
+    /// the folders that are empty then. The typed copies of its text results stay if `keep_typed`.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn sweep(&self, job: JobId, sinks: &[&Sink]) -> Result<()> {
-        for sink in sinks {
-            let staging = sink.staging(job, &self.output_dir);
-            let keeps_typed = self.disk.exists(&typed_copy(&self.output_dir, job, sink));
-            if !keeps_typed {
-                self.disk.remove_dir_all(&staging).map_err(Error::io("remove", &staging))?;
+    pub fn sweep(&self, job: JobId, sinks: &[&Sink], keep_typed: bool) -> Result<()> {
+        let kept: Vec<PathBuf> = sinks
+            .iter()
+            .filter(|sink| keep_typed && sink.target_is_text())
+            .map(|sink| typed_copy(&self.output_dir, job, sink))
+            .collect();
+        let folders: BTreeSet<PathBuf> =
+            sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
+        for staging in folders.iter().filter(|staging| self.disk.exists(staging)) {
+            for path in self.disk.list(staging).map_err(Error::io("list", staging))? {
+                if !kept.contains(&path) {
+                    self.disk.remove(&path).map_err(Error::io("remove", &path))?;
+                }
             }
+            self.disk.remove_empty_dir(staging).map_err(Error::io("remove", staging))?;
             if let Some(root) = staging.parent() {
                 self.disk.remove_empty_dir(root).map_err(Error::io("remove", root))?;
             }
@@ -200,14 +212,18 @@ impl Publisher {
         target: &Path,
         parts: &[Part],
     ) -> Result<Vec<PublishedFile>> {
+        let names: Vec<String> = (0..parts.len())
+            .map(|number| format!("part-{number:05}.{}", sink.format().extension()))
+            .collect();
+        if self.is_published(job, sink, target) {
+            // An earlier try got so far and could not say so.
+            return Ok(in_place(parts, &names, target));
+        }
         if self.disk.exists(target) {
             return Err(Error::OutputExists { path: target.to_owned() });
         }
         let ready = sink.staging(job, &self.output_dir).join(format!("{}-ready", sink.id));
         self.disk.create_dir_all(&ready).map_err(Error::io("create", &ready))?;
-        let extension = sink.format().extension();
-        let names: Vec<String> =
-            (0..parts.len()).map(|number| format!("part-{number:05}.{extension}")).collect();
         for (part, name) in parts.iter().zip(&names) {
             let path = ready.join(name);
             self.disk.rename(&part.path, &path).map_err(Error::io("write", &path))?;
@@ -223,11 +239,21 @@ impl Publisher {
         if let Some(parent) = target.parent() {
             self.sync(parent)?;
         }
-        Ok(parts
-            .iter()
-            .zip(&names)
-            .map(|(part, name)| published(part, target.join(name)))
-            .collect())
+        Ok(in_place(parts, &names, target))
+    }
+
+    /// Whether a folder is this very result of this very job, by its manifest.
+    fn is_published(&self, job: JobId, sink: &Sink, folder: &Path) -> bool {
+        let read = || -> io::Result<Vec<u8>> {
+            let file = self.disk.open(&folder.join(MANIFEST))?;
+            let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        let manifest = read().ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        manifest.is_some_and(|manifest: serde_json::Value| {
+            manifest["job_id"] == job.to_string().as_str() && manifest["sink"] == sink.id.as_str()
+        })
     }
 
     fn write_manifest(
@@ -268,7 +294,7 @@ impl Publisher {
         };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::Internal(format!("manifest: {error}")))?;
-        let path = folder.join("_manifest.json");
+        let path = folder.join(MANIFEST);
         let mut file = self.disk.create(&path).map_err(Error::io("create", &path))?;
         file.write_all(&text).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))
@@ -293,6 +319,10 @@ fn typed_attempt(part: &Path) -> PathBuf {
 /// Where the typed copy of a published text result is kept.
 fn typed_copy(output_dir: &Path, job: JobId, sink: &Sink) -> PathBuf {
     output_dir.join(STAGING).join(job.to_string()).join(format!("{}.arrow", sink.id))
+}
+
+fn in_place(parts: &[Part], names: &[String], folder: &Path) -> Vec<PublishedFile> {
+    parts.iter().zip(names).map(|(part, name)| published(part, folder.join(name))).collect()
 }
 
 fn published(part: &Part, path: PathBuf) -> PublishedFile {
@@ -370,7 +400,7 @@ mod tests {
         let parts = parts(&publisher, job, &sink, &[7, 8]);
         assert_eq!(names(folder.path()), [".minispark"]);
         let published = publisher.publish(job, &sink, &parts).unwrap();
-        publisher.sweep(job, &[&sink]).unwrap();
+        publisher.sweep(job, &[&sink], true).unwrap();
         assert_eq!(names(folder.path()), ["numbers"]);
         let target = folder.path().join("numbers");
         assert_eq!(names(&target), ["_manifest.json", "part-00000.csv", "part-00001.csv"]);
@@ -392,8 +422,31 @@ mod tests {
         let second = parts(&publisher, again, &sink, &[2]);
         let error = publisher.publish(again, &sink, &second).unwrap_err();
         assert!(matches!(error, Error::OutputExists { .. }), "{error:?}");
-        publisher.sweep(again, &[&sink]).unwrap();
+        publisher.sweep(again, &[&sink], false).unwrap();
         assert_eq!(text(&folder.path().join("numbers/part-00000.csv")), "n\n1\n");
+    }
+
+    #[test]
+    fn a_publication_that_is_repeated_finds_itself_done() {
+        let folder = TempDir::new().unwrap();
+        let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(csv(&folder)));
+        let parts = parts(&publisher, job, &sink, &[1, 2]);
+        let first = publisher.publish(job, &sink, &parts).unwrap();
+        assert_eq!(publisher.publish(job, &sink, &parts).unwrap().files, first.files);
+    }
+
+    #[test]
+    fn a_sweep_keeps_the_typed_copy_of_a_finished_job_alone() {
+        let folder = TempDir::new().unwrap();
+        let (publisher, job) = (publisher(&folder), JobId::random());
+        let (text, files) = (sink(Target::Text), sink(csv(&folder)));
+        parts(&publisher, job, &files, &[1]);
+        let staging = text.staging(job, folder.path());
+        RealDisk.create(&staging.join("out.arrow")).unwrap();
+        publisher.sweep(job, &[&text, &files], true).unwrap();
+        assert_eq!(names(&staging), ["out.arrow"]);
+        publisher.sweep(job, &[&text, &files], false).unwrap();
+        assert!(names(folder.path()).is_empty());
     }
 
     #[test]
@@ -402,7 +455,7 @@ mod tests {
         let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(Target::Text));
         let parts = parts(&publisher, job, &sink, &[5]);
         let published = publisher.publish(job, &sink, &parts).unwrap();
-        publisher.sweep(job, &[&sink]).unwrap();
+        publisher.sweep(job, &[&sink], true).unwrap();
         assert_eq!(names(folder.path()), [format!("{job}_out.txt")]);
         assert_eq!(text(&published.path), "5\n");
     }
