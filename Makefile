@@ -19,4 +19,4 @@ test:
 	cargo test --release --workspace
 
 bench:
-	cargo bench --workspace
+	cargo bench

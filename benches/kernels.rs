@@ -1,47 +1,65 @@
-//! Throughput of the kernels and of the operators that are made of them, in rows or bytes.
+//! Throughput of the kernels, and of the readers and operators that are made of them, in rows and
+//! bytes of their input.
 //!
 //! `cargo bench -p minispark-engine --bench kernels -- <filter>`. All inputs come from a fixed seed;
-//! batches have the engine's 8192 rows. Whole jobs are measured elsewhere.
+//! batches have the engine's 8192 rows. Files are in the page cache and never made durable. Whole
+//! jobs are measured elsewhere.
 
 #![expect(clippy::unwrap_used, reason = "a bench whose input fails should stop and say so")]
 
-use std::{hint::black_box, path::PathBuf, sync::Arc};
+use std::{hint::black_box, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray},
-    datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type},
+    array::{ArrayRef, Int64Array, RecordBatch, StringViewArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use criterion::{Criterion, Throughput};
 use minispark_engine::{
     disk::{Disk, RealDisk},
     exchange::{LocalExchange, store::PartitionStore},
-    expr::{Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate},
-    kernels::{float_sum::FloatSum, hash::hash_columns, scatter::Scatter},
+    expr::Expr,
+    formats::BATCH_ROWS,
+    kernels::compact::row_bytes,
     memory::Budget,
-    operators::{
-        Batches, Operator,
-        filter::Filter,
-        hash::Hash,
-        join::{Join, JoinInput},
-        reduce_by_key::{FinalReduce, PartialReduce, state_fields},
-    },
-    plan::{ProbeColumn, with_hash_column},
+    operators::{Batches, Operator},
     task::context::{CancelFlag, TaskContext},
 };
 
-/// Rows of a batch, as readers give them.
-const BATCH_ROWS: usize = 8192;
+#[path = "kernels/decode.rs"]
+mod decode;
+#[path = "kernels/narrow.rs"]
+mod narrow;
+#[path = "kernels/keyed.rs"]
+mod keyed;
+#[path = "kernels/ordered.rs"]
+mod ordered;
+#[path = "kernels/spill.rs"]
+mod spill;
+#[path = "../tests/support/generate.rs"]
+#[expect(clippy::disallowed_methods, reason = "an input for the program, not a part of it")]
+mod generate;
+
+/// What the program allocates with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rows of an input: enough that tables leave the caches.
 const ROWS: usize = 128 * BATCH_ROWS;
+/// The least size of the text that is read and cut into words.
+const TEXT_BYTES: u64 = 8 << 20;
 
 fn main() {
-    let mut criterion = Criterion::default().sample_size(20).configure_from_args();
-    hash(&mut criterion);
-    scatter(&mut criterion);
-    float_sum(&mut criterion);
-    filter(&mut criterion);
-    group_by(&mut criterion);
-    join(&mut criterion);
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots()
+        .configure_from_args();
+    decode::bench(&mut criterion);
+    narrow::bench(&mut criterion);
+    keyed::bench(&mut criterion);
+    ordered::bench(&mut criterion);
+    spill::bench(&mut criterion);
     criterion.final_summary();
 }
 
@@ -114,10 +132,15 @@ fn column(index: usize) -> Expr {
     Expr::Column { index, name: field.name().clone(), data_type: field.data_type().clone() }
 }
 
+/// What a task may use where all fits into memory.
 fn context() -> TaskContext {
+    limited_context(u64::MAX, PathBuf::from("never-used"))
+}
+
+/// What a task may use with this budget, and a folder for what exceeds it.
+fn limited_context(budget_bytes: u64, folder: PathBuf) -> TaskContext {
     let disk: Arc<dyn Disk> = RealDisk::shared();
-    let budget = Budget::new(u64::MAX);
-    let folder = PathBuf::from("never-used");
+    let budget = Budget::new(budget_bytes);
     let store = Arc::new(PartitionStore::new(Arc::clone(&disk), folder.clone(), budget.clone()));
     TaskContext {
         budget,
@@ -142,211 +165,20 @@ fn drain(mut operator: impl Operator) -> usize {
     rows
 }
 
-fn elements(count: usize) -> Throughput {
-    Throughput::Elements(count as u64)
-}
-
-fn hash(criterion: &mut Criterion) {
-    let mut numbers = Numbers(1);
-    let batch = input(BATCH_ROWS, || numbers.rank(300_000)).remove(0);
-    let mut group = criterion.benchmark_group("hash");
-    group.throughput(elements(BATCH_ROWS));
-    for (name, columns) in [("text", vec![0]), ("int", vec![1]), ("text+int", vec![0, 1])] {
-        let columns: Vec<ArrayRef> =
-            columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-        let mut hashes = Vec::new();
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| hash_columns(black_box(&columns), &mut hashes));
-        });
+fn collect(mut operator: impl Operator) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    while let Some(batch) = operator.next().unwrap() {
+        batches.push(batch);
     }
-    let long: StringViewArray = (0..BATCH_ROWS).map(|n| Some(format!("{n:0>100}"))).collect();
-    let long: Vec<ArrayRef> = vec![Arc::new(long)];
-    let mut hashes = Vec::new();
-    group.throughput(Throughput::Bytes(100 * BATCH_ROWS as u64));
-    group.bench_function("text of 100 bytes", |bencher| {
-        bencher.iter(|| hash_columns(black_box(&long), &mut hashes));
-    });
-    group.finish();
+    batches
 }
 
-fn scatter(criterion: &mut Criterion) {
-    let mut numbers = Numbers(2);
-    let batch = input(BATCH_ROWS, || numbers.below(1 << 40)).remove(0);
-    let schema = with_hash_column(&schema());
-    let rows = Hash::new(boxed(&[batch]), vec![column(1)], schema).next().unwrap().unwrap();
-    let hashes = rows.column(2).as_primitive::<UInt64Type>().values();
-    let mut group = criterion.benchmark_group("scatter");
-    group.throughput(elements(BATCH_ROWS));
-    let mut scatter = Scatter::default();
-    for buckets in [4, 64, 1024] {
-        group.bench_function(BenchmarkId::new("rows", buckets), |bencher| {
-            bencher.iter(|| scatter.scatter(black_box(hashes), buckets));
-        });
-        group.bench_function(BenchmarkId::new("batch", buckets), |bencher| {
-            bencher.iter(|| {
-                scatter.scatter(black_box(hashes), buckets);
-                scatter.permute(&rows).unwrap()
-            });
-        });
-    }
-    group.finish();
+/// An input's rows, and the bytes that they need.
+fn throughput(batches: &[RecordBatch]) -> Throughput {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    rows_and_bytes(rows, batches.iter().map(row_bytes).sum())
 }
 
-fn float_sum(criterion: &mut Criterion) {
-    let mut numbers = Numbers(3);
-    #[expect(clippy::cast_precision_loss, reason = "any floats will do")]
-    let values: Vec<f64> = (0..BATCH_ROWS).map(|_| numbers.below(1 << 40) as f64 / 1e4).collect();
-    let mut group = criterion.benchmark_group("float_sum");
-    group.throughput(elements(BATCH_ROWS));
-    group.bench_function("add", |bencher| {
-        bencher.iter(|| {
-            let mut sum = FloatSum::EMPTY;
-            for value in black_box(&values) {
-                sum.add(*value);
-            }
-            sum.value()
-        });
-    });
-    group.finish();
-}
-
-fn filter(criterion: &mut Criterion) {
-    let mut numbers = Numbers(4);
-    let batches = input(ROWS / 8, || numbers.below(100));
-    let mut group = criterion.benchmark_group("filter");
-    group.throughput(elements(ROWS / 8));
-    for percent in [1, 50, 99] {
-        let predicate = || {
-            Predicate(Expr::Binary {
-                op: BinaryOp::Less,
-                left: Box::new(column(1)),
-                right: Box::new(Expr::Literal(Literal::Int64(percent))),
-                data_type: DataType::Boolean,
-            })
-        };
-        group.bench_function(BenchmarkId::new("percent kept", percent), |bencher| {
-            bencher.iter(|| drain(Filter { input: boxed(&batches), predicate: predicate() }));
-        });
-    }
-    group.finish();
-}
-
-fn group_by(criterion: &mut Criterion) {
-    let context = context();
-    let count = Aggregate {
-        function: AggregateFunction::Count,
-        argument: None,
-        data_type: DataType::Int64,
-    };
-    let sum = Aggregate {
-        function: AggregateFunction::Sum,
-        argument: Some(column(1)),
-        data_type: DataType::Int64,
-    };
-    let aggregates = vec![count, sum];
-    let mut group = criterion.benchmark_group("group by");
-    group.throughput(elements(ROWS));
-    for (name, key) in [("text", 0), ("int", 1)] {
-        for (spread, distinct) in [("low", 1_000), ("words", 300_000), ("high", 1 << 40)] {
-            let mut numbers = Numbers(5);
-            let batches = input(ROWS, || match spread {
-                "words" => numbers.rank(distinct),
-                _ => numbers.below(distinct),
-            });
-            let key_field = schema().field(key).clone();
-            let mut fields = vec![key_field.clone()];
-            fields.extend(state_fields(&aggregates, &["count", "sum"]));
-            let states = with_hash_column(&Schema::new(fields));
-            let partial = || {
-                let (keys, states) = (vec![column(key)], Arc::clone(&states));
-                PartialReduce::new(boxed(&batches), keys, aggregates.clone(), states, &context)
-            };
-            group.bench_function(format!("partial/{name}/{spread}"), |bencher| {
-                bencher.iter(|| drain(partial()));
-            });
-            let mut all = Vec::new();
-            let mut operator = partial();
-            while let Some(batch) = operator.next().unwrap() {
-                all.push(batch);
-            }
-            let output = Arc::new(Schema::new(vec![
-                key_field,
-                Field::new("count", DataType::Int64, false),
-                Field::new("sum", DataType::Int64, true),
-            ]));
-            // The partial states of two map tasks.
-            let twice = [all.clone(), all].concat();
-            group.throughput(elements(twice.iter().map(RecordBatch::num_rows).sum()));
-            group.bench_function(format!("final/{name}/{spread}"), |bencher| {
-                bencher.iter(|| {
-                    let (input, output) = (boxed(&twice), Arc::clone(&output));
-                    drain(FinalReduce::new(input, 1, aggregates.clone(), output, &context))
-                });
-            });
-            group.throughput(elements(ROWS));
-        }
-    }
-    group.finish();
-}
-
-fn join(criterion: &mut Criterion) {
-    let context = context();
-    let mut group = criterion.benchmark_group("join");
-    for (name, key) in [("text", 0), ("int", 1)] {
-        for (size, distinct) in [("small", 8_192), ("large", 1 << 20)] {
-            let hashed = |batches: &[RecordBatch]| {
-                let schema = with_hash_column(&schema());
-                let mut hash = Hash::new(boxed(batches), vec![column(key)], schema);
-                let mut all = Vec::new();
-                while let Some(batch) = hash.next().unwrap() {
-                    all.push(batch);
-                }
-                all
-            };
-            let mut next = 0;
-            let build = hashed(&input(usize::try_from(distinct).unwrap(), || {
-                next += 1;
-                next - 1
-            }));
-            let mut numbers = Numbers(6);
-            let probe = hashed(&input(ROWS, || numbers.below(distinct)));
-            let join = |streamed: &[RecordBatch]| {
-                let schema = Schema::new(vec![
-                    Field::new("word", DataType::Utf8View, false),
-                    Field::new("number", DataType::Int64, false),
-                    Field::new("right", DataType::Int64, false),
-                ]);
-                let input = JoinInput {
-                    probe: boxed(streamed),
-                    build: boxed(&build),
-                    probe_keys: vec![column(key)],
-                    build_keys: vec![column(key)],
-                    keep_probe: false,
-                    columns: vec![
-                        ProbeColumn::Probe(0),
-                        ProbeColumn::Probe(1),
-                        ProbeColumn::Build(1),
-                    ],
-                    schema: Arc::new(schema),
-                    build_schema: build[0].schema(),
-                };
-                Join::new(input, &context)
-            };
-            group.throughput(elements(build.len() * BATCH_ROWS));
-            group.bench_function(format!("build/{name}/{size}"), |bencher| {
-                bencher.iter(|| drain(join(&[])));
-            });
-            group.throughput(elements(ROWS));
-            group.bench_function(format!("probe/{name}/{size}"), |bencher| {
-                // The first pull builds the table; it brings one batch that is not counted.
-                let primed = || {
-                    let mut join = join(&[&probe[..1], &probe[..]].concat());
-                    join.next().unwrap();
-                    join
-                };
-                bencher.iter_batched(primed, drain, BatchSize::PerIteration);
-            });
-        }
-    }
-    group.finish();
+fn rows_and_bytes(rows: usize, bytes: u64) -> Throughput {
+    Throughput::ElementsAndBytes { elements: rows as u64, bytes }
 }
