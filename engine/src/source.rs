@@ -275,6 +275,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_header_behind_blank_lines_is_found_wherever_the_file_is_cut() {
+        let options =
+            crate::formats::csv::CsvOptions { header: true, columns: None, delimiter: b',' };
+        for blank in ["", "\n", "\r\n\n", "\u{feff}\n\n"] {
+            let text = format!("{blank}id,n\na,1\nb,2\nc,3\n");
+            for partitions in 1..40 {
+                let input = Input::of(&[text.as_bytes()]);
+                let rows = input.rows(&Format::Csv(options.clone()), partitions).unwrap();
+                assert_eq!(rows.len(), 3, "{blank:?} in {partitions}: {rows:?}");
+            }
+        }
+    }
+
+    #[test]
     fn files_are_read_in_their_order() {
         let input = Input::of(&[b"a\nb", b"", b"c\n", b"d"]);
         let rows = input.rows(&Format::Text, 7).unwrap();

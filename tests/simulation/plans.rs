@@ -103,11 +103,24 @@ pub(crate) fn number_of(stage: StageId, partition: u32, inputs: &[u64]) -> u64 {
 pub(crate) fn expected_results(plan: &Plan) -> BTreeMap<StageId, Vec<u64>> {
     let mut results = BTreeMap::<StageId, Vec<u64>>::new();
     for stage in &plan.stages {
-        let inputs: Vec<_> = stage.inputs.iter().flat_map(|input| results[input].clone()).collect();
-        let numbers =
-            (0..stage.partitions).map(|partition| number_of(stage.id, partition, &inputs));
-        let numbers = numbers.collect();
+        let number = |partition| {
+            let read = |input: &StageId| {
+                if own_alone(plan, *input) {
+                    vec![results[input][partition as usize]]
+                } else {
+                    results[input].clone()
+                }
+            };
+            let inputs: Vec<_> = stage.inputs.iter().flat_map(read).collect();
+            number_of(stage.id, partition, &inputs)
+        };
+        let numbers = (0..stage.partitions).map(number).collect();
         results.insert(stage.id, numbers);
     }
     results
+}
+
+/// Whether each reading task gets the output of its own partition and no other.
+pub(crate) fn own_alone(plan: &Plan, stage: StageId) -> bool {
+    matches!(plan.stages[stage.index()].output, Output::Exchange(Distribution::Forward))
 }

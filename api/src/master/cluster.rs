@@ -561,11 +561,6 @@ impl Cluster {
         self.step(now, event)
     }
 
-    /// The plan of a job.
-    pub(crate) fn plan(&self, job: JobId) -> Option<Arc<Plan>> {
-        self.scheduler.plan(job).map(Arc::clone)
-    }
-
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
         Some((self.scheduler.view(job)?, self.jobs.get(&job)?))

@@ -11,7 +11,7 @@ use minispark_engine::{
     id::JobId,
     plan::{Output, Sink},
     runtime::sinks,
-    schedule::Event,
+    schedule::{Event, JobStatus},
     sink::commit::{Published, Publisher},
 };
 
@@ -85,11 +85,15 @@ fn publish(
 
 /// Removes what a final job has staged.
 pub(crate) async fn sweep(master: Arc<Master>, job: JobId) {
-    let Some(plan) = master.lock().plan(job) else { return };
+    let (plan, is_completed) = {
+        let cluster = master.lock();
+        let Some((view, _)) = cluster.job(job) else { return };
+        (view.plan, view.status == JobStatus::Completed)
+    };
     let publisher = master.publisher.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
         let sinks: Vec<&Sink> = sinks(&plan).collect();
-        publisher.sweep(job, &sinks)
+        publisher.sweep(job, &sinks, is_completed)
     });
     match sweeping.await {
         Ok(Ok(())) => {}

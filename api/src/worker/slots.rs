@@ -60,13 +60,12 @@ impl Slots {
             let (tasks, finished, clock) =
                 (Arc::clone(&tasks), finished.clone(), Arc::clone(clock));
             let life = lives.clone();
-            thread::Builder::new()
-                .name(format!("slot-{number}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || {
+            thread::Builder::new().name(format!("slot-{number}")).stack_size(STACK_BYTES).spawn(
+                move || {
                     work(&tasks, &finished, &*clock);
                     drop(life);
-                })?;
+                },
+            )?;
         }
         Ok(Self { queue, alive })
     }

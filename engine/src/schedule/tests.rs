@@ -538,6 +538,17 @@ fn only_a_final_job_is_forgotten() {
     assert_eq!(cluster.scheduler.jobs(), [B]);
 }
 
+#[test]
+fn a_task_that_reads_its_own_partition_is_given_that_alone() {
+    let mut cluster = Cluster::of("w0", 1);
+    let mut two = plan(&[(2, &[]), (2, &[0])]);
+    two.stages[0].output = Output::Exchange(Distribution::Forward);
+    cluster.submit(A, two);
+    cluster.done("w0", "a/0/0#1");
+    assert_eq!(cluster.done("w0", "a/0/1#1"), "w0 runs a/1/0#1 from a/0/0#1@w0\n");
+    assert_eq!(cluster.done("w0", "a/1/0#1"), "w0 runs a/1/1#1 from a/0/1#1@w0\n");
+}
+
 // What users see.
 
 #[test]
@@ -749,7 +760,11 @@ fn plan(stages: &[(u32, &[u32])]) -> Plan {
     let stage = |(id, (partitions, inputs)): (u32, &(u32, &[u32]))| Stage {
         id: StageId(id),
         steps: steps(&[id]),
-        output: if is_read(id) { Output::Exchange(Distribution::Forward) } else { sink(id) },
+        output: if is_read(id) {
+            Output::Exchange(Distribution::Gather { ordered: false })
+        } else {
+            sink(id)
+        },
         partitions: *partitions,
         splits: Vec::new(),
         inputs: inputs.iter().copied().map(StageId).collect(),

@@ -399,13 +399,13 @@ mod tests {
         let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(csv(&folder)));
         let parts = parts(&publisher, job, &sink, &[7, 8]);
         assert_eq!(names(folder.path()), [".minispark"]);
-        let published = publisher.publish(job, &sink, &parts).unwrap();
+        let result = publisher.publish(job, &sink, &parts).unwrap();
         publisher.sweep(job, &[&sink], true).unwrap();
         assert_eq!(names(folder.path()), ["numbers"]);
         let target = folder.path().join("numbers");
         assert_eq!(names(&target), ["_manifest.json", "part-00000.csv", "part-00001.csv"]);
         assert_eq!(text(&target.join("part-00001.csv")), "n\n8\n");
-        assert_eq!((published.rows, published.bytes), (2, 8));
+        assert_eq!((result.rows, result.bytes), (2, 8));
         let manifest: serde_json::Value =
             serde_json::from_str(&text(&target.join("_manifest.json"))).unwrap();
         assert_eq!(manifest["rows"], 2);
@@ -454,9 +454,9 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (publisher, job, sink) = (publisher(&folder), JobId::random(), sink(Target::Text));
         let parts = parts(&publisher, job, &sink, &[5]);
-        let published = publisher.publish(job, &sink, &parts).unwrap();
+        let result = publisher.publish(job, &sink, &parts).unwrap();
         publisher.sweep(job, &[&sink], true).unwrap();
         assert_eq!(names(folder.path()), [format!("{job}_out.txt")]);
-        assert_eq!(text(&published.path), "5\n");
+        assert_eq!(text(&result.path), "5\n");
     }
 }

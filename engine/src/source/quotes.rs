@@ -35,9 +35,16 @@ pub(crate) fn record_starts(
         starts: Vec::with_capacity(cuts.len()),
     };
     scan.take_cuts(0);
+    let mut content_start = None;
     file.scan(0..file_bytes, BLOCK_BYTES, |piece, offset| {
         // A byte order mark is no part of the first field.
         let mark = if offset == 0 && piece.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let is_content = |byte: &u8| !matches!(byte, b'\n' | b'\r');
+        if content_start.is_none()
+            && let Some(at) = piece[mark..].iter().position(is_content)
+        {
+            content_start = Some(offset + (mark + at) as u64);
+        }
         scan.pass(&piece[mark..], offset + mark as u64);
         let behind = offset + piece.len() as u64;
         if scan.is_quoted() && behind - scan.record_start > MAX_RECORD_BYTES {
@@ -52,6 +59,12 @@ pub(crate) fn record_starts(
         return Err(file.bad_row(scan.record_start, None, &head, reason));
     }
     scan.starts.resize(cuts.len(), file_bytes);
+    // Blank lines before the first record stay with it: only the split that begins at the file's
+    // first byte looks for a header, and it must find it.
+    let leading = content_start.unwrap_or(0);
+    for start in scan.starts.iter_mut().filter(|start| **start <= leading) {
+        *start = 0;
+    }
     Ok(scan.starts)
 }
 
