@@ -65,6 +65,22 @@ fn a_cycle_is_refused() {
 }
 
 #[test]
+fn one_target_under_two_names_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = |name: &str| folder.path().join(name).display().to_string();
+    let document = json!({ "name": "x", "dag": {
+        "nodes": [
+            { "id": "a", "op": "read_text", "path": "data/books.csv" },
+            { "id": "b", "op": "write_csv", "path": target("new/one") },
+            { "id": "c", "op": "write_csv", "path": target("other/../new/one/") },
+        ],
+        "edges": [["a", "b"], ["a", "c"]],
+    } });
+    assert_told(&run_document(&document.to_string(), &[]), 3, &["/dag/nodes/2/path", "target"]);
+    assert_eq!(support::names(folder.path()), Vec::<String>::new());
+}
+
+#[test]
 fn an_unknown_column_is_refused_with_the_columns_that_exist() {
     let document = words_of(&json!([
         { "id": "read", "op": "read_csv", "path": "data/users.csv", "columns": ["id", "name"] },

@@ -22,4 +22,7 @@ pub(crate) fn set_up() {
     unsafe {
         libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS);
     }
+    // A huge page is resident as a whole as soon as a byte of it is used: with many threads that
+    // alone is more than a small budget. A kernel that can't turn them off is as good.
+    rustix::thread::disable_transparent_huge_pages(true).unwrap_or_default();
 }

@@ -58,9 +58,18 @@ fn control() -> Result<Runtime> {
     Builder::new_current_thread().enable_all().build().map_err(|error| system(&error))
 }
 
+/// The most threads of a server that may block, on files for the most part. Each keeps some memory
+/// of its own, so they are few.
+const BLOCKING_THREADS: usize = 32;
+
 /// A runtime for a server: a thread per core.
 fn service() -> Result<Runtime> {
-    Builder::new_multi_thread().enable_all().build().map_err(|error| system(&error))
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|error| system(&error))
 }
 
 fn system(error: &std::io::Error) -> Error {

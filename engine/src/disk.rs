@@ -99,6 +99,14 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the system says.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// The absolute path of what is there, without links, `.` and `..`.
+    ///
+    /// # Errors
+    /// Whatever the system says; `NotFound` where nothing is there.
+    fn true_name(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
     /// Removes whatever is at the path: a file, or a folder and all in it; nothing is no error.
     ///
     /// # Errors

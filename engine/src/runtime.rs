@@ -387,6 +387,7 @@ impl Run<'_> {
     }
 
     fn publish(&self, job: JobId) -> Result<Vec<Published>> {
+        self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };

@@ -289,6 +289,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_file_whose_lines_end_with_cr_alone_is_refused_and_not_swallowed_by_its_header() {
+        let input = Input::of(&[b"a,b\r1,2\r3,4\r"]);
+        let options =
+            crate::formats::csv::CsvOptions { header: true, columns: None, delimiter: b',' };
+        let error = input.rows(&Format::Csv(options), 1).unwrap_err().to_string();
+        assert!(error.contains("lines end with LF or CRLF, not with CR"), "{error}");
+    }
+
+    #[test]
     fn files_are_read_in_their_order() {
         let input = Input::of(&[b"a\nb", b"", b"c\n", b"d"]);
         let rows = input.rows(&Format::Text, 7).unwrap();

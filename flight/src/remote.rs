@@ -237,7 +237,13 @@ impl Fetch {
                 Received::End if self.skip > 0 => {
                     return Err(Fault::Lost(String::from("a second answer has fewer rows")));
                 }
-                Received::End => self.inbox = None,
+                Received::End => {
+                    // To its very end: a stream that is dropped before is reset, and a peer takes
+                    // a thousand resets in a short time for an attack and closes the connection.
+                    drop(letter);
+                    drop(inbox.take(&self.cancel).map_err(Fault::Other)?);
+                    self.inbox = None;
+                }
             }
         }
     }

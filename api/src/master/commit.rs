@@ -74,6 +74,7 @@ fn publish(
             collected.push((sink, parts));
         }
         work.cancel.check()?;
+        publisher.check_targets(job, &sinks(&work.plan).collect::<Vec<_>>())?;
         for (sink, parts) in collected {
             in_place.push(publisher.publish(job, sink, &parts)?);
         }

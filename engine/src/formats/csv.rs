@@ -135,7 +135,15 @@ pub(crate) fn header(
     let mut fields = Vec::new();
     match record(bytes, from, &mut Ends::new(delimiter), block.ends_with_text(), &mut fields) {
         Record::Whole { next } => {
-            Ok(Some((fields.iter().map(|field| string(block, *field)).collect(), next)))
+            let names: Vec<String> = fields.iter().map(|field| string(block, *field)).collect();
+            if names.iter().any(|name| name.contains('\r')) {
+                // The file's lines end with it, or every row would be part of the header.
+                let reason = String::from(
+                    "the header holds a carriage return: lines end with LF or CRLF, not with CR",
+                );
+                return Err(Refusal::BadRecord { range: from..next, column: None, reason });
+            }
+            Ok(Some((names, next)))
         }
         Record::Cut => refuse_cut(block, from).map(|()| None),
         Record::Bad { at } => Err(behind_quote(block, from, at)),

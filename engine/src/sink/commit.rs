@@ -132,6 +132,22 @@ impl Publisher {
             .collect()
     }
 
+    /// Refuses a commit of which a part could not be published, before any is.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`] where a writer's target is there and is not this job's own.
+    pub fn check_targets(&self, job: JobId, sinks: &[&Sink]) -> Result<()> {
+        for sink in sinks {
+            if let Target::Files(write) = &sink.target
+                && self.disk.exists(&write.path)
+                && !self.is_published(job, sink, &write.path)
+            {
+                return Err(Error::OutputExists { path: write.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a sink's parts, ordered by partition, in place.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
@@ -175,6 +175,20 @@ fn below(disk: &dyn Disk, top: PathBuf) -> Vec<PathBuf> {
     folders.into_iter().unzip::<_, _, _, Vec<_>>().0
 }
 
+/// A path without links, `.` and `..`, of which the end need not exist.
+fn true_name(disk: &dyn Disk, path: &Path) -> Option<PathBuf> {
+    let above = path.ancestors().find(|folder| disk.exists(folder))?;
+    let mut name = disk.true_name(above).ok()?;
+    for component in path.strip_prefix(above).ok()?.components() {
+        match component {
+            Component::ParentDir => drop(name.pop()),
+            Component::Normal(part) => name.push(part),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(name)
+}
+
 /// The target of a writer: nothing is there, and what is nearest above it is a folder.
 pub(super) fn output(
     text: &str,
@@ -182,8 +196,10 @@ pub(super) fn output(
     site: &Site,
     report: &mut Report,
 ) -> Option<PathBuf> {
-    let path: PathBuf = resolve(text, pointer, site, report)?.components().collect();
+    let given: PathBuf = resolve(text, pointer, site, report)?.components().collect();
     let disk = site.disk.as_ref();
+    // By its one true name, so that two spellings of a target are seen to be one.
+    let path = true_name(disk, &given).unwrap_or(given);
     if disk.exists(&path) {
         let message = format!("output `{text}` already exists; remove it or write elsewhere");
         report.problem(pointer, ProblemCode::OutputExists, message);
