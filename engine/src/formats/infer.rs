@@ -324,7 +324,10 @@ fn seen_in_json(block: &Block, field: Field) -> Seen {
         (Kind::Null, _) => Seen::NULL,
         (Kind::Text | Kind::Escaped, _) | (_, [b'{' | b'[', ..]) => Seen::TEXT,
         (_, [b't' | b'f', ..]) => Seen::BOOL,
-        (_, number) if number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => Seen::FLOAT,
+        (_, number) if number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
+            // One beyond float64 stays as it is written.
+            if scalar::parse_float64(text).is_some() { Seen::FLOAT } else { Seen::TEXT }
+        }
         (_, number) if scalar::parse_int64(number).is_some() => Seen::INT,
         _ => Seen::TEXT,
     }
@@ -425,6 +428,15 @@ mod tests {
     fn an_empty_file_lends_its_names_to_nobody() {
         let expected = [(String::from("a"), DataType::Int64)];
         assert_eq!(columns(&csv(true, None), &["", "a\n", "a\n5\n"]), expected);
+    }
+
+    #[test]
+    fn a_json_number_beyond_float64_stays_text() {
+        let input = Input::of(&[b"{\"a\": 1e999, \"b\": 1e9}\n"]);
+        let format = Format::Jsonl(JsonlOptions::default());
+        let found = schema(&input.disk, &format, &input.files).unwrap();
+        let types: Vec<_> = found.fields().iter().map(|field| field.data_type().clone()).collect();
+        assert_eq!(types, [DataType::Utf8View, DataType::Float64]);
     }
 
     #[test]
