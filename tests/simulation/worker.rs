@@ -101,9 +101,10 @@ impl Simulation {
             let held_jobs = held.into_iter().collect();
             Up::Poll { term: polling.term, running, held_jobs, reports }
         } else {
-            let unreported = &polling.unreported;
-            let held = polling.store.keys().filter(|attempt| !unreported.contains_key(attempt));
-            Up::Register { slots: polling.slots, held: held.copied().collect() }
+            Up::Register {
+                slots: polling.slots,
+                held: polling.store.keys().copied().collect(),
+            }
         };
         self.send_up(worker, message);
     }
