@@ -319,7 +319,12 @@ impl Simulation {
     fn plan_faults(&mut self) {
         self.at(HEAL_AT, Happening::Heal);
         if self.faults.master_crashes {
-            self.plan_outages(0, 15 * SECOND, |_| Happening::MasterCrash, |_| Happening::MasterStart);
+            self.plan_outages(
+                0,
+                15 * SECOND,
+                |_| Happening::MasterCrash,
+                |_| Happening::MasterStart,
+            );
         }
         for worker in 0..self.workers.len() {
             let faults = self.faults.clone();

@@ -39,14 +39,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
     let api = Router::new()
         .route("/jobs", post(jobs::submit).get(jobs::list))
-        .route("/jobs/{id}", get(jobs::show))
+        .route("/jobs/{id}", get(jobs::show).delete(jobs::delete))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/results", get(results::list))
         .route("/jobs/{id}/results/{sink}", get(results::download))
+        .route("/gc", post(jobs::gc))
         .route("/workers", get(workers::list))
         .route("/version", get(server::version));
+    let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
     let public = Router::new()
-        .nest(BASE, api)
+        .nest(BASE, api.layer(settle.clone()))
         .route("/health", get(server::health))
         .route("/healthz", get(server::health))
         .route("/readyz", get(server::ready))
@@ -54,7 +56,8 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
-        .route(protocol::LEAVE, post(internal::leave));
+        .route(protocol::LEAVE, post(internal::leave))
+        .layer(settle);
     public
         .merge(internal)
         .with_state(master)

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
-    master::{self, MasterOptions},
+    master::{self, MasterOptions, Retention},
     worker::{self, WorkerOptions},
 };
 
@@ -35,6 +35,7 @@ fn master_options(folder: &Path) -> MasterOptions {
         lost_after: Duration::from_mins(1),
         no_worker_wait: Duration::from_mins(1),
         attempts: 4,
+        retention: Retention::default(),
     }
 }
 
@@ -46,6 +47,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         slots: 2,
         memory_bytes: 64 << 20,
         work_dir: folder.join(name),
+        drain: Duration::from_secs(10),
     }
 }
 

@@ -101,10 +101,7 @@ impl Simulation {
             let held_jobs = held.into_iter().collect();
             Up::Poll { term: polling.term, running, held_jobs, reports }
         } else {
-            Up::Register {
-                slots: polling.slots,
-                held: polling.store.keys().copied().collect(),
-            }
+            Up::Register { slots: polling.slots, held: polling.store.keys().copied().collect() }
         };
         self.send_up(worker, message);
     }

@@ -151,7 +151,7 @@ impl PartitionStore {
         let content = Content::File {
             file: Arc::new(file),
             blocks: index.blocks,
-            index: Some(Temporary { disk, path: path.to_owned(), keep: Some(keep) }),
+            _index: Some(Temporary { disk, path: path.to_owned(), keep: Some(keep) }),
             folder: self.folders.enter(job),
         };
         self.outputs().insert(index.attempt, Arc::new(Output { schema, rows, content }));
@@ -400,7 +400,7 @@ impl StoreWriter {
                     };
                     self.store.write_index(&file.path().with_extension(INDEX), &index)
                 });
-                Content::File { file, blocks, index: index.transpose()?, folder }
+                Content::File { file, blocks, _index: index.transpose()?, folder }
             }
         };
         let output = Output { schema: self.schema, rows: self.rows, content };
@@ -420,7 +420,7 @@ impl StoreWriter {
         let mut file = SpillWriter::create(&self.store.disk, path, schema, false)?;
         file.keep_when(Arc::clone(&self.store.folders.keep));
         let blocks = vec![Vec::new(); self.content.bucket_count()];
-        let in_file = Content::File { file, blocks, index: None, folder };
+        let in_file = Content::File { file, blocks, _index: None, folder };
         if let Content::Memory { buckets, .. } = std::mem::replace(&mut self.content, in_file) {
             for (bucket, batches) in buckets.into_iter().enumerate() {
                 for batch in batches {
@@ -468,7 +468,7 @@ enum Content<F> {
         /// Each bucket's blocks, in order.
         blocks: Vec<Vec<usize>>,
         /// What another process finds it by.
-        index: Option<Temporary>,
+        _index: Option<Temporary>,
         folder: JobFolder,
     },
 }
@@ -829,14 +829,12 @@ pub(crate) mod tests {
     #[expect(clippy::disallowed_methods, reason = "the test damages files behind the store")]
     fn a_damaged_output_is_not_found_again() {
         let job = JobId::random();
-        let damages: [fn(&mut Vec<u8>); 3] = [
-            |bytes| bytes.truncate(bytes.len() - 1),
-            |bytes| bytes[20] ^= 4,
-            Vec::clear,
-        ];
-        for (ending, damage) in [("index", damages[0]), ("index", damages[1]), ("arrow", damages[0])]
-            .into_iter()
-            .chain([("index", damages[2]), ("arrow", damages[2])])
+        let damages: [fn(&mut Vec<u8>); 3] =
+            [|bytes| bytes.truncate(bytes.len() - 1), |bytes| bytes[20] ^= 4, Vec::clear];
+        for (ending, damage) in
+            [("index", damages[0]), ("index", damages[1]), ("arrow", damages[0])]
+                .into_iter()
+                .chain([("index", damages[2]), ("arrow", damages[2])])
         {
             let folder = tempfile::tempdir().unwrap();
             let first = durable(folder.path(), 0);

@@ -582,6 +582,9 @@ pub(crate) mod tests {
             self.files.lock().unwrap().insert(path.to_owned());
             Ok(Box::new(FaultyFile { file, writes_left: Arc::clone(&self.writes_left) }))
         }
+        fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+            RealDisk.truncate(path, bytes)
+        }
         fn create_dir_all(&self, path: &Path) -> io::Result<()> {
             RealDisk.create_dir_all(path)
         }

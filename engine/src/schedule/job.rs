@@ -212,9 +212,8 @@ impl Job {
         let mut has_changed = false;
         for index in 0..self.stages.len() {
             if life.is_expected {
-                has_changed |= self.stages[index].lose_unless(life.worker, life.epoch, |map| {
-                    held.contains(&map)
-                });
+                has_changed |= self.stages[index]
+                    .lose_unless(life.worker, life.epoch, |map| held.contains(&map));
             }
         }
         let id = self.id;

@@ -250,8 +250,7 @@ impl Workers {
     fn serves_others_than(&self, unfit: &BTreeSet<WorkerId>) -> bool {
         self.all.iter().any(|(id, known)| {
             let takes_tasks = known.is_up && !known.is_expected && !known.is_draining;
-            let is_served = takes_tasks
-                && (self.healthy == 0 || known.excluded_until.is_none());
+            let is_served = takes_tasks && (self.healthy == 0 || known.excluded_until.is_none());
             is_served && known.slots > 0 && !unfit.contains(id)
         })
     }
