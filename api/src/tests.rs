@@ -225,7 +225,7 @@ async fn a_worker_goes_on_with_a_restarted_master_in_the_same_life() {
     cluster.stop_master().await;
     cluster.start_master().await;
     let (status, body) = cluster.get(&format!("/api/v1/jobs/{job}")).await;
-    assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("NOT_FOUND")));
+    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("COMPLETED")));
     let (_, version) = cluster.get("/api/v1/version").await;
     assert_eq!(version["term"], 2);
     let after = cluster.worker_since(1).await;
