@@ -370,9 +370,17 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// From its submission to its end, or until `now`.
+    /// From its submission to its end, or until `now`. Of a job that has ended, in whole
+    /// milliseconds, which is what is remembered of it.
     pub fn elapsed(&self, now: Now) -> Duration {
-        self.earlier.saturating_add(self.ended.unwrap_or(now).saturating_sub(self.submitted))
+        let until = self.ended.unwrap_or(now).saturating_sub(self.submitted);
+        let elapsed = self.earlier.saturating_add(until);
+        match self.ended {
+            Some(_) => {
+                Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+            }
+            None => elapsed,
+        }
     }
 }
 
