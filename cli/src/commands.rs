@@ -24,6 +24,8 @@ mod status;
 mod results;
 mod workers;
 mod cancel;
+mod dev;
+mod generate;
 mod version;
 mod follow;
 
@@ -49,6 +51,8 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Dev(args) => dev::dev(&args, &global, output),
+        Verb::Generate(args) => generate::generate(&args, output),
         Verb::Version => version::version(output),
     }
 }
