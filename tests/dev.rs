@@ -1,0 +1,190 @@
+//! `minispark dev`: a cluster in the background that is started once, mended and stopped, and
+//! nobody else's process touched.
+
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "a test looks at the files that the program keeps")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[expect(clippy::allow_attributes, reason = "an expectation fails where a target uses all")]
+#[allow(dead_code, reason = "each target uses a part of it")]
+mod support;
+
+use support::{Ran, cluster::signal, minispark, names, root, run, until};
+
+/// A cluster of `dev`, stopped when dropped.
+struct Dev(TempDir);
+
+impl Dev {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs a command of `dev` in the folder.
+    fn dev(&self, arguments: &[&str]) -> Ran {
+        let mut command = minispark();
+        command.current_dir(root()).arg("dev").args(arguments);
+        run(command.arg("--dir").arg(self.folder()))
+    }
+
+    /// Runs `dev up` on free ports, with what a test needs beside.
+    fn up(&self, arguments: &[&str]) -> Ran {
+        let output = self.folder().join("output").display().to_string();
+        let free = ["--port", "0", "--flight-port", "0", "--worker-port", "0"];
+        let rest = ["--memory", "256MiB", "--output-dir", &output];
+        self.dev(&[&["up"], &free[..], &rest, arguments].concat())
+    }
+
+    /// The process number that a script reads.
+    fn pid(&self, name: &str) -> u32 {
+        let path = self.folder().join(format!("logs/{name}.pid"));
+        fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        drop(self.dev(&["down", "--grace", "1s"]).status);
+    }
+}
+
+/// What a document of `dev` says of a member.
+fn member<'a>(shown: &'a Value, name: &str) -> &'a Value {
+    let items = shown["items"].as_array().unwrap();
+    items.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name}: {shown:#}"))
+}
+
+/// Whether a process is there and not only waits to be reaped.
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
+}
+
+#[test]
+fn it_comes_up_works_and_goes_down() {
+    let dev = Dev::new();
+    let shown = dev.up(&[]).expect_done().json();
+    let names_shown: Vec<&str> =
+        shown["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names_shown, ["master", "worker1", "worker2"]);
+    for name in names_shown {
+        assert_eq!(member(&shown, name)["pid"], dev.pid(name));
+        assert!(is_alive(dev.pid(name)), "{name}");
+        assert!(Path::new(member(&shown, name)["log"].as_str().unwrap()).exists(), "{name}");
+    }
+    let url = format!("http://{}", member(&shown, "master")["rest"].as_str().unwrap());
+    let client = |arguments: &[&str]| {
+        run(minispark().current_dir(root()).args(["--server", &url]).args(arguments))
+    };
+    // Both are up by now, and have their share of the memory: 256 MiB by three.
+    let workers = client(&["workers"]).expect_done().json();
+    let workers = workers["items"].as_array().unwrap();
+    assert_eq!(workers.iter().filter(|worker| worker["state"] == "UP").count(), 2);
+    let share = (256_u64 << 20) / 3;
+    assert!(workers.iter().all(|worker| worker["budget_bytes"] == share), "{workers:#?}");
+    client(&["submit", "jobs/wordcount.json", "--wait"]).expect_done();
+    let rows = client(&["results", "@last", "--show", "1"]).expect_done().stdout;
+    assert_eq!(rows, "acordarme, 1\n");
+
+    let pids = ["master", "worker1", "worker2"].map(|name| dev.pid(name));
+    let again = dev.up(&[]).expect_done();
+    assert!(again.stderr.contains("it runs already"), "{again:?}");
+    assert_eq!(["master", "worker1", "worker2"].map(|name| dev.pid(name)), pids);
+
+    dev.dev(&["status"]).expect_done();
+    let down = dev.dev(&["down"]).expect_done().json();
+    assert_eq!(down["stopped"], serde_json::json!(["worker1", "worker2", "master"]));
+    assert!(!pids.into_iter().any(is_alive));
+    let left = names(&dev.folder().join("logs"));
+    assert!(left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")), "{left:?}");
+    assert_eq!(dev.dev(&["status"]).code(), 1);
+    dev.dev(&["down"]).expect_done();
+}
+
+#[test]
+fn what_is_missing_is_started_again() {
+    let dev = Dev::new();
+    dev.up(&[]).expect_done();
+    let before = ["master", "worker1", "worker2"].map(|name| dev.pid(name));
+    signal(before[1], "KILL");
+    until("the worker is gone", || !is_alive(before[1]));
+    let shown = dev.dev(&["status"]);
+    assert_eq!(shown.code(), 1);
+    assert_eq!(member(&shown.json(), "worker1")["state"], "STOPPED");
+    dev.up(&[]).expect_done();
+    let after = ["master", "worker1", "worker2"].map(|name| dev.pid(name));
+    assert_eq!((after[0], after[2]), (before[0], before[2]));
+    assert_ne!(after[1], before[1]);
+    assert!(is_alive(after[1]));
+    // The log of the life before is kept.
+    assert!(names(&dev.folder().join("logs")).contains(&"worker1.log.old".to_owned()));
+    dev.up(&["--workers", "3"]).expect_done();
+    assert_eq!(dev.pid("worker1"), after[1]);
+    assert!(is_alive(dev.pid("worker3")));
+}
+
+#[test]
+fn a_stranger_with_the_same_number_is_left_alone() {
+    let dev = Dev::new();
+    let mut stranger = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+    let logs = dev.folder().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let record = format!("{{\"pid\":{},\"start_ticks\":1}}", stranger.id());
+    fs::write(logs.join("master.json"), record).unwrap();
+    fs::write(logs.join("master.pid"), stranger.id().to_string()).unwrap();
+    let down = dev.dev(&["down"]).expect_done().json();
+    assert_eq!(down["gone"], serde_json::json!(["master"]));
+    assert!(!logs.join("master.pid").exists() && !logs.join("master.json").exists());
+    let is_there = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(is_there);
+}
+
+#[test]
+fn a_taken_port_is_told_and_nothing_is_left() {
+    let dev = Dev::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ran = dev.dev(&["up", "--port", &port, "--flight-port", "0", "--worker-port", "0"]);
+    assert_eq!(ran.code(), 10, "{ran:?}");
+    assert!(ran.stderr.contains(&format!("port {port}")), "{ran:?}");
+    assert_eq!(names(&dev.folder().join("logs")), [".lock"]);
+}
+
+#[test]
+fn a_process_that_does_not_come_up_is_told_with_its_log() {
+    let dev = Dev::new();
+    // A file where the second worker's folder should be.
+    fs::create_dir(dev.folder().join("mini-spark-dev")).unwrap();
+    fs::write(dev.folder().join("mini-spark-dev/worker2"), "").unwrap();
+    let ran = dev.up(&[]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    for text in ["worker2 ended at once", "the end of", "mini-spark-dev/worker2", "worker2.log"] {
+        assert!(ran.stderr.contains(text), "no `{text}`: {ran:?}");
+    }
+    let left = names(&dev.folder().join("logs"));
+    assert!(left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")), "{left:?}");
+}
+
+#[test]
+fn another_port_than_the_running_one_is_refused() {
+    let dev = Dev::new();
+    dev.up(&["--workers", "1"]).expect_done();
+    let ran = dev.dev(&["up", "--port", "1"]);
+    assert_eq!(ran.code(), 10, "{ran:?}");
+    assert!(ran.stderr.contains("dev down"), "{ran:?}");
+    assert!(is_alive(dev.pid("master")));
+}
