@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for binary in bin/minispark target/release/minispark; do
+for binary in ${MINISPARK:+"$MINISPARK"} bin/minispark target/release/minispark; do
   if [ -x "$binary" ]; then exec "$binary" dev down; fi
 done
 # Without the program only the pid files are left to go by: the live ones must not be forgotten.

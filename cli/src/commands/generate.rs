@@ -155,10 +155,9 @@ fn tell(
         return Ok(Exit::Done);
     }
     let (rows, bytes) = (show_count(made.rows), show_bytes(made.bytes));
-    let mut text = format!("{rows} rows, {bytes}");
-    for one in counts.into_iter().flatten() {
-        text.push_str(&format!(", {} {}", show_count(one.rows), one.defect.name()));
-    }
-    output.say(&text);
+    let mut parts = vec![format!("{rows} rows"), bytes];
+    let counts = counts.into_iter().flatten();
+    parts.extend(counts.map(|one| format!("{} {}", show_count(one.rows), one.defect.name())));
+    output.say(&parts.join(", "));
     Ok(Exit::Done)
 }

@@ -49,7 +49,8 @@ impl Zipf {
                 return rank;
             }
             let ratio = first as f64 / rank as f64;
-            let kept = if self.exponent == 1.0 { ratio } else { power(ratio, self.exponent) };
+            let is_one = (self.exponent - 1.0).abs() < f64::EPSILON;
+            let kept = if is_one { ratio } else { power(ratio, self.exponent) };
             if random.is(kept) {
                 return rank;
             }

@@ -128,10 +128,8 @@ impl Up<'_> {
             let worker = self.with_addresses(&name, running.get(&name)).await?;
             let address = worker.record.flight.clone().unwrap_or_default();
             // A life that the master knew before is not the one that was just started.
-            let past_epoch = match running.contains_key(&name) {
-                true => None,
-                false => before.get(&address).copied(),
-            };
+            let past_epoch =
+                if running.contains_key(&name) { None } else { before.get(&address).copied() };
             self.worker_up(&client, &name, &address, past_epoch).await?;
         }
         self.open = None;
@@ -235,8 +233,12 @@ impl Up<'_> {
         }
         match self.global.log_format {
             LogFormat::Auto => {}
-            LogFormat::Human => drop(command.args(["--log-format", "human"])),
-            LogFormat::Json => drop(command.args(["--log-format", "json"])),
+            LogFormat::Human => {
+                command.args(["--log-format", "human"]);
+            }
+            LogFormat::Json => {
+                command.args(["--log-format", "json"]);
+            }
         }
         Ok(command)
     }
