@@ -60,7 +60,7 @@ for folder in "${folders[@]}"; do
 done
 rm -rf -- logs mini-spark-dev mini-spark-state benches/data benches/compare/data
 rm -f -- master.log worker1.log worker2.log
-find benches tests -type d -name __pycache__ -prune -exec rm -rf -- {} +
+rm -rf -- tests/__pycache__ benches/compare/__pycache__
 if [ -z "$keep_build" ]; then
   rm -rf -- bin target engine/target benches/compare/venv
 fi

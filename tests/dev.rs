@@ -18,7 +18,7 @@ use tempfile::TempDir;
 #[allow(dead_code, reason = "each target uses a part of it")]
 mod support;
 
-use support::{Ran, cluster::signal, minispark, names, root, run, until};
+use support::{Ran, cluster::signal, command, copy_folder, minispark, names, root, run, until};
 
 /// A cluster of `dev`, stopped when dropped.
 struct Dev(TempDir);
@@ -187,4 +187,54 @@ fn another_port_than_the_running_one_is_refused() {
     assert_eq!(ran.code(), 10, "{ran:?}");
     assert!(ran.stderr.contains("dev down"), "{ran:?}");
     assert!(is_alive(dev.pid("master")));
+}
+
+/// Runs `scripts/clean.sh` in a folder that has the scripts and what builds and runs leave.
+fn cleaned(folder: &Path, output: Option<&Path>) -> Ran {
+    copy_folder(&root().join("scripts"), &folder.join("scripts"));
+    for name in ["bin", "target/release", "logs", "mini-spark-dev/state", "data", "tmp/mini-spark"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("file"), "").unwrap();
+    }
+    let mut clean = command(folder.join("scripts/clean.sh"));
+    clean.env("TMPDIR", folder.join("tmp")).env_remove("OUTPUT_DIR").env_remove("MINISPARK");
+    if let Some(output) = output {
+        clean.env("OUTPUT_DIR", output);
+    }
+    run(&mut clean)
+}
+
+#[test]
+fn cleaning_leaves_what_was_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    cleaned(folder.path(), None).expect_done();
+    assert_eq!(names(folder.path()), ["data", "scripts", "tmp"]);
+    assert_eq!(names(&folder.path().join("tmp")), [] as [&str; 0]);
+}
+
+#[test]
+fn cleaning_refuses_a_folder_that_is_not_for_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("mini-spark");
+    fs::create_dir(&other).unwrap();
+    let link = folder.path().join("tmp/mini-spark-link");
+    fs::create_dir(folder.path().join("tmp")).unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    for output in [&other, &link, &folder.path().join("data"), &folder.path().join("tmp")] {
+        let ran = cleaned(folder.path(), Some(output));
+        assert_eq!(ran.code(), 1, "{ran:?}");
+        assert!(ran.stderr.starts_with("nothing was removed"), "{ran:?}");
+        assert!(folder.path().join("target/release/file").exists() && other.exists());
+    }
+}
+
+#[test]
+fn cleaning_does_not_forget_a_process_that_may_run() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("logs")).unwrap();
+    fs::write(folder.path().join("logs/master.pid"), std::process::id().to_string()).unwrap();
+    let ran = cleaned(folder.path(), None);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(folder.path().join("logs/master.pid").exists() && ran.stderr.contains("may still run"));
 }

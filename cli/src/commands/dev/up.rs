@@ -74,7 +74,12 @@ pub(super) async fn up(args: &args::DevUp, global: &Global, output: Output) -> R
     if up.started.is_empty() {
         output.say("it runs already");
     }
-    Shown::of(&folders, &folders.members()?).print(output)?;
+    let members = folders.members()?;
+    let rest = members.iter().find_map(|member| member.record.rest.as_ref());
+    if let Some(rest) = rest.filter(|rest| **rest != at_loopback(REST_PORT)) {
+        output.say(&format!("for the other commands: export MASTER_URL=http://{rest}"));
+    }
+    Shown::of(&folders, &members).print(output)?;
     Ok(Exit::Done)
 }
 
