@@ -56,7 +56,10 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        drop(self.dev(&["down", "--grace", "1s"]).status);
+        let mut command = minispark();
+        command.args(["dev", "down", "--grace", "1s", "--dir"]).arg(self.folder());
+        // A test that failed has said why already.
+        drop(command.stdout(Stdio::null()).stderr(Stdio::null()).status());
     }
 }
 
@@ -76,8 +79,12 @@ fn is_alive(pid: u32) -> bool {
 fn it_comes_up_works_and_goes_down() {
     let dev = Dev::new();
     let shown = dev.up(&[]).expect_done().json();
-    let names_shown: Vec<&str> =
-        shown["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names_shown: Vec<&str> = shown["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names_shown, ["master", "worker1", "worker2"]);
     for name in names_shown {
         assert_eq!(member(&shown, name)["pid"], dev.pid(name));
@@ -108,7 +115,10 @@ fn it_comes_up_works_and_goes_down() {
     assert_eq!(down["stopped"], serde_json::json!(["worker1", "worker2", "master"]));
     assert!(!pids.into_iter().any(is_alive));
     let left = names(&dev.folder().join("logs"));
-    assert!(left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")), "{left:?}");
+    assert!(
+        left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")),
+        "{left:?}"
+    );
     assert_eq!(dev.dev(&["status"]).code(), 1);
     dev.dev(&["down"]).expect_done();
 }
@@ -176,7 +186,10 @@ fn a_process_that_does_not_come_up_is_told_with_its_log() {
         assert!(ran.stderr.contains(text), "no `{text}`: {ran:?}");
     }
     let left = names(&dev.folder().join("logs"));
-    assert!(left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")), "{left:?}");
+    assert!(
+        left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -192,7 +205,8 @@ fn another_port_than_the_running_one_is_refused() {
 /// Runs `scripts/clean.sh` in a folder that has the scripts and what builds and runs leave.
 fn cleaned(folder: &Path, output: Option<&Path>) -> Ran {
     copy_folder(&root().join("scripts"), &folder.join("scripts"));
-    for name in ["bin", "target/release", "logs", "mini-spark-dev/state", "data", "tmp/mini-spark"] {
+    for name in ["bin", "target/release", "logs", "mini-spark-dev/state", "data", "tmp/mini-spark"]
+    {
         fs::create_dir_all(folder.join(name)).unwrap();
         fs::write(folder.join(name).join("file"), "").unwrap();
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[expect(clippy::allow_attributes, reason = "an expectation fails where a target uses all")]
 #[allow(dead_code, reason = "each target uses a part of it")]
@@ -19,31 +19,20 @@ fn generated(arguments: &[&str]) -> String {
     run(minispark().arg("generate").args(arguments).args(["--quiet", "-"])).expect_done().stdout
 }
 
-/// Runs a job of these nodes, one after another, on a file.
-fn run_on(file: &Path, source: &Value, nodes: &[Value]) -> Ran {
+/// Runs a job that reads dirty CSV as what it should be, and counts its days.
+fn count_days(file: &Path) -> Ran {
     let folder = file.parent().unwrap();
-    let mut source = source.clone();
-    source["id"] = json!("n0");
-    source["path"] = json!(file);
-    let mut all = vec![source];
-    for (number, node) in (1..).zip(nodes) {
-        let mut node = node.clone();
-        node["id"] = json!(format!("n{number}"));
-        all.push(node);
-    }
-    let edges: Vec<Value> =
-        (1..all.len()).map(|to| json!([format!("n{}", to - 1), format!("n{to}")])).collect();
-    let document = json!({ "name": "generated", "dag": { "nodes": all, "edges": edges } });
+    let columns = r#"{"id": "int64", "name": "string", "amount": "float64", "day": "date"}"#;
+    let document = format!(
+        r#"{{"name": "days", "dag": {{
+          "nodes": [
+            {{"id": "read", "op": "read_csv", "path": {file:?}, "columns": {columns}}},
+            {{"id": "count", "op": "reduce_by_key", "key": "amount >= 0", "aggs": {{"n": "count(day)"}}}}],
+          "edges": [["read", "count"]]}}}}"#
+    );
     let job = folder.join("job.json");
-    fs::write(&job, document.to_string()).unwrap();
-    let output = folder.join("output");
-    run(minispark().arg("run").arg(&job).args(["--show", "1000", "--output-dir"]).arg(output))
-}
-
-/// The columns of dirty CSV, as a job declares them.
-fn dirty_columns() -> Value {
-    json!({ "op": "read_csv", "columns":
-        { "id": "int64", "name": "string", "amount": "float64", "day": "date" } })
+    fs::write(&job, document).unwrap();
+    run(minispark().arg("run").arg(&job).arg("--output-dir").arg(folder.join("output")))
 }
 
 /// What a second program, written after the documentation of `cli/src/generate/`, makes.
@@ -138,8 +127,7 @@ fn good_rows_are_read_as_declared() {
     let path = folder.path().join("clean.csv");
     run(minispark().args(["generate", "dirty", "--rows", "3000", "--bad", "0"]).arg(&path))
         .expect_done();
-    let count = json!({ "op": "reduce_by_key", "key": "amount >= 0", "aggs": { "n": "count(day)" } });
-    let ran = run_on(&path, &dirty_columns(), &[count]).expect_done();
+    let ran = count_days(&path).expect_done();
     assert_eq!(ran.stdout, "true, 3000\n");
 }
 
@@ -147,13 +135,22 @@ fn good_rows_are_read_as_declared() {
 fn every_defect_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.csv");
-    for kind in ["field_count", "number", "date", "open_quote", "stray_quote", "utf8", "too_long"] {
+    for (kind, reason) in [
+        ("field_count", "fields"),
+        ("number", "column `amount`"),
+        ("date", "column `day`"),
+        ("open_quote", "quote"),
+        ("stray_quote", "quote"),
+        ("utf8", "UTF-8"),
+        ("too_long", "RECORD_TOO_LARGE"),
+    ] {
         let mut generate = minispark();
         generate.args(["generate", "dirty", "--rows", "1", "--bad", "1", "--kinds", kind]);
         let told = run(generate.arg("--json").arg(&path)).expect_done().json();
         assert_eq!(told["bad_rows"], json!({ kind: 1 }));
-        let ran = run_on(&path, &dirty_columns(), &[]);
+        let ran = count_days(&path);
         assert_eq!(ran.code(), 7, "{kind}: {ran:?}");
+        assert!(ran.stderr.contains(reason), "{kind}: {ran:?}");
     }
 }
 

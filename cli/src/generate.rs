@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn a_number_of_rows_is_exact() {
         let (told, kept, text) = made(None, Amount::Rows(3));
-        assert_eq!((told, kept, text.as_str()), (Made { rows: 3, bytes: 12 }, 3, "abc\nabc\nabc\n"));
+        assert_eq!(
+            (told, kept, text.as_str()),
+            (Made { rows: 3, bytes: 12 }, 3, "abc\nabc\nabc\n")
+        );
         let (told, _, text) = made(Some("h"), Amount::Rows(1));
         assert_eq!((told, text.as_str()), (Made { rows: 1, bytes: 6 }, "h\nabc\n"));
     }

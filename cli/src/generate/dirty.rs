@@ -27,7 +27,7 @@ pub(crate) enum Defect {
     Date,
     /// A quote that is opened and not closed on its line.
     OpenQuote,
-    /// A quote inside a field, or text behind a closing one.
+    /// Text behind a closing quote.
     StrayQuote,
     /// A name that is not UTF-8.
     Utf8,
@@ -37,14 +37,8 @@ pub(crate) enum Defect {
 
 impl Defect {
     /// Those that are made where nobody says otherwise.
-    pub(crate) const USUAL: [Self; 6] = [
-        Self::FieldCount,
-        Self::Number,
-        Self::Date,
-        Self::OpenQuote,
-        Self::StrayQuote,
-        Self::Utf8,
-    ];
+    pub(crate) const USUAL: [Self; 6] =
+        [Self::FieldCount, Self::Number, Self::Date, Self::OpenQuote, Self::StrayQuote, Self::Utf8];
 
     /// Its name, as options and answers have it.
     pub(crate) fn name(self) -> &'static str {
@@ -121,17 +115,19 @@ impl Rows for Dirty {
                 push_capitalised(row, &self.name);
             }
             Some(Defect::StrayQuote) => {
-                let name = self.choose(&["a\"b", "\"a\"b"]);
-                row.extend_from_slice(name.as_bytes());
+                push(row, format_args!("\"{}\"{0}", self.name));
             }
             Some(Defect::Utf8) => {
                 push_capitalised(row, &self.name);
                 // A byte that never occurs, and a beginning without its end.
-                let bytes: &[u8] = if self.random.is(0.5) { &[0xff] } else { &[0xc3, b'(' ] };
+                let bytes: &[u8] = if self.random.is(0.5) { &[0xff] } else { &[0xc3, b'('] };
                 row.extend_from_slice(bytes);
             }
             Some(Defect::TooLong) => {
-                row.extend(std::iter::repeat_n(b'x', usize::try_from(self.long_bytes).unwrap_or(0)));
+                row.extend(std::iter::repeat_n(
+                    b'x',
+                    usize::try_from(self.long_bytes).unwrap_or(0),
+                ));
             }
             _ => match self.random.below(20) {
                 0 => push(row, format_args!("\"{}, {0}\"", self.name)),
@@ -150,8 +146,13 @@ impl Rows for Dirty {
         let (month, day) = (1 + self.random.below(12), 1 + self.random.below(28));
         match defect {
             Some(Defect::Date) => {
-                let wrong =
-                    self.choose(&["2025-02-30", "2025-13-01", "31/12/2025", "yesterday", "2025-1-1"]);
+                let wrong = self.choose(&[
+                    "2025-02-30",
+                    "2025-13-01",
+                    "31/12/2025",
+                    "yesterday",
+                    "2025-1-1",
+                ]);
                 push(row, format_args!(",{wrong}"));
             }
             Some(Defect::FieldCount) if self.random.is(0.5) => {}

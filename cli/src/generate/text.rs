@@ -98,8 +98,7 @@ mod tests {
     #[test]
     fn lines_have_the_words_that_were_asked_for() {
         let text = lines(1, 19, (3, 5), 500);
-        let lengths: BTreeSet<usize> =
-            text.lines().map(|line| line.split(' ').count()).collect();
+        let lengths: BTreeSet<usize> = text.lines().map(|line| line.split(' ').count()).collect();
         assert_eq!(lengths, BTreeSet::from([3, 4, 5]));
         assert!(lines(1, 19, (4, 4), 50).lines().all(|line| line.split(' ').count() == 4));
     }

@@ -81,7 +81,8 @@ impl Member {
         let path = record_path(logs, &self.name);
         replace(&path, &record).map_err(|error| refused("write", &path, &error))?;
         let path = pid_path(logs, &self.name);
-        replace(&path, &self.record.pid.to_string()).map_err(|error| refused("write", &path, &error))
+        replace(&path, &self.record.pid.to_string())
+            .map_err(|error| refused("write", &path, &error))
     }
 
     /// Removes both files.

@@ -18,11 +18,7 @@ use minispark_engine::{
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::{
-    Folders, Life, MASTER, Member, Shown, down,
-    member::Record,
-    process, refused,
-};
+use super::{Folders, Life, MASTER, Member, Shown, down, member::Record, process, refused};
 use crate::{
     args::{self, Global, LogFormat},
     client::Client,
