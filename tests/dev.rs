@@ -47,6 +47,16 @@ impl Dev {
         self.dev(&[&["up"], &free[..], &rest, arguments].concat())
     }
 
+    /// The pid files and records that are there.
+    fn recorded(&self) -> Vec<String> {
+        let mut left = names(&self.folder().join("logs"));
+        left.retain(|name| {
+            let extension = Path::new(name).extension();
+            extension.is_some_and(|extension| extension == "pid" || extension == "json")
+        });
+        left
+    }
+
     /// The process number that a script reads.
     fn pid(&self, name: &str) -> u32 {
         let path = self.folder().join(format!("logs/{name}.pid"));
@@ -114,11 +124,7 @@ fn it_comes_up_works_and_goes_down() {
     let down = dev.dev(&["down"]).expect_done().json();
     assert_eq!(down["stopped"], serde_json::json!(["worker1", "worker2", "master"]));
     assert!(!pids.into_iter().any(is_alive));
-    let left = names(&dev.folder().join("logs"));
-    assert!(
-        left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")),
-        "{left:?}"
-    );
+    assert_eq!(dev.recorded(), [] as [String; 0]);
     assert_eq!(dev.dev(&["status"]).code(), 1);
     dev.dev(&["down"]).expect_done();
 }
@@ -185,11 +191,7 @@ fn a_process_that_does_not_come_up_is_told_with_its_log() {
     for text in ["worker2 ended at once", "the end of", "mini-spark-dev/worker2", "worker2.log"] {
         assert!(ran.stderr.contains(text), "no `{text}`: {ran:?}");
     }
-    let left = names(&dev.folder().join("logs"));
-    assert!(
-        left.iter().all(|name| !name.ends_with(".pid") && !name.ends_with(".json")),
-        "{left:?}"
-    );
+    assert_eq!(dev.recorded(), [] as [String; 0]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "a test makes the files that the program reads")]
+#![expect(clippy::shadow_unrelated, reason = "one answer is looked at after another")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

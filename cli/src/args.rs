@@ -324,11 +324,11 @@ pub(crate) struct DevDown {
 pub(crate) enum Generate {
     /// Lines of words, to be counted.
     Text(GenerateText),
-    /// CSV: product_id,sale_id,quantity,unit_price,sold_on
+    /// CSV of sales: product, sale, quantity, price, day.
     Sales(GenerateSales),
-    /// CSV: product_id,name,category,price
+    /// CSV of products: id, name, category, price.
     Products(GenerateProducts),
-    /// CSV with bad rows: id,name,amount,day
+    /// CSV with bad rows among good ones: id, name, amount, day.
     Dirty(GenerateDirty),
 }
 
@@ -408,7 +408,7 @@ pub(crate) struct GenerateDirty {
     /// The share of bad rows, from 0 to 1.
     #[arg(long, value_name = "SHARE", default_value = "0.01", value_parser = share)]
     pub(crate) bad: f64,
-    /// What is wrong with them, all alike [default: all but too_long].
+    /// What is wrong with them, all alike [default: all but `too_long`].
     #[arg(long, value_name = "KIND,...", value_enum, value_delimiter = ',')]
     pub(crate) kinds: Vec<Defect>,
     /// The bytes of a name that is too long.
@@ -437,7 +437,7 @@ fn number_up_to(text: &str, most: f64) -> Result<f64, String> {
 /// A number from 1 on, or two with a dash between them.
 fn span(text: &str) -> Result<(u64, u64), String> {
     let (least, most) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+    let number = |part: &str| part.parse().ok().filter(|number| (1..=1_000_000).contains(number));
     match (number(least), number(most)) {
         (Some(least), Some(most)) if least <= most => Ok((least, most)),
         _ => Err("expected a number such as 9, or a span such as 8-25".to_owned()),

@@ -74,7 +74,7 @@ fn at_least_one(number: u64) -> NonZeroU64 {
 /// Writes the rows to where they belong.
 fn put(rows: &mut dyn Rows, header: Option<&str>, common: &GenerateCommon) -> Result<Made> {
     let amount = match (common.rows, common.size) {
-        (Some(rows), _) => Amount::Rows(rows),
+        (Some(count), _) => Amount::Rows(count),
         (None, Some(bytes)) => Amount::Bytes(bytes),
         (None, None) => return Err(Error::usage("how much? Name --rows or --size")),
     };

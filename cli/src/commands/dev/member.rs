@@ -78,8 +78,8 @@ impl Member {
     /// Where they can't be written.
     pub(super) fn write(&self, logs: &Path) -> Result<()> {
         let record = serde_json::to_string(&self.record).map_err(std::io::Error::from)?;
-        let path = record_path(logs, &self.name);
-        replace(&path, &record).map_err(|error| refused("write", &path, &error))?;
+        let record_path = record_path(logs, &self.name);
+        replace(&record_path, &record).map_err(|error| refused("write", &record_path, &error))?;
         let path = pid_path(logs, &self.name);
         replace(&path, &self.record.pid.to_string())
             .map_err(|error| refused("write", &path, &error))

@@ -145,7 +145,7 @@ impl Up<'_> {
                 ("--flight-port", self.args.flight_port, &master.record.flight),
             ] {
                 let port = address.as_deref().and_then(|address| address.rsplit(':').next());
-                if let (Some(wanted), Some(port)) = (wanted.filter(|port| *port > 0), port)
+                if let (Some(wanted), Some(port)) = (wanted.filter(|wanted| *wanted > 0), port)
                     && port != wanted.to_string()
                 {
                     let what = format!("a master runs here already, on port {port}");
