@@ -107,21 +107,18 @@ mod tests {
 
     #[test]
     fn a_number_of_rows_is_exact() {
-        let (told, kept, text) = made(None, Amount::Rows(3));
-        assert_eq!(
-            (told, kept, text.as_str()),
-            (Made { rows: 3, bytes: 12 }, 3, "abc\nabc\nabc\n")
-        );
-        let (told, _, text) = made(Some("h"), Amount::Rows(1));
-        assert_eq!((told, text.as_str()), (Made { rows: 1, bytes: 6 }, "h\nabc\n"));
+        let three = (Made { rows: 3, bytes: 12 }, 3, "abc\nabc\nabc\n".to_owned());
+        assert_eq!(made(None, Amount::Rows(3)), three);
+        let one = (Made { rows: 1, bytes: 6 }, 1, "h\nabc\n".to_owned());
+        assert_eq!(made(Some("h"), Amount::Rows(1)), one);
     }
 
     #[test]
     fn a_size_is_filled_with_whole_rows_and_not_passed() {
         assert_eq!(made(None, Amount::Bytes(11)).2, "abc\nabc\n");
         assert_eq!(made(None, Amount::Bytes(12)).2, "abc\nabc\nabc\n");
-        let (told, kept, text) = made(Some("h"), Amount::Bytes(9));
-        assert_eq!((told, kept, text.as_str()), (Made { rows: 1, bytes: 6 }, 1, "h\nabc\n"));
+        let expected = (Made { rows: 1, bytes: 6 }, 1, "h\nabc\n".to_owned());
+        assert_eq!(made(Some("h"), Amount::Bytes(9)), expected);
         assert_eq!(made(Some("header"), Amount::Bytes(6)).2, "");
     }
 }
