@@ -199,7 +199,7 @@ fn a_process_that_does_not_come_up_is_told_with_its_log() {
 #[test]
 fn another_port_than_the_running_one_is_refused() {
     let dev = Dev::new();
-    dev.up(&["--workers", "1"]).expect_done();
+    dev.up(&["--workers", "1", "--log-level", "error"]).expect_done();
     let ran = dev.dev(&["up", "--port", "1"]);
     assert_eq!(ran.code(), 10, "{ran:?}");
     assert!(ran.stderr.contains("dev down"), "{ran:?}");

@@ -190,7 +190,7 @@ impl Up<'_> {
     fn start_master(&mut self, memory_bytes: u64) -> Result<()> {
         let rest_port = self.args.port.unwrap_or(REST_PORT);
         let flight_port = self.args.flight_port.unwrap_or(FLIGHT_PORT);
-        let mut command = self.command("master")?;
+        let mut command = self.command("master", &[rest_port, flight_port])?;
         command.arg("--bind").arg(at_loopback(rest_port));
         command.arg("--flight-port").arg(flight_port.to_string());
         command.arg("--state-dir").arg(self.folders.data.join("state"));
@@ -210,7 +210,7 @@ impl Up<'_> {
             || host::default_threads().div_ceil(usize::from(self.args.workers)),
             usize::from,
         );
-        let mut command = self.command("worker")?;
+        let mut command = self.command("worker", &[port])?;
         command.args(["--master", master]);
         command.arg("--port").arg(port.to_string());
         command.arg("--work-dir").arg(self.folders.data.join(&name));
@@ -220,14 +220,16 @@ impl Up<'_> {
         self.start(name, command, None, (port > 0).then(|| at_loopback(port)))
     }
 
-    /// This program with a server's verb, logging as was asked for.
-    fn command(&self, verb: &str) -> Result<Command> {
+    /// This program with a server's verb, logging as was asked for; a port that is left to the
+    /// system has to be told all the same.
+    fn command(&self, verb: &str, ports: &[u16]) -> Result<Command> {
         let program = std::env::current_exe()
             .map_err(|error| refused("find", Path::new("minispark"), &error))?;
         let mut command = Command::new(program);
         command.arg(verb);
-        if let Some(level) = &self.global.log_level {
-            command.args(["--log-level", level]);
+        if let Some(level) = self.global.log_level.as_ref().filter(|level| !level.is_empty()) {
+            let addresses = if ports.contains(&0) { ",minispark_api=info" } else { "" };
+            command.arg("--log-level").arg(format!("{level}{addresses}"));
         }
         for _ in 0..self.global.verbose {
             command.arg("-v");
