@@ -11,7 +11,7 @@ node=map_delay
 patience=120
 
 binary=${MINISPARK:-target/release/minispark}
-[ -x "$binary" ] || cargo build --release
+[ -n "${MINISPARK:-}" ] || cargo build --release --quiet
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 

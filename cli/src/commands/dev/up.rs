@@ -470,7 +470,6 @@ mod tests {
     fn the_end_of_a_log_begins_with_a_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path();
-        std::fs::OpenOptions::new().write(true).open(path).unwrap();
         assert_eq!(tail(path).as_deref(), Some(""));
         let lines: Vec<String> = (0..1000).map(|number| format!("line {number}")).collect();
         std::io::Write::write_all(&mut file.as_file(), lines.join("\n").as_bytes()).unwrap();
