@@ -11,10 +11,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{
-    generate::dirty::Defect,
-    units::{duration, size_bytes},
-};
+use crate::units::{duration, size_bytes};
+
+pub(crate) mod dev;
+pub(crate) mod generate;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
     document invalid, 4 server unreachable, 5 not allowed, 6 no such job, 7 job failed, \
@@ -82,10 +82,16 @@ pub(crate) enum Verb {
     Run(Run),
     /// Check a job document and list all its problems; runs nothing.
     Validate(Validate),
+    /// Make data from a seed: the same bytes on every machine.
+    #[command(subcommand)]
+    Generate(generate::Generate),
     /// Start a master: REST, scheduling, results.
     Master(Master),
     /// Start a worker that runs a master's tasks.
     Worker(Worker),
+    /// Start, stop or show a master and workers on this machine, in the background.
+    #[command(subcommand)]
+    Dev(dev::Dev),
     /// Hand a job to a master.
     Submit(Submit),
     /// Show a job, or list all jobs.
@@ -96,12 +102,6 @@ pub(crate) enum Verb {
     Workers,
     /// End a job.
     Cancel(Cancel),
-    /// Start, stop or show a master and workers on this machine, in the background.
-    #[command(subcommand)]
-    Dev(Dev),
-    /// Make data from a seed: the same bytes on every machine.
-    #[command(subcommand)]
-    Generate(Generate),
     /// Print the version.
     Version,
 }
@@ -254,196 +254,6 @@ pub(crate) struct Cancel {
     pub(crate) id: String,
 }
 
-/// `dev`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Dev {
-    /// Start what does not run yet, and wait until all workers are up.
-    Up(DevUp),
-    /// Stop what `dev up` started, and nothing else.
-    Down(DevDown),
-    /// Show what runs; exit code 1 where not all of it does.
-    Status(DevFolder),
-}
-
-/// Where `dev` keeps things.
-#[derive(Debug, Args)]
-pub(crate) struct DevFolder {
-    /// The folder of logs/ (logs and pid files) and mini-spark-dev/ (state and work folders).
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) dir: PathBuf,
-}
-
-/// `dev up`
-#[derive(Debug, Args)]
-pub(crate) struct DevUp {
-    #[command(flatten)]
-    pub(crate) folder: DevFolder,
-    /// How many workers.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 2,
-        value_parser = clap::value_parser!(u16).range(1..=64)
-    )]
-    pub(crate) workers: u16,
-    /// Where REST is served on loopback [default: 8080]; 0 takes a free port.
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Where Flight is served [default: 8081]; 0 takes a free port.
-    #[arg(long, value_name = "PORT")]
-    pub(crate) flight_port: Option<u16>,
-    /// The first worker's port [default: 9001], the next ones follow; 0 takes free ports.
-    #[arg(long, value_name = "PORT")]
-    pub(crate) worker_port: Option<u16>,
-    /// Memory budget of all together, such as 1GiB [default: 60 % of the machine's or container's].
-    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
-    pub(crate) memory: Option<u64>,
-    /// Tasks at once on each worker [default: the machine's cores, divided].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) slots: Option<u16>,
-    /// Where results go [default: mini-spark in the temporary directory].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output_dir: Option<PathBuf>,
-    /// How long to wait until all is up.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub(crate) wait: Duration,
-}
-
-/// `dev down`
-#[derive(Debug, Args)]
-pub(crate) struct DevDown {
-    #[command(flatten)]
-    pub(crate) folder: DevFolder,
-    /// How long a process may take to end by itself before it is killed.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub(crate) grace: Duration,
-}
-
-/// `generate`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Generate {
-    /// Lines of words, to be counted.
-    Text(GenerateText),
-    /// CSV of sales: product, sale, quantity, price, day.
-    Sales(GenerateSales),
-    /// CSV of products: id, name, category, price.
-    Products(GenerateProducts),
-    /// CSV with bad rows among good ones: id, name, amount, day.
-    Dirty(GenerateDirty),
-}
-
-/// How much to make, from what and where to.
-#[derive(Debug, Args)]
-pub(crate) struct GenerateCommon {
-    /// How many rows.
-    #[arg(long, value_name = "N", required_unless_present = "size", conflicts_with = "size")]
-    pub(crate) rows: Option<u64>,
-    /// As many whole rows as fit, such as 1GiB.
-    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
-    pub(crate) size: Option<u64>,
-    /// Another seed is other data of the same kind.
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    pub(crate) seed: u64,
-    /// The file, which appears when it is whole; `-` is stdout.
-    pub(crate) output: PathBuf,
-}
-
-/// `generate text`
-#[derive(Debug, Args)]
-pub(crate) struct GenerateText {
-    #[command(flatten)]
-    pub(crate) common: GenerateCommon,
-    /// How many different words, in lower case.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 262_143,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 40)
-    )]
-    pub(crate) vocabulary: u64,
-    /// The exponent of Zipf's law: how much more often frequent words come; 0 is all alike.
-    #[arg(long, value_name = "S", default_value = "1", value_parser = exponent)]
-    pub(crate) zipf: f64,
-    /// Words of a line: a number, or from one to another.
-    #[arg(long, value_name = "N|MIN-MAX", default_value = "8-25", value_parser = span)]
-    pub(crate) words: (u64, u64),
-}
-
-/// `generate sales`
-#[derive(Debug, Args)]
-pub(crate) struct GenerateSales {
-    #[command(flatten)]
-    pub(crate) common: GenerateCommon,
-    /// How many products there are: ids from 1 to N.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 40)
-    )]
-    pub(crate) products: u64,
-    /// The exponent of Zipf's law: how much more often the first products sell; 0 is all alike.
-    #[arg(long, value_name = "S", default_value = "0", value_parser = exponent)]
-    pub(crate) zipf: f64,
-    /// Begin with a line of column names.
-    #[arg(long)]
-    pub(crate) header: bool,
-}
-
-/// `generate products`
-#[derive(Debug, Args)]
-pub(crate) struct GenerateProducts {
-    #[command(flatten)]
-    pub(crate) common: GenerateCommon,
-    /// Begin with a line of column names.
-    #[arg(long)]
-    pub(crate) header: bool,
-}
-
-/// `generate dirty`
-#[derive(Debug, Args)]
-pub(crate) struct GenerateDirty {
-    #[command(flatten)]
-    pub(crate) common: GenerateCommon,
-    /// The share of bad rows, from 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value = "0.01", value_parser = share)]
-    pub(crate) bad: f64,
-    /// What is wrong with them, all alike [default: all but `too_long`].
-    #[arg(long, value_name = "KIND,...", value_enum, value_delimiter = ',')]
-    pub(crate) kinds: Vec<Defect>,
-    /// The bytes of a name that is too long.
-    #[arg(long, value_name = "SIZE", default_value = "17MiB", value_parser = size_bytes)]
-    pub(crate) long: u64,
-    /// Begin with a line of column names.
-    #[arg(long)]
-    pub(crate) header: bool,
-}
-
-/// An exponent of Zipf's law.
-fn exponent(text: &str) -> Result<f64, String> {
-    number_up_to(text, 20.0)
-}
-
-/// A share of the whole.
-fn share(text: &str) -> Result<f64, String> {
-    number_up_to(text, 1.0)
-}
-
-fn number_up_to(text: &str, most: f64) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
-    number.ok_or_else(|| format!("expected a number from 0 to {most}"))
-}
-
-/// A number from 1 on, or two with a dash between them.
-fn span(text: &str) -> Result<(u64, u64), String> {
-    let (least, most) = text.split_once('-').unwrap_or((text, text));
-    let number = |part: &str| part.parse().ok().filter(|number| (1..=1_000_000).contains(number));
-    match (number(least), number(most)) {
-        (Some(least), Some(most)) if least <= most => Ok((least, most)),
-        _ => Err("expected a number such as 9, or a span such as 8-25".to_owned()),
-    }
-}
-
 /// An address of a master: `http://host:port`, without a slash at its end.
 fn server_url(text: &str) -> Result<String, String> {
     let url = text.trim().trim_end_matches('/');
@@ -493,7 +303,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Cli, Generate, Verb, exponent, normalise, server_url, share, span};
+    use super::{Cli, Verb, normalise, server_url};
 
     fn parse(line: &str) -> Cli {
         let arguments = normalise(line.split(' ').map(OsString::from));
@@ -525,29 +335,6 @@ mod tests {
     fn flags_of_all_verbs_stand_before_or_behind_them() {
         assert!(parse("minispark --json status @last").global.json);
         assert!(parse("minispark status @last --json").global.json);
-    }
-
-    #[test]
-    fn data_needs_an_amount_and_a_place() {
-        let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
-        let Some(Verb::Generate(Generate::Text(text))) =
-            parse("minispark generate text --rows 3 --words 9 -").verb
-        else {
-            panic!("it is understood")
-        };
-        assert_eq!((text.common.rows, text.words), (Some(3), (9, 9)));
-        assert!(refused("minispark generate text -"));
-        assert!(refused("minispark generate text --rows 3"));
-        assert!(refused("minispark generate text --rows 3 --size 1MiB -"));
-        assert!(refused("minispark generate products --rows 3 --zipf 1 -"));
-    }
-
-    #[test]
-    fn numbers_have_their_bounds() {
-        assert_eq!(span("8-25"), Ok((8, 25)));
-        assert!(span("0").is_err() && span("9-8").is_err() && span("-").is_err());
-        assert_eq!((exponent("1.25"), share("1")), (Ok(1.25), Ok(1.0)));
-        assert!(exponent("-1").is_err() && exponent("NaN").is_err() && share("1.1").is_err());
     }
 
     #[test]

@@ -34,11 +34,11 @@ const MASTER: &str = "master";
 ///
 /// # Errors
 /// Where it can't be started or stopped; each says what stands in the way.
-pub(crate) fn dev(args: &args::Dev, global: &Global, output: Output) -> Result<Exit> {
+pub(crate) fn dev(args: &args::dev::Dev, global: &Global, output: Output) -> Result<Exit> {
     match args {
-        args::Dev::Up(args) => control()?.block_on(up::up(args, global, output)),
-        args::Dev::Down(args) => control()?.block_on(down::down(args, output)),
-        args::Dev::Status(args) => status(&Folders::of(args)?, output),
+        args::dev::Dev::Up(args) => control()?.block_on(up::up(args, global, output)),
+        args::dev::Dev::Down(args) => control()?.block_on(down::down(args, output)),
+        args::dev::Dev::Status(args) => status(&Folders::of(args)?, output),
     }
 }
 
@@ -52,7 +52,7 @@ struct Folders {
 }
 
 impl Folders {
-    fn of(args: &args::DevFolder) -> Result<Self> {
+    fn of(args: &args::dev::Folder) -> Result<Self> {
         let base = host::absolute(&args.dir)?;
         Ok(Self { logs: base.join("logs"), data: base.join("mini-spark-dev") })
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    args::{self, GenerateCommon},
+    args::generate::{Common, Generate},
     error::{Error, Exit, Result},
     generate::{
         Amount, Made, Rows,
@@ -36,27 +36,27 @@ const BUFFER_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// Where the output can't be written.
-pub(crate) fn generate(args: &args::Generate, output: Output) -> Result<Exit> {
+pub(crate) fn generate(args: &Generate, output: Output) -> Result<Exit> {
     match args {
-        args::Generate::Text(args) => {
+        Generate::Text(args) => {
             let words = args.words.0..=args.words.1;
             let seed = args.common.seed;
             let mut rows = Text::new(seed, at_least_one(args.vocabulary), args.zipf, words);
             let made = put(&mut rows, None, &args.common)?;
             tell(&args.common, made, None, output)
         }
-        args::Generate::Sales(args) => {
+        Generate::Sales(args) => {
             let seed = args.common.seed;
             let mut rows = Sales::new(seed, at_least_one(args.products), args.zipf);
             let made = put(&mut rows, args.header.then_some(SALES_HEADER), &args.common)?;
             tell(&args.common, made, None, output)
         }
-        args::Generate::Products(args) => {
+        Generate::Products(args) => {
             let mut rows = Products::new(args.common.seed);
             let made = put(&mut rows, args.header.then_some(PRODUCTS_HEADER), &args.common)?;
             tell(&args.common, made, None, output)
         }
-        args::Generate::Dirty(args) => {
+        Generate::Dirty(args) => {
             let kinds =
                 if args.kinds.is_empty() { Defect::USUAL.to_vec() } else { args.kinds.clone() };
             let mut rows = Dirty::new(args.common.seed, args.bad, kinds, args.long);
@@ -72,7 +72,7 @@ fn at_least_one(number: u64) -> NonZeroU64 {
 }
 
 /// Writes the rows to where they belong.
-fn put(rows: &mut dyn Rows, header: Option<&str>, common: &GenerateCommon) -> Result<Made> {
+fn put(rows: &mut dyn Rows, header: Option<&str>, common: &Common) -> Result<Made> {
     let amount = match (common.rows, common.size) {
         (Some(count), _) => Amount::Rows(count),
         (None, Some(bytes)) => Amount::Bytes(bytes),
@@ -134,12 +134,7 @@ struct Document<'a> {
     bad_rows: Option<Map<String, Value>>,
 }
 
-fn tell(
-    common: &GenerateCommon,
-    made: Made,
-    dirty: Option<&Dirty>,
-    output: Output,
-) -> Result<Exit> {
+fn tell(common: &Common, made: Made, dirty: Option<&Dirty>, output: Output) -> Result<Exit> {
     let counts = dirty.map(Dirty::counts);
     if output.json_asked() {
         let bad_rows = counts.map(|counts| {

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// Where a process can't be ended.
-pub(super) async fn down(args: &args::DevDown, output: Output) -> Result<Exit> {
+pub(super) async fn down(args: &args::dev::Down, output: Output) -> Result<Exit> {
     let folders = Folders::of(&args.folder)?;
     let mut ended = Ended::default();
     if !folders.members()?.is_empty() {

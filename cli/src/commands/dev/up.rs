@@ -48,7 +48,7 @@ const HEAD_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// Why it is not up: a taken port, a process that ended, a master that does not answer.
-pub(super) async fn up(args: &args::DevUp, global: &Global, output: Output) -> Result<Exit> {
+pub(super) async fn up(args: &args::dev::Up, global: &Global, output: Output) -> Result<Exit> {
     let folders = Folders::of(&args.folder)?;
     for folder in [&folders.logs, &folders.data] {
         RealDisk.create_dir_all(folder).map_err(|error| refused("create", folder, &error))?;
@@ -81,7 +81,7 @@ pub(super) async fn up(args: &args::DevUp, global: &Global, output: Output) -> R
 
 /// A start in progress.
 struct Up<'a> {
-    args: &'a args::DevUp,
+    args: &'a args::dev::Up,
     global: &'a Global,
     output: Output,
     folders: &'a Folders,
