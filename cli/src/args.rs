@@ -13,6 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::units::{duration, size_bytes};
 
+pub(crate) mod dev;
+pub(crate) mod generate;
+
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
     document invalid, 4 server unreachable, 5 not allowed, 6 no such job, 7 job failed, \
     8 job cancelled, 9 job not finished, 10 conflict, 130 interrupted, 143 terminated.";
@@ -79,10 +82,16 @@ pub(crate) enum Verb {
     Run(Run),
     /// Check a job document and list all its problems; runs nothing.
     Validate(Validate),
+    /// Make data from a seed: the same bytes on every machine.
+    #[command(subcommand)]
+    Generate(generate::Generate),
     /// Start a master: REST, scheduling, results.
     Master(Master),
     /// Start a worker that runs a master's tasks.
     Worker(Worker),
+    /// Start, stop or show a master and workers on this machine, in the background.
+    #[command(subcommand)]
+    Dev(dev::Dev),
     /// Hand a job to a master.
     Submit(Submit),
     /// Show a job, or list all jobs.

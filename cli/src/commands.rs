@@ -17,8 +17,10 @@ use crate::{
 
 mod run;
 mod validate;
+mod generate;
 mod master;
 mod worker;
+mod dev;
 mod submit;
 mod status;
 mod results;
@@ -44,8 +46,10 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
+        Verb::Generate(args) => generate::generate(&args, output),
         Verb::Master(args) => master::master(&args, output),
         Verb::Worker(args) => worker::worker(args, &global.server),
+        Verb::Dev(args) => dev::dev(&args, &global, output),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),

@@ -15,6 +15,7 @@ mod args;
 mod commands;
 mod client;
 mod output;
+mod generate;
 mod host;
 mod logging;
 mod units;
