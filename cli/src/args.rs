@@ -93,6 +93,8 @@ pub(crate) enum Verb {
     Workers,
     /// End a job.
     Cancel(Cancel),
+    /// Ask a server whether it works; exit code 0 or 4, for health checks.
+    Health(Health),
     /// Print the version.
     Version,
 }
@@ -243,6 +245,14 @@ pub(crate) struct Results {
 pub(crate) struct Cancel {
     /// A job's id, a unique beginning of it, or `@last`.
     pub(crate) id: String,
+}
+
+/// `health`
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Ask the worker at this Flight address instead of the master.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) worker: Option<String>,
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

@@ -24,6 +24,7 @@ mod status;
 mod results;
 mod workers;
 mod cancel;
+mod health;
 mod version;
 mod follow;
 
@@ -49,6 +50,7 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Health(args) => health::health(&args, &global.server, output),
         Verb::Version => version::version(output),
     }
 }
