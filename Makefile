@@ -20,3 +20,27 @@ test:
 
 bench:
 	cargo bench
+
+# Docker: the image, and a master and two workers in containers.
+.PHONY: help-docker docker-build docker-up docker-run docker-clean
+
+help: help-docker
+
+help-docker:
+	@echo "make docker-build   the image"
+	@echo "make docker-up      master and two workers in containers, in the background"
+	@echo "make docker-run     docker-build, then the containers with all their logs, until Ctrl-C"
+	@echo "make docker-clean   containers, network, volumes, results and images removed"
+
+docker-build:
+	docker/build.sh
+
+docker-up:
+	docker/up.sh
+
+docker-run: docker-build
+	mkdir -p tmp_shared
+	docker/compose.sh up --no-build
+
+docker-clean:
+	docker/clean.sh
