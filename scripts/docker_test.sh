@@ -111,7 +111,7 @@ worker() {
 
 answers() { client health >/dev/null 2>&1; }
 is_up() { [ "$(worker "$1" state)" = UP ]; }
-is_lost() { [ "$(worker "$1" state)" = LOST ]; }
+is_down() { [ "$(worker "$1" state)" = DOWN ]; }
 both_up() { is_up worker1 && is_up worker2; }
 
 # The job runs, some of its tasks are done, and the worker has others of them.
@@ -165,7 +165,7 @@ cut_off_worker2() {
   local id
   id=$(container worker2)
   docker network disconnect "$MINISPARK_NETWORK" "$id"
-  wait_until 30 "worker2 is taken for lost" is_lost worker2
+  wait_until 30 "worker2 is taken for lost" is_down worker2
   docker network connect --alias worker2 "$MINISPARK_NETWORK" "$id"
 }
 
