@@ -88,7 +88,7 @@ wait_until() {
   done
 }
 
-container() { docker/compose.sh ps --quiet "$1"; }
+container() { docker/compose.sh ps --all --quiet "$1"; }
 
 # The id of a new job of a document.
 submit() {
