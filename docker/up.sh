@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-patience=60
 docker image inspect "${MINISPARK_IMAGE:-minispark:local}" >/dev/null 2>&1 || docker/build.sh
 mkdir -p "${MINISPARK_OUTPUT:-tmp_shared}"
 docker/compose.sh up --detach --no-build
@@ -13,8 +12,10 @@ workers_up() {
   docker/compose.sh exec -T master minispark health --json 2>/dev/null |
     sed -n 's/.*"workers": *\([0-9]*\).*/\1/p'
 }
+patience=60
+started=$SECONDS
 until [ "$(workers_up)" = 2 ]; do
-  if [ "$SECONDS" -gt "$patience" ]; then
+  if [ $((SECONDS - started)) -gt "$patience" ]; then
     echo "error: after $patience s the cluster is not up; what its nodes say:" >&2
     docker/compose.sh logs --tail 20 >&2
     exit 1
