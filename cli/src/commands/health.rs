@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    net::{TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -77,9 +77,9 @@ fn greet(address: &str) -> io::Result<()> {
 }
 
 /// A connection to the first address behind a name that takes one.
-fn connect(address: &str) -> io::Result<TcpStream> {
+fn connect(name: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in address.to_socket_addrs()?.collect::<Vec<SocketAddr>>() {
+    for address in name.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
