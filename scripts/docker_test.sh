@@ -170,7 +170,7 @@ cut_off_worker2() {
 }
 
 restart_master() {
-  docker restart --time 10 "$(container master)" >/dev/null
+  docker restart -t 10 "$(container master)" >/dev/null
   wait_until 30 "the master answers again" answers
 }
 
