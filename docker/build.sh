@@ -34,7 +34,7 @@ arguments=(--build-arg "BASE_IMAGE=$base")
 if [ -n "$binary" ]; then
   mkdir -p target/image
   cp "$binary" target/image/minispark
-  ! command -v strip >/dev/null || strip --strip-debug target/image/minispark
+  ! command -v strip >/dev/null || strip target/image/minispark
   # Nothing is compiled, so the base serves as builder; it needs a shell for that.
   arguments+=(--build-arg "BUILDER_IMAGE=${BUILDER_IMAGE:-$base}")
   arguments+=(--build-arg BINARY=target/image/minispark)
