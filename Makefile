@@ -48,4 +48,26 @@ run-worker-1: build
 run-worker-2: build
 	bin/worker --port 9002 --work-dir mini-spark-dev/worker2
 
-# Docker targets stand below this line.
+# Docker: the image, and a master and two workers in containers.
+.PHONY: help-docker docker-build docker-up docker-run docker-clean
+
+help: help-docker
+
+help-docker:
+	@echo "make docker-build   the image"
+	@echo "make docker-up      master and two workers in containers, in the background"
+	@echo "make docker-run     docker-build, then the containers with all their logs, until Ctrl-C"
+	@echo "make docker-clean   containers, network, volumes, results and images removed"
+
+docker-build:
+	docker/build.sh
+
+docker-up:
+	docker/up.sh
+
+docker-run: docker-build
+	mkdir -p tmp_shared
+	docker/compose.sh up --no-build
+
+docker-clean:
+	docker/clean.sh

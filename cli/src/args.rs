@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     Rm(Rm),
     /// Let go of old jobs and of typed copies beyond the quota, now.
     Gc,
+    /// Ask a server whether it works; exit code 0 or 4, for health checks.
+    Health(Health),
     /// Print the version.
     Version,
 }
@@ -285,6 +287,14 @@ pub(crate) struct Rm {
     /// Remove its outputs as well.
     #[arg(long)]
     pub(crate) outputs: bool,
+}
+
+/// `health`
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Ask the worker at this Flight address instead of the master.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) worker: Option<String>,
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

@@ -5,7 +5,7 @@
 use std::{error::Error as _, time::Duration};
 
 use minispark_api::rest::wire::{
-    Freed, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+    Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
 };
 use minispark_engine::error::Code;
 use reqwest::{Method, Response};
@@ -202,6 +202,14 @@ impl Client {
         Error::new(Exit::NoSuchJob, Code::NotFound, what)
             .at(self.server.as_str())
             .help("list the jobs: minispark status")
+    }
+
+    /// Whether the master takes jobs.
+    ///
+    /// # Errors
+    /// [`Exit::Unreachable`] where it does not.
+    pub(crate) async fn ready(&self) -> Result<Health> {
+        self.get("/readyz").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -28,6 +28,7 @@ mod workers;
 mod cancel;
 mod rm;
 mod gc;
+mod health;
 mod version;
 mod follow;
 
@@ -57,6 +58,7 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
         Verb::Rm(args) => control()?.block_on(rm::rm(&args, &remote()?, output)),
         Verb::Gc => control()?.block_on(gc::gc(&remote()?, output)),
+        Verb::Health(args) => health::health(&args, &global.server, output),
         Verb::Version => version::version(output),
     }
 }
