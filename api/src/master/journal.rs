@@ -34,6 +34,9 @@ use files::Files;
 use record::HEADER_BYTES;
 use writer::Writer;
 
+/// Each life begins a segment; a snapshot is due where so many lives have come without one.
+const MANY_SEGMENTS: usize = 8;
+
 /// The entries' way to disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -105,12 +108,14 @@ impl Journal {
     pub(crate) fn open(disk: &Arc<dyn Disk>, folder: &Path) -> Result<(Self, Memory), Error> {
         let files = Files::below(disk, folder)?;
         let (memory, last_seq) = files.replay()?;
+        let wants_snapshot = files.segments()?.len() > MANY_SEGMENTS;
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { last_seq, binding_seq: last_seq, ..Queue::default() }),
             wake: Condvar::new(),
             progress: watch::Sender::new(Progress {
                 written: last_seq,
                 durable: last_seq,
+                wants_snapshot,
                 ..Progress::default()
             }),
         });

@@ -22,8 +22,8 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) segments: PathBuf,
-    pub(super) snapshots: PathBuf,
+    pub(super) segment_dir: PathBuf,
+    pub(super) snapshot_dir: PathBuf,
 }
 
 /// A file that is named after a sequence number.
@@ -35,15 +35,20 @@ pub(super) struct Numbered {
 
 impl Files {
     pub(super) fn below(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Self, Error> {
-        let (segments, snapshots) = (folder.join("journal"), folder.join("snapshot"));
-        for path in [&segments, &snapshots] {
+        let (segment_dir, snapshot_dir) = (folder.join("journal"), folder.join("snapshot"));
+        for path in [&segment_dir, &snapshot_dir] {
             disk.create_dir_all(path).map_err(EngineError::io("create", path))?;
         }
-        Ok(Self { disk: Arc::clone(disk), segments, snapshots })
+        Ok(Self { disk: Arc::clone(disk), segment_dir, snapshot_dir })
+    }
+
+    /// The segments, by their first records.
+    pub(super) fn segments(&self) -> Result<Vec<Numbered>, Error> {
+        self.numbered(&self.segment_dir, "log")
     }
 
     /// Files of a folder with this ending, by their numbers.
-    pub(super) fn numbered(&self, folder: &Path, ending: &str) -> Result<Vec<Numbered>, Error> {
+    fn numbered(&self, folder: &Path, ending: &str) -> Result<Vec<Numbered>, Error> {
         let paths = self.disk.list(folder).map_err(EngineError::io("list", folder))?;
         let mut found: Vec<Numbered> = paths
             .into_iter()
@@ -71,7 +76,7 @@ impl Files {
     /// All that was written, and the number of the last record.
     pub(super) fn replay(&self) -> Result<(Memory, u64), Error> {
         let (mut memory, mut last_seq) = self.newest_snapshot()?;
-        let segments = self.numbered(&self.segments, "log")?;
+        let segments = self.segments()?;
         for (index, segment) in segments.iter().enumerate() {
             let next = segments.get(index + 1);
             if next.is_some_and(|next| next.seq <= last_seq + 1) {
@@ -142,7 +147,7 @@ impl Files {
 
     /// The state of the newest snapshot that can be read, and the last record that it holds.
     pub(super) fn newest_snapshot(&self) -> Result<(Memory, u64), Error> {
-        let snapshots = self.numbered(&self.snapshots, "snap")?;
+        let snapshots = self.numbered(&self.snapshot_dir, "snap")?;
         for snapshot in snapshots.iter().rev() {
             match self.read_snapshot(&snapshot.path)? {
                 Ok(memory) => return Ok((memory, snapshot.seq)),
@@ -184,13 +189,13 @@ impl Files {
     }
 
     pub(super) fn new_segment(&self, first_seq: u64) -> Result<Box<dyn WriteFile>, EngineError> {
-        let path = self.segments.join(format!("{first_seq:020}.log"));
+        let path = self.segment_dir.join(format!("{first_seq:020}.log"));
         let create = || -> io::Result<Box<dyn WriteFile>> {
             let mut file = self.disk.create(&path)?;
             file.write_all(&record::header())?;
             file.flush()?;
             file.sync()?;
-            self.disk.sync_dir(&self.segments)?;
+            self.disk.sync_dir(&self.segment_dir)?;
             Ok(file)
         };
         create().map_err(EngineError::io("create", &path))
@@ -198,7 +203,7 @@ impl Files {
 
     /// Keeps a snapshot, and lets go of what two snapshots make unnecessary.
     pub(super) fn keep(&self, snapshot: &Snapshot) -> Result<(), EngineError> {
-        let path = self.snapshots.join(format!("{:020}.snap", snapshot.seq));
+        let path = self.snapshot_dir.join(format!("{:020}.snap", snapshot.seq));
         let unfinished = path.with_extension("new");
         let write = || -> io::Result<()> {
             let mut file = self.disk.create(&unfinished)?;
@@ -207,22 +212,22 @@ impl Files {
             file.sync()?;
             drop(file);
             self.disk.rename(&unfinished, &path)?;
-            self.disk.sync_dir(&self.snapshots)
+            self.disk.sync_dir(&self.snapshot_dir)
         };
         write().map_err(EngineError::io("write", &path))?;
-        self.prune().map_err(EngineError::io("tidy", &self.segments))
+        self.prune().map_err(EngineError::io("tidy", &self.segment_dir))
     }
 
     fn prune(&self) -> io::Result<()> {
         let list = |folder: &Path, ending| {
             self.numbered(folder, ending).map_err(|error| io::Error::other(error.to_string()))
         };
-        let snapshots = list(&self.snapshots, "snap")?;
+        let snapshots = list(&self.snapshot_dir, "snap")?;
         let Some(kept) = snapshots.len().checked_sub(2) else { return Ok(()) };
         for old in &snapshots[..kept] {
             self.disk.remove_file(&old.path)?;
         }
-        let segments = list(&self.segments, "log")?;
+        let segments = list(&self.segment_dir, "log")?;
         for pair in segments.windows(2) {
             if pair[1].seq <= snapshots[kept].seq + 1 {
                 self.disk.remove_file(&pair[0].path)?;

@@ -42,7 +42,7 @@ pub struct Repaired {
 pub(crate) fn repair(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<Repaired>, Error> {
     let files = Files::below(disk, folder)?;
     let (_, mut last_seq) = files.newest_snapshot()?;
-    let segments = files.numbered(&files.segments, "log")?;
+    let segments = files.segments()?;
     let mut repaired = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         let next = segments.get(index + 1);
@@ -154,7 +154,7 @@ fn set_aside(
         copy.sync()?;
         drop(copy);
         files.disk.rename(&repaired, path)?;
-        files.disk.sync_dir(&files.segments)
+        files.disk.sync_dir(&files.segment_dir)
     };
     write().map_err(EngineError::io("repair", path))?;
     Ok(Repaired {

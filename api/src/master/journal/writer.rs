@@ -150,8 +150,8 @@ impl Writer {
         let written = segment.write_all(bytes).and_then(|()| segment.flush());
         if let Err(source) = written {
             // What was written of it must not stand before what is written next.
-            let folder = &self.files.segments;
-            let segments = self.files.numbered(folder, "log");
+            let folder = &self.files.segment_dir;
+            let segments = self.files.segments();
             let last = segments.ok().and_then(|segments| segments.last().cloned());
             self.segment = None;
             if let Some(last) = last {
@@ -171,6 +171,6 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), EngineError> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
-        segment.sync().map_err(EngineError::io("sync", &self.files.segments))
+        segment.sync().map_err(EngineError::io("sync", &self.files.segment_dir))
     }
 }
