@@ -3,12 +3,13 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
+    Extension, Router,
+    middleware::{from_fn, from_fn_with_state, map_response},
+    routing::post,
 };
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{error::Error, master::Master, protocol};
 
@@ -16,11 +17,13 @@ pub mod wire;
 pub mod problem;
 pub(crate) mod guard;
 pub(crate) mod connection;
+pub(crate) mod compression;
 pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod workers;
 pub(crate) mod server;
+pub(crate) mod openapi;
 pub(crate) mod internal;
 
 /// The base of all public routes.
@@ -35,21 +38,32 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// How long a client may take for its headers, and for its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The routes of clients; what is registered here is described by `/openapi.json` too.
+fn public() -> OpenApiRouter<Arc<Master>> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(jobs::submit, jobs::list))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(results::list))
+        .routes(routes!(results::download))
+        .routes(routes!(workers::list))
+        .routes(routes!(server::version))
+        .routes(routes!(openapi::show));
+    OpenApiRouter::new()
+        .nest(BASE, api)
+        .routes(routes!(server::health))
+        .routes(routes!(server::healthz))
+        .routes(routes!(server::ready))
+}
+
 /// All routes.
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
-    let api = Router::new()
-        .route("/jobs", post(jobs::submit).get(jobs::list))
-        .route("/jobs/{id}", get(jobs::show))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{id}/results", get(results::list))
-        .route("/jobs/{id}/results/{sink}", get(results::download))
-        .route("/workers", get(workers::list))
-        .route("/version", get(server::version));
-    let public = Router::new()
-        .nest(BASE, api)
-        .route("/health", get(server::health))
-        .route("/healthz", get(server::health))
-        .route("/readyz", get(server::ready))
+    let (public, document) = public().split_for_parts();
+    let public = public
+        .layer(Extension(results::Downloads::default()))
+        .layer(Extension(openapi::Document::of(document)))
+        .layer(compression::layer())
+        .layer(map_response(compression::weaken))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))

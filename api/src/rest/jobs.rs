@@ -33,15 +33,45 @@ use crate::master::{
 const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
 /// What `POST /jobs` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SubmitQuery {
     /// Whether warnings are errors.
     #[serde(default)]
+    #[param(value_type = Option<bool>)]
     strict: bool,
 }
 
 /// `POST /jobs`: checks the document and starts the job.
+#[utoipa::path(
+    post,
+    path = "/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(
+        SubmitQuery,
+        ("Prefer" = Option<String>, Header, description = "`respond-async` asks for 202"),
+    ),
+    request_body(
+        content = Object,
+        description = "a job document; any Content-Type is taken",
+        example = json!({"name": "wordcount", "dag": {
+            "nodes": [
+                {"id": "read", "op": "read_csv", "path": "data/books.csv"},
+                {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+                {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "sum"}],
+            "edges": [["read", "flat"], ["flat", "agg"]]}}),
+    ),
+    responses(
+        (status = 200, description = "the job is accepted", body = wire::Submitted,
+            headers(("location" = String, description = "the job"))),
+        (status = 202, description = "the same, where the client prefers so", body = wire::Submitted,
+            headers(("location" = String, description = "the job"))),
+        (status = 429, description = "`QUEUE_FULL`"),
+        (status = 503, description = "the server is stopping"),
+    )
+)]
 pub(crate) async fn submit(
     State(master): State<Arc<Master>>,
     Query(query): Query<SubmitQuery>,
@@ -127,15 +157,32 @@ pub(crate) fn stopping() -> Problem {
 }
 
 /// What `GET /jobs` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
+    /// The most jobs of the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
     cursor: Option<String>,
+    /// Only jobs in this state.
+    #[param(inline)]
     status: Option<wire::JobState>,
 }
 
 /// `GET /jobs`: the newest first.
+#[utoipa::path(
+    get,
+    path = "/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "a page", body = wire::Page<wire::JobSummary>,
+            headers(("link" = Option<String>, description = "`rel=\"next\"`: the next page"))),
+    )
+)]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
     Query(query): Query<ListQuery>,
@@ -163,7 +210,15 @@ pub(crate) async fn list(
     Ok(response)
 }
 
-/// `GET /jobs/{id}`.
+/// `GET /jobs/{id}`: one job.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}",
+    operation_id = "showJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "the job")),
+    responses((status = 200, description = "the job as it is", body = wire::Job))
+)]
 pub(crate) async fn show(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,
@@ -173,6 +228,14 @@ pub(crate) async fn show(
 }
 
 /// `POST /jobs/{id}/cancel`: ends the job; one that has ended stays as it is.
+#[utoipa::path(
+    post,
+    path = "/jobs/{id}/cancel",
+    operation_id = "cancelJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "the job")),
+    responses((status = 200, description = "the job, ended", body = wire::Job))
+)]
 pub(crate) async fn cancel(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,
