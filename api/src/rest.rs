@@ -17,6 +17,7 @@ pub mod wire;
 pub mod problem;
 pub(crate) mod guard;
 pub(crate) mod connection;
+pub(crate) mod stall;
 pub(crate) mod compression;
 pub(crate) mod request;
 pub(crate) mod jobs;
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(HEADER_TIMEOUT)
-        .acceptor(connection::Limited::default());
+        .acceptor(stall::CutOff(connection::Limited::default()));
     server
         .http_builder()
         .http1()

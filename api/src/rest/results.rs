@@ -306,7 +306,9 @@ impl Download {
             Body::from_stream(stream::empty::<io::Result<axum::body::Bytes>>())
         } else {
             let permit = self.permit()?;
-            let mut chunks = Box::pin(bridge::stream(steps, self.downloads.threads.clone()));
+            // Fused, because what compresses may ask once more behind the end.
+            let chunks = bridge::stream(steps, self.downloads.threads.clone()).fuse();
+            let mut chunks = Box::pin(chunks);
             let first = chunks.next().await.transpose().map_err(|error| self.failed(&error))?;
             let place = self.place.clone();
             let rest = chunks.map(move |chunk| {
