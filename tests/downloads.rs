@@ -69,9 +69,8 @@ fn three_rows(cluster: &Cluster) -> String {
 /// The result `rows` of so many lines, and its bytes.
 fn many_lines(cluster: &Cluster, lines: usize) -> (String, Vec<u8>) {
     let path = cluster.folder.path().join("lines.txt");
-    let text: String = (0..lines)
-        .map(|n| format!("line {n} of a result that is not small, {}\n", n * 7919))
-        .collect();
+    let line = |n| format!("line {n} of a result that is not small, {}\n", n * 7919);
+    let text = (0..lines).map(line).collect::<Vec<String>>().concat();
     fs::write(&path, &text).unwrap();
     let id = read(cluster, &json!({ "id": "rows", "op": "read_text", "path": path }));
     (id, text.into_bytes())
@@ -157,11 +156,12 @@ fn a_part_of_the_rows_is_had_in_any_format() {
     ] {
         assert_eq!(ok(get(&cluster, &route(&id, query), &[])).text(), expected, "{query}");
     }
-    let (id, text) = many_lines(&cluster, 50_000);
+    let (large, text) = many_lines(&cluster, 50_000);
     let text = String::from_utf8(text).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     for offset in [0, 8_191, 8_192, 30_000, 49_999] {
-        let answer = ok(get(&cluster, &route(&id, &format!("?offset={offset}&limit=10000")), &[]));
+        let answer =
+            ok(get(&cluster, &route(&large, &format!("?offset={offset}&limit=10000")), &[]));
         let expected = lines[offset..lines.len().min(offset + 10_000)].concat();
         assert!(answer.text() == expected, "from {offset}");
     }
@@ -368,11 +368,11 @@ fn a_killed_download_leaves_a_part_that_the_next_one_goes_on_with() {
     assert_eq!(names(folder.path()), [format!(".{id}_rows.txt.part")]);
     let had = size();
 
-    let proxy = Proxy::start(&cluster.rest, usize::MAX, false);
-    support::run(&mut download(&proxy.address, &id, folder.path())).expect_done();
+    let whole = Proxy::start(&cluster.rest, usize::MAX, false);
+    support::run(&mut download(&whole.address, &id, folder.path())).expect_done();
     assert!(fs::read(folder.path().join(format!("{id}_rows.txt"))).unwrap() == text);
     assert_eq!(names(folder.path()), [format!("{id}_rows.txt")]);
-    let requests = proxy.requests.lock().unwrap().to_lowercase();
+    let requests = whole.requests.lock().unwrap().to_lowercase();
     assert!(requests.contains(&format!("range: bytes={had}-")), "{requests}");
 }
 
@@ -394,7 +394,8 @@ fn a_flipped_bit_on_the_server_is_a_checksum_error() {
 fn a_writers_parts_are_downloaded_as_they_are_and_as_one_file_otherwise() {
     let cluster = one_worker();
     let input = cluster.folder.path().join("numbers.csv");
-    let rows: String = (0..5_000).map(|n| format!("{n},\"w, {n}\"\n")).collect();
+    let row = |n| format!("{n},\"w, {n}\"\n");
+    let rows = (0..5_000).map(row).collect::<Vec<String>>().concat();
     fs::write(&input, format!("n,word\n{rows}")).unwrap();
     let target = cluster.folder.path().join("written");
     let document = json!({ "name": "parts", "dag": {
@@ -433,8 +434,8 @@ fn a_writers_parts_are_downloaded_as_they_are_and_as_one_file_otherwise() {
     let shown = cluster.client(&["results", &id, "--show", "2", "--format", "csv"]).expect_done();
     assert_eq!(shown.stdout, "n,word\n0,\"w, 0\"\n1,\"w, 1\"\n");
     assert_eq!(cluster.client(&["results", &id, "--format", "csv"]).code(), 2);
-    let ran = cluster.client(&["results", &id, "--show", "2", "--format", "parquet"]);
-    assert_eq!(ran.code(), 2, "{ran:?}");
+    let binary = cluster.client(&["results", &id, "--show", "2", "--format", "parquet"]);
+    assert_eq!(binary.code(), 2, "{binary:?}");
 }
 
 /// The most memory that a process ever had resident, in bytes.

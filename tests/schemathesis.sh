@@ -67,8 +67,8 @@ cancelled=$(submit "$folder/slow.json")
 "$binary" cancel "$cancelled" >/dev/null
 running=$(submit "$folder/slow.json")
 
-# Ids and nodes that exist, most of the time. A job document can't be guessed by its schema, so
-# one that is refused as invalid is as it should be.
+# Ids and nodes that exist, most of the time. What a schema can't say may be refused as invalid: a
+# job document that makes no sense, `file` together with what it excludes.
 cat >"$folder/schemathesis.toml" <<CONFIG
 [dictionaries]
 jobs = { values = ["$completed", "$failed", "$cancelled", "$running"] }
@@ -84,6 +84,10 @@ expected-statuses = ["2xx", 304, 403, 404, 406, 409, 410, 416, 429]
 [[operations]]
 include-operation-id = "submitJob"
 checks = { positive_data_acceptance = { expected-statuses = ["2xx", 400, 429] } }
+
+[[operations]]
+include-operation-id = "downloadResult"
+checks = { positive_data_acceptance = { expected-statuses = ["2xx", 304, 400, 404, 406, 409, 410, 416] } }
 CONFIG
 
 seed=${SEED:-20261125}

@@ -165,6 +165,7 @@ pub(crate) struct ListQuery {
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
     /// Where the page begins: `next_cursor` of the one before.
+    #[param(pattern = "^j[0-9a-f]{1,16}$")]
     cursor: Option<String>,
     /// Only jobs in this state.
     #[param(inline)]

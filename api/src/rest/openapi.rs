@@ -1,4 +1,4 @@
-//! `/openapi.json`: the routes as an OpenAPI 3.1 document, made from the handlers themselves.
+//! `/openapi.json`: the routes as an `OpenAPI` 3.1 document, made from the handlers themselves.
 //!
 //! A handler says what is its own: parameters, bodies, answers. What any request can meet, because
 //! it is done around all handlers, is added here; and every error is a problem document.

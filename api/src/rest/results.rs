@@ -230,7 +230,7 @@ impl Download {
     async fn bytes(self, pieces: Vec<Piece>, checksum: &str) -> Result<Response, Problem> {
         let etag = format!("\"{checksum}\"");
         if is_known(&self.headers, &etag) {
-            return Ok(self.not_modified(&etag));
+            return Ok(not_modified(&etag));
         }
         let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
         let (status, range) = match wanted(&self.headers, &etag, length) {
@@ -269,7 +269,7 @@ impl Download {
             selection.limit.map_or_else(String::new, |limit| limit.to_string()),
         );
         if is_known(&self.headers, &etag) {
-            return Ok(self.not_modified(&etag));
+            return Ok(not_modified(&etag));
         }
         let files = self
             .master
@@ -336,10 +336,6 @@ impl Download {
         })
     }
 
-    fn not_modified(&self, etag: &str) -> Response {
-        (StatusCode::NOT_MODIFIED, [(header::ETAG, text(etag))]).into_response()
-    }
-
     /// Why a result can't be sent: clients are told no paths.
     fn failed(&self, error: &Error) -> Problem {
         if let Error::Io { source, .. } = error
@@ -350,6 +346,11 @@ impl Download {
         tracing::warn!(error = error.chain(), "{} can't be read", self.place);
         Problem::new(Code::Internal, format!("{} can't be read; the log has more", self.place))
     }
+}
+
+/// What is answered to who has the result already.
+fn not_modified(etag: &str) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, text(etag))]).into_response()
 }
 
 /// What is answered to a range that begins behind the end.
@@ -457,7 +458,9 @@ mod tests {
             let mut steps = PieceBytes::open(RealDisk::shared(), pieces).unwrap();
             let mut read = Vec::new();
             while let Some(chunks) = steps.step().unwrap() {
-                chunks.iter().for_each(|chunk| read.extend_from_slice(chunk));
+                for chunk in chunks {
+                    read.extend_from_slice(&chunk);
+                }
             }
             assert_eq!(String::from_utf8(read).unwrap(), all[from..to], "{from}..{to}");
         }

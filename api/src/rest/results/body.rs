@@ -219,8 +219,8 @@ mod tests {
         let path = folder.path().join("part");
         let disk = RealDisk::shared();
         disk.create(&path).unwrap().write_all(b"0123456789").unwrap();
-        let open = |path: &Path, start, end| {
-            PieceBytes::open(Arc::clone(&disk), vec![Piece { path: path.to_owned(), start, end }])
+        let open = |at: &Path, start, end| {
+            PieceBytes::open(Arc::clone(&disk), vec![Piece { path: at.to_owned(), start, end }])
         };
         let mut steps = open(&path, 2, 6).unwrap();
         assert_eq!(steps.step().unwrap().unwrap(), ["2345"]);

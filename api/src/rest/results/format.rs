@@ -125,7 +125,7 @@ fn per_mille(text: &str) -> u16 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{fraction:0<3}");
     match (whole, digits.get(..3).and_then(|digits| digits.parse().ok())) {
-        ("0", Some(fraction)) => fraction,
+        ("0", Some(thousandths)) => thousandths,
         _ => 1000,
     }
 }

@@ -60,12 +60,11 @@ pub(super) async fn download(
     for (sink, path) in results.outputs.iter() {
         let download = Download { job: &results.job_id, sink, client, output };
         let own = results.formats.get(sink).copied();
-        let target = match format.filter(|format| Some(*format) != own) {
-            Some(format) => download.encoded(&folder, format).await?,
-            None => {
-                let files = results.files.get(sink).map_or(&[][..], Vec::as_slice);
-                download.as_published(&folder, own, path, files).await?
-            }
+        let target = if let Some(other) = format.filter(|format| Some(*format) != own) {
+            download.encoded(&folder, other).await?
+        } else {
+            let files = results.files.get(sink).map_or(&[][..], Vec::as_slice);
+            download.as_published(&folder, own, path, files).await?
         };
         kept.push((sink.to_owned(), target.display().to_string()));
     }
@@ -373,11 +372,11 @@ mod tests {
         part.append(b"one, 1\n").unwrap();
         assert_eq!(Part::open(&target).err().unwrap().exit, crate::error::Exit::Conflict);
         drop(part);
-        let mut part = Part::open(&target).unwrap();
-        assert_eq!(part.bytes, 7);
-        part.append(b"two, 2\n").unwrap();
+        let mut rest = Part::open(&target).unwrap();
+        assert_eq!(rest.bytes, 7);
+        rest.append(b"two, 2\n").unwrap();
         assert!(!is_there(&target, &file));
-        part.finish(&file, &target).unwrap();
+        rest.finish(&file, &target).unwrap();
         assert!(is_there(&target, &file));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
