@@ -425,9 +425,10 @@ mod tests {
         let expected = RecordBatch::try_new(schema(), vec![Arc::new(words), Arc::new(numbers)]);
         let expected = expected.unwrap();
         assert_eq!(read(&files, &Selection::default()).unwrap(), expected);
-        for offset in 0..4 {
+        for passed in 0..4 {
+            let offset = passed as u64;
             let selection = Selection { offset, ..Selection::default() };
-            let rest = expected.slice(usize::try_from(offset).unwrap(), 3 - offset as usize);
+            let rest = expected.slice(passed, 3 - passed);
             assert_eq!(read(&files, &selection).unwrap(), rest, "behind {offset} rows");
         }
     }
@@ -438,20 +439,23 @@ mod tests {
         let batches = [rows(0, 3, "a"), rows(3, 4, "b"), rows(7, 2, "c")];
         let files = result(folder.path(), "j", "s", &batches);
         let all = arrow::compute::concat_batches(&schema(), &batches).unwrap();
-        for (offset, limit) in (0..11).flat_map(|offset| [(offset, None), (offset, Some(2))]) {
-            let selection = Selection { offset, limit, columns: None };
-            let from = usize::try_from(offset.min(9)).unwrap();
-            let count = limit.map_or(9 - from, |limit| (9 - from).min(limit as usize));
-            let found = read(&files, &selection).unwrap();
-            assert_eq!(found, all.slice(from, count), "{offset} {limit:?}");
+        for passed in 0..11_usize {
+            let offset = passed as u64;
+            let from = passed.min(9);
+            for (limit, count) in [(None, 9 - from), (Some(2), 2.min(9 - from))] {
+                let selection = Selection { offset, limit, columns: None };
+                let found = read(&files, &selection).unwrap();
+                assert_eq!(found, all.slice(from, count), "{offset} {limit:?}");
+            }
         }
         // The bytes of the first batch are no batch any more, and nobody looks at them.
         let ResultSource::Arrow(path) = &files.source else { panic!("an Arrow file") };
         let file = RealDisk.open(path).unwrap();
         let first = blocks(&*file).unwrap()[0];
         let mut bytes = std::fs::read(path).unwrap();
-        let body = usize::try_from(first.offset()).unwrap() + first.metaDataLength() as usize;
-        bytes[body..body + usize::try_from(first.bodyLength()).unwrap()].fill(0xff);
+        let place = |number: i64| usize::try_from(number).unwrap();
+        let body = place(first.offset()) + place(i64::from(first.metaDataLength()));
+        bytes[body..body + place(first.bodyLength())].fill(0xff);
         io::Write::write_all(&mut RealDisk.create(path).unwrap(), &bytes).unwrap();
         assert!(read(&files, &Selection::default()).is_err());
         let behind = Selection { offset: 3, ..Selection::default() };
