@@ -94,7 +94,7 @@ seed=${SEED:-20261125}
 echo "seed $seed"
 "$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run \
   "$MASTER_URL/api/v1/openapi.json" --checks all --seed "$seed" \
-  --max-examples "${EXAMPLES:-30}" --max-time "${SECONDS_AT_MOST:-75}" --workers 2 \
+  --max-examples "${EXAMPLES:-30}" --max-time "${SECONDS_AT_MOST:-75}" --workers 1 \
   --suppress-health-check all --request-timeout 20 --no-color --continue-on-failure
 if grep -q '"level":"ERROR"' "$folder/master.log"; then
   grep '"level":"ERROR"' "$folder/master.log" >&2

@@ -49,7 +49,8 @@ fn public() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(results::download))
         .routes(routes!(workers::list))
         .routes(routes!(server::version))
-        .routes(routes!(openapi::show));
+        .routes(routes!(openapi::show))
+        .routes(routes!(openapi::job_schema));
     OpenApiRouter::new()
         .nest(BASE, api)
         .routes(routes!(server::health))

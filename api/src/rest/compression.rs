@@ -16,8 +16,9 @@ use tower_http::{
 const LEAST_BYTES: u64 = 1 << 10;
 
 /// Media types that are worth it; all are text, or Arrow without compression of its own.
-const WORTH: [&str; 7] = [
+const WORTH: [&str; 8] = [
     "application/json",
+    "application/schema+json",
     "application/vnd.apache.arrow.file",
     "application/vnd.apache.arrow.stream",
     "application/x-ndjson",

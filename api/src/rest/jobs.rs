@@ -55,7 +55,7 @@ pub(crate) struct SubmitQuery {
     ),
     request_body(
         content = Object,
-        description = "a job document; any Content-Type is taken",
+        description = "a job document, as `/api/v1/schema/job.json` has it; any Content-Type is taken",
         example = json!({"name": "wordcount", "dag": {
             "nodes": [
                 {"id": "read", "op": "read_csv", "path": "data/books.csv"},

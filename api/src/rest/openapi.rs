@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use minispark_engine::job::check::schema::document_schema;
 use utoipa::{
     OpenApi,
     openapi::{
@@ -87,6 +88,23 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], document.0).into_response())
+}
+
+/// `GET /schema/job.json`: the JSON Schema of job documents.
+#[utoipa::path(
+    get,
+    path = "/schema/job.json",
+    operation_id = "jobSchema",
+    tag = "server",
+    responses((status = 200, description = "a JSON Schema (2020-12)", body = Object,
+        content_type = "application/schema+json"))
+)]
+pub(crate) async fn job_schema(
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Response, Problem> {
+    let json = HeaderValue::from_static("application/schema+json");
+    let schema = serde_json::to_vec(&document_schema()).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, json)], schema).into_response())
 }
 
 /// The routes with what they have in common.
