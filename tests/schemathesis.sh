@@ -90,9 +90,29 @@ include-operation-id = "downloadResult"
 checks = { positive_data_acceptance = { expected-statuses = ["2xx", 304, 400, 404, 406, 409, 410, 416] } }
 CONFIG
 
+# The jobs of this repository are what the served JSON Schema describes, and a typo is not.
+"$venv/bin/python" - "$MASTER_URL/api/v1/schema/job.json" <<'CHECK'
+import glob, json, sys, urllib.request
+import jsonschema_rs
+
+schema = jsonschema_rs.validator_for(json.load(urllib.request.urlopen(sys.argv[1])))
+paths = sorted(glob.glob("jobs/*.json") + glob.glob("tests/golden/*/job.json"))
+assert len(paths) > 10, paths
+for path in paths:
+    document = json.load(open(path))
+    errors = [error.message for error in schema.iter_errors(document)]
+    assert not errors, (path, errors)
+    document["dag"]["nodes"][0]["pth"] = "x"
+    assert not schema.is_valid(document), path
+print(f"{len(paths)} job documents are as the schema says")
+CHECK
+
 seed=${SEED:-20261125}
 echo "seed $seed"
-"$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run \
+schemathesis=$(realpath -s "$venv/bin/schemathesis")
+# What it leaves behind is left where it is removed.
+cd "$folder"
+"$schemathesis" --config-file "$folder/schemathesis.toml" run \
   "$MASTER_URL/api/v1/openapi.json" --checks all --seed "$seed" \
   --max-examples "${EXAMPLES:-30}" --max-time "${SECONDS_AT_MOST:-75}" --workers 1 \
   --suppress-health-check all --request-timeout 20 --no-color --continue-on-failure

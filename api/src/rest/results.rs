@@ -233,7 +233,9 @@ impl Download {
             return Ok(not_modified(&etag));
         }
         let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-        let (status, range) = match wanted(&self.headers, &etag, length) {
+        // Of what is not sent no part can be.
+        let asked = if self.is_head { Wanted::Whole } else { wanted(&self.headers, &etag, length) };
+        let (status, range) = match asked {
             Wanted::Whole => (StatusCode::OK, 0..length),
             Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
             Wanted::Beyond => return Ok(beyond(length)),
@@ -363,7 +365,7 @@ fn beyond(length: u64) -> Response {
     response
 }
 
-/// A header's value; what none can be is left out.
+/// A header's value: checksums, numbers and harmless names can all be one.
 fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
