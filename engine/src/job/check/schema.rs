@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));
         let reduce = branch("reduce_by_key");
         let functions = reduce["properties"]["fn"]["oneOf"].as_array().unwrap();
-        let names: Vec<&Value> = functions.iter().map(|form| &form["const"]).collect();
-        assert_eq!(names, ["sum", "count", "min", "max", "avg"]);
+        let forms: Vec<&Value> = functions.iter().map(|form| &form["const"]).collect();
+        assert_eq!(forms, ["sum", "count", "min", "max", "avg"]);
     }
 }
