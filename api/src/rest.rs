@@ -39,20 +39,24 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// How long a client may take for its headers, and for its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The routes of clients; what is registered here is described by `/openapi.json` too.
-fn public() -> OpenApiRouter<Arc<Master>> {
-    let api = OpenApiRouter::new()
+/// The routes of clients below [`BASE`]; what is registered is described by `/openapi.json` too.
+fn clients() -> OpenApiRouter<Arc<Master>> {
+    OpenApiRouter::new()
         .routes(routes!(jobs::submit, jobs::list))
-        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::gc))
         .routes(routes!(results::list))
         .routes(routes!(results::download))
         .routes(routes!(workers::list))
         .routes(routes!(server::version))
         .routes(routes!(openapi::show))
-        .routes(routes!(openapi::job_schema));
+        .routes(routes!(openapi::job_schema))
+}
+
+/// The routes of those who watch over the server.
+fn probes() -> OpenApiRouter<Arc<Master>> {
     OpenApiRouter::new()
-        .nest(BASE, api)
         .routes(routes!(server::health))
         .routes(routes!(server::healthz))
         .routes(routes!(server::ready))
@@ -60,7 +64,11 @@ fn public() -> OpenApiRouter<Arc<Master>> {
 
 /// All routes.
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
-    let (public, document) = public().split_for_parts();
+    let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
+    let (public, document) = OpenApiRouter::new()
+        .nest(BASE, clients().layer(settle.clone()))
+        .merge(probes())
+        .split_for_parts();
     let public = public
         .layer(Extension(results::Downloads::default()))
         .layer(Extension(openapi::Document::of(document)))
@@ -70,7 +78,8 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
-        .route(protocol::LEAVE, post(internal::leave));
+        .route(protocol::LEAVE, post(internal::leave))
+        .layer(settle);
     public
         .merge(internal)
         .with_state(master)

@@ -24,6 +24,8 @@ mod status;
 mod results;
 mod workers;
 mod cancel;
+mod rm;
+mod gc;
 mod version;
 mod follow;
 
@@ -49,6 +51,8 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Rm(args) => control()?.block_on(rm::rm(&args, &remote()?, output)),
+        Verb::Gc => control()?.block_on(gc::gc(&remote()?, output)),
         Verb::Version => version::version(output),
     }
 }

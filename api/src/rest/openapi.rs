@@ -44,12 +44,13 @@ use super::{
 struct Description;
 
 /// What is done around every handler may end any request with these.
-const ANY: [(&str, &str); 5] = [
+const ANY: [(&str, &str); 6] = [
     ("400", "the request can't be read, or has a parameter that is not known"),
     ("403", "the Host is not this server's, or a web page of another origin asks"),
     ("406", "nothing that is accepted can be had"),
     ("431", "the headers are larger than 16 KiB"),
     ("500", "`INTERNAL`: a bug, or a file that can't be read"),
+    ("503", "the server is starting or stopping, or its disk is full"),
 ];
 
 /// A request with a body may meet these too.
@@ -170,11 +171,14 @@ mod tests {
 
     use serde_json::Value;
 
+    use utoipa_axum::router::OpenApiRouter;
+
     use super::Document;
-    use crate::rest::public;
+    use crate::rest::{BASE, clients, probes};
 
     fn document() -> Value {
-        serde_json::from_slice(&Document::of(public().into_openapi()).0).unwrap()
+        let routes = OpenApiRouter::new().nest(BASE, clients()).merge(probes());
+        serde_json::from_slice(&Document::of(routes.into_openapi()).0).unwrap()
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) async fn list(
             let place = view.error.as_ref().and_then(|error| jobs::failure(job, error).place);
             return Err(Problem::new(code, message).with_place(place));
         }
-        record.published.clone()
+        record.saved.published.clone()
     };
     let mut document = wire::Results::of(&id, &published);
     document.urls = published
@@ -453,6 +453,7 @@ mod tests {
             ordered: false,
             format: WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' }),
             typed: None,
+            typed_bytes: 0,
         };
         let all = "a,b\n1,2\n3,4\n";
         for (from, to) in (0..=12).flat_map(|from| (from..=12).map(move |to| (from, to))) {
