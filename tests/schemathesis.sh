@@ -83,7 +83,7 @@ expected-statuses = ["2xx", 304, 403, 404, 406, 409, 410, 416, 429]
 
 [[operations]]
 include-operation-id = "submitJob"
-checks = { positive_data_acceptance = { expected-statuses = ["2xx", 400, 429] } }
+checks = { positive_data_acceptance = { expected-statuses = ["2xx", 400, 422, 429] } }
 
 [[operations]]
 include-operation-id = "downloadResult"
