@@ -3,12 +3,13 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
+    Extension, Router,
+    middleware::{from_fn, from_fn_with_state, map_response},
+    routing::post,
 };
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{error::Error, master::Master, protocol};
 
@@ -16,11 +17,14 @@ pub mod wire;
 pub mod problem;
 pub(crate) mod guard;
 pub(crate) mod connection;
+pub(crate) mod stall;
+pub(crate) mod compression;
 pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod workers;
 pub(crate) mod server;
+pub(crate) mod openapi;
 pub(crate) mod internal;
 
 /// The base of all public routes.
@@ -35,23 +39,41 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// How long a client may take for its headers, and for its first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The routes of clients below [`BASE`]; what is registered is described by `/openapi.json` too.
+fn clients() -> OpenApiRouter<Arc<Master>> {
+    OpenApiRouter::new()
+        .routes(routes!(jobs::submit, jobs::list))
+        .routes(routes!(jobs::show, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::gc))
+        .routes(routes!(results::list))
+        .routes(routes!(results::download))
+        .routes(routes!(workers::list))
+        .routes(routes!(server::version))
+        .routes(routes!(openapi::show))
+        .routes(routes!(openapi::job_schema))
+}
+
+/// The routes of those who watch over the server.
+fn probes() -> OpenApiRouter<Arc<Master>> {
+    OpenApiRouter::new()
+        .routes(routes!(server::health))
+        .routes(routes!(server::healthz))
+        .routes(routes!(server::ready))
+}
+
 /// All routes.
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
-    let api = Router::new()
-        .route("/jobs", post(jobs::submit).get(jobs::list))
-        .route("/jobs/{id}", get(jobs::show).delete(jobs::delete))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{id}/results", get(results::list))
-        .route("/jobs/{id}/results/{sink}", get(results::download))
-        .route("/gc", post(jobs::gc))
-        .route("/workers", get(workers::list))
-        .route("/version", get(server::version));
     let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
-    let public = Router::new()
-        .nest(BASE, api.layer(settle.clone()))
-        .route("/health", get(server::health))
-        .route("/healthz", get(server::health))
-        .route("/readyz", get(server::ready))
+    let (public, document) = OpenApiRouter::new()
+        .nest(BASE, clients().layer(settle.clone()))
+        .merge(probes())
+        .split_for_parts();
+    let public = public
+        .layer(Extension(results::Downloads::default()))
+        .layer(Extension(openapi::Document::of(document)))
+        .layer(compression::layer())
+        .layer(map_response(compression::weaken))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
@@ -82,7 +104,7 @@ pub(crate) async fn serve(
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(HEADER_TIMEOUT)
-        .acceptor(connection::Limited::default());
+        .acceptor(stall::CutOff(connection::Limited::default()));
     server
         .http_builder()
         .http1()

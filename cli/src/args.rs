@@ -261,15 +261,34 @@ pub(crate) struct Status {
 pub(crate) struct Results {
     /// A job's id, a unique beginning of it, or `@last`.
     pub(crate) id: String,
-    /// Download the results into this directory.
+    /// Download the results into this directory. In a result's own format each file is checked
+    /// against the manifest's checksum, and a download that was cut is taken up again.
     #[arg(long, value_name = "DIR", conflicts_with = "show")]
     pub(crate) output: Option<PathBuf>,
     /// Print the first N rows of each result.
     #[arg(long, value_name = "N")]
     pub(crate) show: Option<u64>,
+    /// The rows in this format [default: the result's own].
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
     /// Only this one of several results.
     #[arg(long, value_name = "NODE")]
     pub(crate) sink: Option<String>,
+}
+
+/// A format of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns joined by `, `, one row a line.
+    Text,
+    /// With a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// A Parquet file; with --output only.
+    Parquet,
+    /// An Arrow IPC file; with --output only.
+    Arrow,
 }
 
 /// `cancel`

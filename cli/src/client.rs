@@ -5,7 +5,8 @@
 use std::{error::Error as _, time::Duration};
 
 use minispark_api::rest::wire::{
-    Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+    Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat, Results, Submitted,
+    Worker,
 };
 use minispark_engine::error::Code;
 use reqwest::{Method, Response};
@@ -25,6 +26,19 @@ const SUBMIT_PAUSES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_200)];
 /// The most bytes of an answer that is read whole.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
+
+/// What of a result is to be downloaded; all of it, as it is, by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// Its rows in this format.
+    pub(crate) format: Option<ResultFormat>,
+    /// Its first rows.
+    pub(crate) limit: Option<u64>,
+    /// One of its files, by number.
+    pub(crate) file: Option<u64>,
+    /// What follows so many bytes, if the whole still has this checksum; else the whole.
+    pub(crate) rest: Option<(u64, &'a str)>,
+}
 
 /// Calls the routes of one master.
 pub(crate) struct Client {
@@ -151,14 +165,33 @@ impl Client {
         self.json(&path, request).await
     }
 
-    /// A sink's rows as a stream of bytes, in the sink's own format.
+    /// A sink's rows as a stream of bytes: the whole result, or what is said of it.
     ///
     /// # Errors
     /// As [`Client::results`].
-    pub(crate) async fn download(&self, job: &str, sink: &str) -> Result<Response> {
+    pub(crate) async fn download(
+        &self,
+        job: &str,
+        sink: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Response> {
         let path = format!("/api/v1/jobs/{job}/results/{sink}");
-        let answer = self.http.get(self.url(&path)).send().await;
-        let answer = answer.map_err(|error| self.unreachable(&path, &error))?;
+        let mut request = self.http.get(self.url(&path));
+        if let Some(format) = wanted.format {
+            request = request.query(&[("format", format.name())]);
+        }
+        let numbers = [("limit", wanted.limit), ("file", wanted.file)];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                request = request.query(&[(name, number)]);
+            }
+        }
+        if let Some((from, checksum)) = wanted.rest {
+            request = request
+                .header("range", format!("bytes={from}-"))
+                .header("if-range", format!("\"{checksum}\""));
+        }
+        let answer = request.send().await.map_err(|error| self.unreachable(&path, &error))?;
         if answer.status().is_success() {
             Ok(answer)
         } else {

@@ -24,6 +24,7 @@ pub mod csv;
 pub mod jsonl;
 pub mod text;
 pub mod arrow;
+pub(crate) mod parquet;
 pub mod infer;
 
 use block::Block;
@@ -59,6 +60,10 @@ pub enum WriteFormat {
     Jsonl,
     /// An Arrow IPC file, text as `Utf8`.
     Arrow,
+    /// An Arrow IPC stream, text as `Utf8`.
+    ArrowStream,
+    /// A Parquet file.
+    Parquet,
 }
 
 /// The most bytes of one record, without the newline that ends it.
@@ -151,7 +156,7 @@ pub trait Encoder: Send {
         Ok(())
     }
 
-    /// Appends rows; nothing is held back.
+    /// Appends rows, or holds them back where its format wants many together.
     ///
     /// # Errors
     /// Arrow's, for a batch that is not of the schema or values without a text.
@@ -162,6 +167,19 @@ pub trait Encoder: Send {
     /// # Errors
     /// As [`Encoder::encode`].
     fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What rows that it holds back take, in bytes.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Appends the rows that it holds back, for who wants their memory.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn release(&mut self, _out: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
 }
@@ -177,6 +195,8 @@ pub fn encoder(format: &WriteFormat, schema: &SchemaRef) -> Result<Box<dyn Encod
         WriteFormat::Csv(options) => Box::new(csv::CsvEncoder::new(options, schema)?),
         WriteFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(schema)),
         WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema)?),
+        WriteFormat::ArrowStream => Box::new(arrow::ArrowStreamEncoder::new(schema)?),
+        WriteFormat::Parquet => Box::new(parquet::ParquetEncoder::new(schema)?),
     })
 }
 
@@ -188,6 +208,8 @@ impl WriteFormat {
             Self::Csv(_) => "csv",
             Self::Jsonl => "jsonl",
             Self::Arrow => "arrow",
+            Self::ArrowStream => "arrows",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -196,6 +218,8 @@ impl WriteFormat {
 mod tests {
     use std::{io::Cursor, sync::Arc};
 
+    use bytes::Bytes;
+
     use ::arrow::{
         array::{
             ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
@@ -203,8 +227,9 @@ mod tests {
         },
         compute::concat_batches,
         datatypes::DataType,
-        ipc::reader::FileReader,
+        ipc::reader::{FileReader, StreamReader},
     };
+    use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use proptest::prelude::*;
 
     use super::{
@@ -320,7 +345,44 @@ mod tests {
                 prop_assert_eq!(read.column(3).data_type(), &DataType::Utf8);
                 prop_assert_eq!(rows_of(&read), rows_of(&batch));
             }
+            let stream = encode(&WriteFormat::ArrowStream, &[&batch, &batch]);
+            let streamed: Vec<_> = StreamReader::try_new(Cursor::new(stream), None)
+                .unwrap()
+                .map(|read| rows_of(&read.unwrap()))
+                .collect();
+            prop_assert_eq!(streamed, [rows_of(&batch), rows_of(&batch)]);
         }
+
+        #[test]
+        fn a_parquet_file_has_the_rows_with_text_as_utf8(rows in rows()) {
+            let batch = batch(&rows, None);
+            let twice = concat_batches(&batch.schema(), [&batch, &batch]).unwrap();
+            let bytes = encode(&WriteFormat::Parquet, &[&batch, &batch]);
+            let read: Vec<_> = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
+                .unwrap()
+                .build()
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            prop_assert_eq!(read[0].column(3).data_type(), &DataType::Utf8);
+            let read = concat_batches(&read[0].schema(), &read).unwrap();
+            prop_assert_eq!(rows_of(&read), rows_of(&twice));
+        }
+    }
+
+    #[test]
+    fn a_parquet_row_group_is_held_back_until_its_memory_is_wanted() {
+        let batch = batch(&[(Some(true), Some(1), None, None, None, None)], None);
+        let mut encoder = encoder(&WriteFormat::Parquet, &batch.schema()).unwrap();
+        let mut out = Vec::new();
+        encoder.encode(&batch, &mut out).unwrap();
+        assert!(encoder.held_bytes() > 0);
+        encoder.release(&mut out).unwrap();
+        assert_eq!(encoder.held_bytes(), 0);
+        encoder.encode(&batch, &mut out).unwrap();
+        encoder.finish(&mut out).unwrap();
+        let file = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(out)).unwrap();
+        assert_eq!(file.metadata().num_row_groups(), 2);
     }
 
     #[test]

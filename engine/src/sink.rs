@@ -3,6 +3,7 @@
 //! What makes them visible, whole or not at all, is [`commit`].
 
 use std::{
+    fmt,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -28,6 +29,24 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// The name of the folder that holds what is not published yet, beside or below its target.
 pub const STAGING: &str = ".minispark";
+
+/// The checksum of a file's bytes, as manifests have it.
+#[derive(Default)]
+pub struct Checksum(Xxh3);
+
+impl Checksum {
+    /// Takes the next bytes of the file in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+impl fmt::Display for Checksum {
+    /// `xxh3-128:<hex>` of all bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "xxh3-128:{:032x}", self.0.digest128())
+    }
+}
 
 impl Sink {
     /// How its rows become bytes.
@@ -108,7 +127,7 @@ struct PartFile<'a> {
     encoder: Box<dyn Encoder>,
     buffer: Vec<u8>,
     hashes: Vec<u64>,
-    digest: Xxh3,
+    checksum: Checksum,
     rows: u64,
     bytes: u64,
     content_checksum: u64,
@@ -128,7 +147,7 @@ impl<'a> PartFile<'a> {
             encoder,
             buffer,
             hashes: Vec::new(),
-            digest: Xxh3::new(),
+            checksum: Checksum::default(),
             rows: 0,
             bytes: 0,
             content_checksum: 0,
@@ -146,7 +165,7 @@ impl<'a> PartFile<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.digest.update(&self.buffer);
+        self.checksum.update(&self.buffer);
         self.bytes += self.buffer.len() as u64;
         self.file.write_all(&self.buffer).map_err(Error::io("write", &self.path))?;
         self.buffer.clear();
@@ -163,7 +182,7 @@ impl<'a> PartFile<'a> {
             path: self.path.clone(),
             rows: self.rows,
             bytes: self.bytes,
-            checksum: format!("xxh3-128:{:032x}", self.digest.digest128()),
+            checksum: self.checksum.to_string(),
             content_checksum: self.content_checksum,
         })
     }

@@ -33,10 +33,11 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How many blocking steps run at once; clones share the bound.
 #[derive(Clone, Debug)]
-pub(crate) struct Threads(Arc<Semaphore>);
+pub struct Threads(Arc<Semaphore>);
 
 impl Threads {
-    pub(crate) fn new(count: usize) -> Self {
+    /// At most `count` of them.
+    pub fn new(count: usize) -> Self {
         Self(Arc::new(Semaphore::new(count)))
     }
 
@@ -44,7 +45,7 @@ impl Threads {
     ///
     /// # Errors
     /// [`Error::Panicked`] for a panic in `work`.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
@@ -60,7 +61,7 @@ impl Threads {
 }
 
 /// Something that gives its items a few at a time, and may block while it does.
-pub(crate) trait Steps: Send + 'static {
+pub trait Steps: Send + 'static {
     /// What it gives.
     type Item: Send + 'static;
 
@@ -75,7 +76,7 @@ pub(crate) trait Steps: Send + 'static {
 ///
 /// - Bound: one step's items wait while the next step runs. Dropped, it ends after that step.
 /// - Errors: the step's, or [`Error::Panicked`]; nothing comes after one.
-pub(crate) fn stream<S: Steps>(
+pub fn stream<S: Steps>(
     steps: S,
     threads: Threads,
 ) -> impl Stream<Item = Result<S::Item>> + Send + 'static {

@@ -4,7 +4,7 @@
 //! [`results`] to any Flight client. They arrive through [`remote`], which is the engine's
 //! [`Exchange`](minispark_engine::exchange::Exchange) over a `client` connection. What may be
 //! read is named by a signed [`ticket`]; how rows look on the wire is decided in `block`; and the
-//! one place where async code and a blocking operator meet is `bridge`.
+//! one place where async code and a blocking operator meet is [`bridge`].
 //!
 //! Deliberately absent: jobs, scheduling and REST. What a job's results are is told by whoever
 //! implements [`Results`].
@@ -12,7 +12,7 @@
 pub mod error;
 pub mod ticket;
 mod block;
-mod bridge;
+pub mod bridge;
 pub mod results;
 mod connection;
 pub mod server;
@@ -23,7 +23,7 @@ mod fixture;
 
 pub use error::{Error, Refusal, Result};
 pub use remote::RemoteExchange;
-pub use results::{ResultFiles, ResultSource, Results};
+pub use results::{ResultFiles, ResultPart, ResultSource, Results};
 pub use server::{FlightService, serve};
 pub use ticket::{SharedKey, Ticket};
 

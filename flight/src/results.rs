@@ -11,7 +11,15 @@ use std::{
     vec,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::reader::FileReader};
+use arrow::{
+    array::RecordBatch,
+    datatypes::SchemaRef,
+    ipc::{
+        Block,
+        reader::{FileReader, read_footer_length},
+        root_as_footer, root_as_message,
+    },
+};
 use minispark_engine::{
     Error, Result,
     disk::{Disk, ReadAt, RealDisk},
@@ -82,8 +90,17 @@ pub enum ResultSource {
         /// How they are read.
         format: Format,
         /// The files.
-        files: Vec<InputFile>,
+        files: Vec<ResultPart>,
     },
+}
+
+/// A file of a result.
+#[derive(Clone, Debug)]
+pub struct ResultPart {
+    /// The file.
+    pub file: InputFile,
+    /// Its rows.
+    pub rows: u64,
 }
 
 /// Which of a result's rows and columns are wanted; all by default.
@@ -138,7 +155,7 @@ impl ResultFiles {
     }
 }
 
-/// Opens a result's rows, in order.
+/// Opens a result's rows, in order; files and batches that are passed over whole are not read.
 ///
 /// - Shape: the schema of [`ResultFiles::schema_of`]; text is `Utf8View`.
 /// - Memory: one batch of the file, charged to `budget` as far as its format's reader does.
@@ -154,19 +171,31 @@ pub fn open(
     budget: &Budget,
     cancel: &CancelFlag,
 ) -> Result<Box<dyn Operator>> {
-    let all: Box<dyn Operator> = match &files.source {
-        ResultSource::Arrow(path) => Box::new(ArrowFile::open(path.clone(), disk)?),
-        ResultSource::Files { format, files: parts } => Box::new(Parts {
-            waiting: parts.clone().into_iter(),
-            current: None,
-            format: format.clone(),
-            schema: block::view_schema(&files.schema),
-            context: reading(disk, budget, cancel),
-        }),
+    let mut offset = selection.offset;
+    let rest: Box<dyn Operator> = match &files.source {
+        ResultSource::Arrow(path) => {
+            let mut file = ArrowFile::open(path.clone(), disk)?;
+            offset = file.pass_over(offset)?;
+            Box::new(file)
+        }
+        ResultSource::Files { format, files: parts } => {
+            let mut waiting = parts.clone().into_iter();
+            while let Some(part) = waiting.as_slice().first().filter(|part| part.rows <= offset) {
+                offset -= part.rows;
+                waiting.next();
+            }
+            Box::new(Parts {
+                waiting,
+                current: None,
+                format: format.clone(),
+                schema: block::view_schema(&files.schema),
+                context: reading(disk, budget, cancel),
+            })
+        }
     };
-    let rows: Box<dyn Operator> = match (selection.offset, selection.limit) {
-        (0, None) => all,
-        (offset, limit) => Box::new(Limit::new(all, offset, limit.unwrap_or(u64::MAX))),
+    let rows: Box<dyn Operator> = match (offset, selection.limit) {
+        (0, None) => rest,
+        (offset, limit) => Box::new(Limit::new(rest, offset, limit.unwrap_or(u64::MAX))),
     };
     Ok(Box::new(Selected {
         rows,
@@ -213,17 +242,76 @@ impl Operator for Selected {
 /// The rows of one Arrow IPC file.
 struct ArrowFile {
     path: PathBuf,
+    file: Arc<dyn ReadAt>,
     reader: FileReader<Positioned>,
 }
 
 impl ArrowFile {
     fn open(path: PathBuf, disk: &Arc<dyn Disk>) -> Result<Self> {
         let file = disk.open(&path).map_err(Error::io("read", path.clone()))?;
-        match FileReader::try_new(Positioned { file, at: 0 }, None) {
-            Ok(reader) => Ok(Self { path, reader }),
+        match FileReader::try_new(Positioned { file: Arc::clone(&file), at: 0 }, None) {
+            Ok(reader) => Ok(Self { path, file, reader }),
             Err(error) => Err(corrupt(&path, &error)),
         }
     }
+
+    /// Begins behind the batches that `offset` rows cover; gives what of `offset` is left. Of the
+    /// batches only the headers are read.
+    fn pass_over(&mut self, mut offset: u64) -> Result<u64> {
+        if offset == 0 {
+            return Ok(0);
+        }
+        let blocks = blocks(&*self.file).map_err(|reason| self.corrupt(reason))?;
+        for (index, block) in blocks.iter().enumerate() {
+            let rows = rows_of(&*self.file, block).map_err(|reason| self.corrupt(reason))?;
+            if rows > offset {
+                self.reader.set_index(index)?;
+                return Ok(offset);
+            }
+            offset -= rows;
+        }
+        // Behind all rows: what is read then is passed over too.
+        if let Some(last) = blocks.len().checked_sub(1) {
+            self.reader.set_index(last)?;
+        }
+        Ok(u64::MAX)
+    }
+
+    fn corrupt(&self, reason: String) -> Error {
+        Error::Corrupt { what: self.path.display().to_string(), reason }
+    }
+}
+
+/// The places of an Arrow file's batches, from its footer.
+fn blocks(file: &dyn ReadAt) -> Result<Vec<Block>, String> {
+    let mut tail = [0; 10];
+    let size = file.size().map_err(|error| error.to_string())?;
+    let end = size.checked_sub(tail.len() as u64).ok_or("it is too short")?;
+    file.read_exact_at(&mut tail, end).map_err(|error| error.to_string())?;
+    let length = read_footer_length(tail).map_err(|error| error.to_string())?;
+    let start = end.checked_sub(length as u64).ok_or("its footer is longer than the file")?;
+    let mut footer = vec![0; length];
+    file.read_exact_at(&mut footer, start).map_err(|error| error.to_string())?;
+    let footer = root_as_footer(&footer).map_err(|error| error.to_string())?;
+    Ok(footer.recordBatches().into_iter().flatten().copied().collect())
+}
+
+/// The rows of a batch, from its header.
+fn rows_of(file: &dyn ReadAt, block: &Block) -> Result<u64, String> {
+    /// In front of the header: a mark and its length.
+    const PREFIX: usize = 8;
+    let lies = || String::from("its footer does not fit its batches");
+    let start = u64::try_from(block.offset()).map_err(|_| lies())?;
+    let length = usize::try_from(block.metaDataLength()).map_err(|_| lies())?;
+    if start.saturating_add(length as u64) > file.size().map_err(|error| error.to_string())? {
+        return Err(lies());
+    }
+    let mut header = vec![0; length];
+    file.read_exact_at(&mut header, start).map_err(|error| error.to_string())?;
+    let header = header.get(PREFIX..).ok_or_else(lies)?;
+    let message = root_as_message(header).map_err(|error| error.to_string())?;
+    let batch = message.header_as_record_batch().ok_or_else(lies)?;
+    u64::try_from(batch.length()).map_err(|_| lies())
 }
 
 impl Operator for ArrowFile {
@@ -270,7 +358,7 @@ impl Seek for Positioned {
 
 /// The rows of files of a format, one file after the other.
 struct Parts {
-    waiting: vec::IntoIter<InputFile>,
+    waiting: vec::IntoIter<ResultPart>,
     current: Option<Source>,
     format: Format,
     schema: SchemaRef,
@@ -286,7 +374,7 @@ impl Operator for Parts {
                 }
                 self.current = None;
             }
-            let Some(file) = self.waiting.next() else { return Ok(None) };
+            let Some(ResultPart { file, .. }) = self.waiting.next() else { return Ok(None) };
             let end = file.size_bytes;
             let split = Split { file, start: 0, end, aligned: true };
             let schema = SchemaRef::clone(&self.schema);
@@ -324,7 +412,8 @@ mod tests {
         let files = files.iter().enumerate().map(|(number, text)| {
             let path = folder.path().join(format!("part-{number:05}.csv"));
             io::Write::write_all(&mut RealDisk.create(&path).unwrap(), text.as_bytes()).unwrap();
-            InputFile { path, size_bytes: text.len() as u64 }
+            let file = InputFile { path, size_bytes: text.len() as u64 };
+            ResultPart { file, rows: text.lines().count() as u64 - 1 }
         });
         let format = Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' });
         let files = ResultFiles {
@@ -334,7 +423,43 @@ mod tests {
         let words = StringViewArray::from(vec![Some("a"), Some("b, c"), None]);
         let numbers = Int64Array::from(vec![1, 2, 3]);
         let expected = RecordBatch::try_new(schema(), vec![Arc::new(words), Arc::new(numbers)]);
-        assert_eq!(read(&files, &Selection::default()).unwrap(), expected.unwrap());
+        let expected = expected.unwrap();
+        assert_eq!(read(&files, &Selection::default()).unwrap(), expected);
+        for passed in 0..4 {
+            let offset = passed as u64;
+            let selection = Selection { offset, ..Selection::default() };
+            let rest = expected.slice(passed, 3 - passed);
+            assert_eq!(read(&files, &selection).unwrap(), rest, "behind {offset} rows");
+        }
+    }
+
+    #[test]
+    fn batches_that_are_passed_over_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let batches = [rows(0, 3, "a"), rows(3, 4, "b"), rows(7, 2, "c")];
+        let files = result(folder.path(), "j", "s", &batches);
+        let all = arrow::compute::concat_batches(&schema(), &batches).unwrap();
+        for passed in 0..11_usize {
+            let offset = passed as u64;
+            let from = passed.min(9);
+            for (limit, count) in [(None, 9 - from), (Some(2), 2.min(9 - from))] {
+                let selection = Selection { offset, limit, columns: None };
+                let found = read(&files, &selection).unwrap();
+                assert_eq!(found, all.slice(from, count), "{offset} {limit:?}");
+            }
+        }
+        // The bytes of the first batch are no batch any more, and nobody looks at them.
+        let ResultSource::Arrow(path) = &files.source else { panic!("an Arrow file") };
+        let file = RealDisk.open(path).unwrap();
+        let first = blocks(&*file).unwrap()[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        let place = |number: i64| usize::try_from(number).unwrap();
+        let body = place(first.offset()) + place(i64::from(first.metaDataLength()));
+        bytes[body..body + place(first.bodyLength())].fill(0xff);
+        io::Write::write_all(&mut RealDisk.create(path).unwrap(), &bytes).unwrap();
+        assert!(read(&files, &Selection::default()).is_err());
+        let behind = Selection { offset: 3, ..Selection::default() };
+        assert_eq!(read(&files, &behind).unwrap(), all.slice(3, 6));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use minispark_engine::{
     memory::Budget,
     plan::InputFile,
     schedule::JobStatus,
-    sink::commit::Published,
+    sink::commit::{Published, PublishedFile},
 };
-use minispark_flight::{Refusal, ResultFiles, ResultSource, Results};
+use minispark_flight::{Refusal, ResultFiles, ResultPart, ResultSource, Results};
 
 use super::{Master, cluster::sink_ids};
 
@@ -121,13 +121,18 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
             delimiter: options.delimiter,
         }),
         WriteFormat::Jsonl => Format::Jsonl(JsonlOptions { columns: Some(declared()) }),
-        WriteFormat::Text | WriteFormat::Arrow => {
+        WriteFormat::Text
+        | WriteFormat::Arrow
+        | WriteFormat::ArrowStream
+        | WriteFormat::Parquet => {
             let message = format!("the typed rows of sink `{}` are gone", published.sink);
             return Err(Refusal::new(Code::ResultExpired, message));
         }
     };
-    let files = published.files.iter();
-    let files =
-        files.map(|file| InputFile { path: file.path.clone(), size_bytes: file.bytes }).collect();
+    let part = |file: &PublishedFile| ResultPart {
+        file: InputFile { path: file.path.clone(), size_bytes: file.bytes },
+        rows: file.rows,
+    };
+    let files = published.files.iter().map(part).collect();
     Ok(ResultSource::Files { format, files })
 }

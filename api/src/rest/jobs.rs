@@ -35,15 +35,47 @@ use crate::master::{
 const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
 /// What `POST /jobs` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SubmitQuery {
     /// Whether warnings are errors.
     #[serde(default)]
+    #[param(value_type = Option<bool>)]
     strict: bool,
 }
 
 /// `POST /jobs`: checks the document and starts the job.
+#[utoipa::path(
+    post,
+    path = "/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(
+        SubmitQuery,
+        ("Prefer" = Option<String>, Header, description = "`respond-async` asks for 202"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same again is one job"),
+    ),
+    request_body(
+        content = Object,
+        description = "a job document, as `/api/v1/schema/job.json` has it; any Content-Type is taken",
+        example = json!({"name": "wordcount", "dag": {
+            "nodes": [
+                {"id": "read", "op": "read_csv", "path": "data/books.csv"},
+                {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+                {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "sum"}],
+            "edges": [["read", "flat"], ["flat", "agg"]]}}),
+    ),
+    responses(
+        (status = 200, description = "the job is accepted", body = wire::Submitted,
+            headers(("location" = String, description = "the job"))),
+        (status = 202, description = "the same, where the client prefers so", body = wire::Submitted,
+            headers(("location" = String, description = "the job"))),
+        (status = 422, description = "`IDEMPOTENCY_KEY_REUSED`: with another document"),
+        (status = 429, description = "`QUEUE_FULL`"),
+        (status = 503, description = "the server is stopping, or its disk is full"),
+    )
+)]
 pub(crate) async fn submit(
     State(master): State<Arc<Master>>,
     Query(query): Query<SubmitQuery>,
@@ -156,6 +188,17 @@ pub(crate) fn disk_full() -> Problem {
 }
 
 /// `DELETE /jobs/{id}`: forgets a final job; its outputs stay unless they are to go as well.
+#[utoipa::path(
+    delete,
+    path = "/jobs/{id}",
+    operation_id = "forgetJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "the job"), DeleteQuery),
+    responses(
+        (status = 204, description = "it is forgotten"),
+        (status = 409, description = "it runs, or is being ended"),
+    )
+)]
 pub(crate) async fn delete(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,
@@ -185,15 +228,24 @@ pub(crate) async fn delete(
 }
 
 /// What `DELETE /jobs/{id}` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct DeleteQuery {
     /// Whether the outputs go with the job.
     #[serde(default)]
+    #[param(value_type = Option<bool>)]
     outputs: bool,
 }
 
 /// `POST /gc`: lets go at once of what is beyond the rules of retention.
+#[utoipa::path(
+    post,
+    path = "/gc",
+    operation_id = "gc",
+    tag = "server",
+    responses((status = 200, description = "what was let go of", body = wire::Freed))
+)]
 pub(crate) async fn gc(
     State(master): State<Arc<Master>>,
     Query(NoParameters {}): Query<NoParameters>,
@@ -256,15 +308,33 @@ pub(crate) fn stopping() -> Problem {
 }
 
 /// What `GET /jobs` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
+    /// The most jobs of the page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
+    #[param(pattern = "^j[0-9a-f]{1,16}$")]
     cursor: Option<String>,
+    /// Only jobs in this state.
+    #[param(inline)]
     status: Option<wire::JobState>,
 }
 
 /// `GET /jobs`: the newest first.
+#[utoipa::path(
+    get,
+    path = "/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "a page", body = wire::Page<wire::JobSummary>,
+            headers(("link" = Option<String>, description = "`rel=\"next\"`: the next page"))),
+    )
+)]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
     Query(query): Query<ListQuery>,
@@ -292,7 +362,15 @@ pub(crate) async fn list(
     Ok(response)
 }
 
-/// `GET /jobs/{id}`.
+/// `GET /jobs/{id}`: one job.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}",
+    operation_id = "showJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "the job")),
+    responses((status = 200, description = "the job as it is", body = wire::Job))
+)]
 pub(crate) async fn show(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,
@@ -302,6 +380,14 @@ pub(crate) async fn show(
 }
 
 /// `POST /jobs/{id}/cancel`: ends the job; one that has ended stays as it is.
+#[utoipa::path(
+    post,
+    path = "/jobs/{id}/cancel",
+    operation_id = "cancelJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "the job")),
+    responses((status = 200, description = "the job, ended", body = wire::Job))
+)]
 pub(crate) async fn cancel(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,

@@ -1,21 +1,32 @@
-//! `/jobs/{id}/results`: where the results are, and their bytes.
+//! `/jobs/{id}/results`: where the results are, and their rows.
+//!
+//! A download is the result's own bytes, in ranges where asked for, or its typed rows encoded
+//! anew. Either way it is a bounded stream; nothing of it is read ahead of a slow client.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, sync::Arc};
 
 use axum::{
-    Json,
-    body::{Body, Bytes},
+    Extension, Json,
+    body::Body,
     extract::{Path, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures::{Stream, stream};
+use futures::{StreamExt, stream};
 use minispark_engine::{
-    disk::{Disk, ReadAt},
+    Error,
     error::Code,
     formats::{self, WriteFormat},
     sink::commit::Published,
+    task::context::CancelFlag,
 };
+use minispark_flight::{
+    Results,
+    bridge::{self, Steps, Threads},
+    results::{Selection, open},
+};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     BASE, jobs,
@@ -25,10 +36,32 @@ use super::{
 };
 use crate::master::{Master, results::no_results};
 
-/// How much of a file is read at once.
-const CHUNK_BYTES: usize = 256 << 10;
+mod body;
+mod format;
+mod range;
 
-/// `GET /jobs/{id}/results`.
+use body::{Piece, PieceBytes, RowBytes};
+use format::{choose, media_type};
+use range::{Wanted, is_known, wanted};
+
+/// How many downloads are under way at once.
+const DOWNLOADS_AT_ONCE: usize = 64;
+
+/// How many chunks of downloads are made at once.
+const CHUNKS_AT_ONCE: usize = 8;
+
+/// `GET /jobs/{id}/results`: where a completed job's results are.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}/results",
+    operation_id = "listResults",
+    tag = "results",
+    params(("id" = String, Path, description = "the job")),
+    responses(
+        (status = 200, description = "where each result is", body = wire::Results),
+        (status = 409, description = "`NOT_FINISHED`, `JOB_FAILED` or `CANCELLED`"),
+    )
+)]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
     Path(id): Path<String>,
@@ -52,46 +85,300 @@ pub(crate) async fn list(
     Ok(Json(document))
 }
 
-/// `GET /jobs/{id}/results/{sink}`: the result's bytes in its own format, as one stream.
+/// What all downloads share.
+#[derive(Clone)]
+pub(crate) struct Downloads {
+    threads: Threads,
+    free: Arc<Semaphore>,
+}
+
+impl Default for Downloads {
+    fn default() -> Self {
+        Self {
+            threads: Threads::new(CHUNKS_AT_ONCE),
+            free: Arc::new(Semaphore::new(DOWNLOADS_AT_ONCE)),
+        }
+    }
+}
+
+/// What `GET /jobs/{id}/results/{sink}` takes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DownloadQuery {
+    /// The format; else what Accept prefers, else the result's own.
+    #[param(inline)]
+    format: Option<wire::ResultFormat>,
+    /// How many rows are passed over first.
+    offset: Option<u64>,
+    /// The most rows.
+    limit: Option<u64>,
+    /// Only this one of the result's files, from 0, as it is; in the result's own format, and not
+    /// with `offset` or `limit`.
+    file: Option<u64>,
+}
+
+/// `GET /jobs/{id}/results/{sink}`: the rows.
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}/results/{sink}",
+    operation_id = "downloadResult",
+    tag = "results",
+    params(
+        ("id" = String, Path, description = "the job"),
+        ("sink" = String, Path, description = "the result's node"),
+        DownloadQuery,
+        ("Range" = Option<String>, Header, description = "one range of bytes; own format only"),
+        ("If-Range" = Option<String>, Header, description = "the ETag that `Range` is meant for"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags that the client has"),
+    ),
+    responses(
+        (status = 200, description = "the rows", content(
+            (String = "text/plain"),
+            (String = "text/csv"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+            (String = "application/vnd.apache.arrow.file"),
+            (String = "application/vnd.apache.arrow.stream"),
+        )),
+        (status = 206, description = "the range of bytes", content(
+            (String = "text/plain"),
+            (String = "text/csv"),
+            (String = "application/x-ndjson"),
+        )),
+        (status = 304, description = "the client has it"),
+        (status = 409, description = "`NOT_FINISHED`, `JOB_FAILED` or `CANCELLED`"),
+        (status = 410, description = "`RESULT_EXPIRED`: a file, or the typed copy, is gone"),
+        (status = 416, description = "the range begins behind the end"),
+        (status = 503, description = "too many downloads are under way"),
+    )
+)]
 pub(crate) async fn download(
     State(master): State<Arc<Master>>,
+    Extension(downloads): Extension<Downloads>,
     Path((id, sink)): Path<(String, String)>,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(query): Query<DownloadQuery>,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let published = master
         .published(&id, &sink)
         .map_err(|refusal| Problem::new(refusal.code, refusal.message))?;
-    let pieces = pieces(&published).map_err(|error| Problem::from(&error))?;
-    let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-    let disk = Arc::clone(&master.site.disk);
-    for piece in &pieces {
-        if !disk.exists(&piece.path) {
-            let detail = format!("a file of sink `{sink}` is gone");
-            return Err(Problem::new(Code::ResultExpired, detail));
+    let format = choose(query.format, &headers, &published.format)?;
+    let has_own_format = format == published.format;
+    let task = Download {
+        master,
+        place: format!("sink `{sink}` of job {id}"),
+        name: file_name(&id, &published, &format),
+        format,
+        is_head: method == Method::HEAD,
+        downloads,
+        headers,
+    };
+    let selection =
+        Selection { columns: None, offset: query.offset.unwrap_or(0), limit: query.limit };
+    let mut response = match query.file {
+        Some(_) if !has_own_format || selection != Selection::default() => {
+            let own = wire::ResultFormat::of(&published.format).name();
+            return Err(Problem::bad_request(format!(
+                "`file` is of the result's own format, {own}, and whole: leave `offset`, `limit` and any other format out"
+            )));
         }
+        Some(number) => task.file(&published, number).await?,
+        None if has_own_format && selection == Selection::default() => {
+            let pieces = pieces(&published).map_err(|error| task.failed(&error))?;
+            task.bytes(pieces, &published.checksum()).await?
+        }
+        None => task.rows(&id, &published, selection).await?,
+    };
+    if query.format.is_none() {
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     }
-    let body = Body::from_stream(bytes(disk, pieces));
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(&published.format)));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)
 }
 
-fn media_type(format: &WriteFormat) -> &'static str {
-    match format {
-        WriteFormat::Text => "text/plain; charset=utf-8",
-        WriteFormat::Csv(_) => "text/csv; charset=utf-8",
-        WriteFormat::Jsonl => "application/x-ndjson",
-        WriteFormat::Arrow => "application/vnd.apache.arrow.file",
+/// One download.
+struct Download {
+    master: Arc<Master>,
+    /// Whose result it is, for messages.
+    place: String,
+    /// What the client may call the file.
+    name: String,
+    format: WriteFormat,
+    is_head: bool,
+    downloads: Downloads,
+    headers: HeaderMap,
+}
+
+impl Download {
+    /// One of the result's files, as it is.
+    async fn file(mut self, published: &Published, number: u64) -> Result<Response, Problem> {
+        let found = usize::try_from(number).ok().and_then(|number| published.files.get(number));
+        let Some(file) = found else {
+            let count = published.files.len();
+            let detail = format!("{} has {count} files, from 0; there is no {number}", self.place);
+            return Err(Problem::not_found(detail));
+        };
+        if let Some(name) = file.path.file_name() {
+            self.name = name.to_string_lossy().into_owned();
+        }
+        let piece = Piece { path: file.path.clone(), start: 0, end: file.bytes };
+        self.bytes(vec![piece], &file.checksum).await
+    }
+
+    /// Bytes of files as they are, or the range of them that the request wants.
+    async fn bytes(self, pieces: Vec<Piece>, checksum: &str) -> Result<Response, Problem> {
+        let etag = format!("\"{checksum}\"");
+        if is_known(&self.headers, &etag) {
+            return Ok(not_modified(&etag));
+        }
+        let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
+        // Of what is not sent no part can be.
+        let asked = if self.is_head { Wanted::Whole } else { wanted(&self.headers, &etag, length) };
+        let (status, range) = match asked {
+            Wanted::Whole => (StatusCode::OK, 0..length),
+            Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Wanted::Beyond => return Ok(beyond(length)),
+        };
+        let pieces = within(pieces, &range);
+        let disk = Arc::clone(&self.master.publisher.disk);
+        let steps = self.prepared(move || PieceBytes::open(disk, pieces)).await?;
+        let mut response = self.answer(steps, &etag).await?;
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+        if status == StatusCode::PARTIAL_CONTENT {
+            let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            headers.insert(header::CONTENT_RANGE, text(&place));
+        }
+        Ok(response)
+    }
+
+    /// Rows, encoded anew.
+    async fn rows(
+        self,
+        job: &str,
+        published: &Published,
+        selection: Selection,
+    ) -> Result<Response, Problem> {
+        // The rows are the same, their bytes may be other ones with the next version.
+        let etag = format!(
+            "W/\"{}.{}.{}.{}\"",
+            published.checksum(),
+            self.format.extension(),
+            selection.offset,
+            selection.limit.map_or_else(String::new, |limit| limit.to_string()),
+        );
+        if is_known(&self.headers, &etag) {
+            return Ok(not_modified(&etag));
+        }
+        let files = self
+            .master
+            .find(job, &published.sink)
+            .map_err(|refusal| Problem::new(refusal.code, refusal.message))?;
+        let (disk, budget) = (self.master.disk(), self.master.budget());
+        let format = self.format.clone();
+        let steps = self.prepared(move || {
+            let rows = open(&files, &selection, &disk, &budget, &CancelFlag::default())?;
+            let encoder = formats::encoder(&format, &files.schema)?;
+            RowBytes::new(rows, encoder, budget.reservation("download"))
+        });
+        let steps = steps.await?;
+        self.answer(steps, &etag).await
+    }
+
+    /// What reads and opens files, on a thread that may wait for them.
+    async fn prepared<T: Send + 'static>(
+        &self,
+        open: impl FnOnce() -> minispark_engine::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let opened = self.downloads.threads.run(open).await.and_then(|opened| opened);
+        opened.map_err(|error| self.failed(&error))
+    }
+
+    /// The answer: its first chunk is made before it begins, so that what can't be read is told
+    /// with a status.
+    async fn answer<S>(self, steps: S, etag: &str) -> Result<Response, Problem>
+    where
+        S: Steps<Item = axum::body::Bytes>,
+    {
+        let body = if self.is_head {
+            // Not an empty body, whose length would be told.
+            Body::from_stream(stream::empty::<io::Result<axum::body::Bytes>>())
+        } else {
+            let permit = self.permit()?;
+            // Fused, because what compresses may ask once more behind the end.
+            let chunks = bridge::stream(steps, self.downloads.threads.clone()).fuse();
+            let mut chunks = Box::pin(chunks);
+            let first = chunks.next().await.transpose().map_err(|error| self.failed(&error))?;
+            let place = self.place.clone();
+            let rest = chunks.map(move |chunk| {
+                let _held = &permit;
+                chunk.map_err(|error| {
+                    tracing::warn!(error = error.chain(), "the download of {place} breaks off");
+                    io::Error::other("the result can't be read any further")
+                })
+            });
+            Body::from_stream(stream::iter(first.map(Ok)).chain(rest))
+        };
+        let mut response = body.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(&self.format)));
+        headers.insert(header::ETAG, text(etag));
+        let disposition = format!("attachment; filename=\"{}\"", harmless(&self.name));
+        headers.insert(header::CONTENT_DISPOSITION, text(&disposition));
+        Ok(response)
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.downloads.free).try_acquire_owned().map_err(|_| {
+            let detail = format!("{DOWNLOADS_AT_ONCE} downloads are under way; try again soon");
+            Problem::new(Code::Conflict, detail).with_status(StatusCode::SERVICE_UNAVAILABLE)
+        })
+    }
+
+    /// Why a result can't be sent: clients are told no paths.
+    fn failed(&self, error: &Error) -> Problem {
+        if let Error::Io { source, .. } = error
+            && source.kind() == io::ErrorKind::NotFound
+        {
+            return Problem::new(Code::ResultExpired, format!("a file of {} is gone", self.place));
+        }
+        tracing::warn!(error = error.chain(), "{} can't be read", self.place);
+        Problem::new(Code::Internal, format!("{} can't be read; the log has more", self.place))
     }
 }
 
-/// A range of a file.
-struct Piece {
-    path: PathBuf,
-    start: u64,
-    end: u64,
+/// What is answered to who has the result already.
+fn not_modified(etag: &str) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, text(etag))]).into_response()
+}
+
+/// What is answered to a range that begins behind the end.
+fn beyond(length: u64) -> Response {
+    let detail = format!("the range begins behind the end; there are {length} bytes");
+    let problem = Problem::bad_request(detail).with_status(StatusCode::RANGE_NOT_SATISFIABLE);
+    let mut response = problem.into_response();
+    let range = text(&format!("bytes */{length}"));
+    response.headers_mut().insert(header::CONTENT_RANGE, range);
+    response
+}
+
+/// A header's value: checksums, numbers and harmless names can all be one.
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// What the client may call the file.
+fn file_name(job: &str, published: &Published, format: &WriteFormat) -> String {
+    format!("{job}_{}.{}", published.sink, format.extension())
+}
+
+/// The name without what could end it, or lead elsewhere.
+fn harmless(name: &str) -> String {
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.chars().map(|c| if is_harmless(c) { c } else { '_' }).collect()
 }
 
 /// The parts of a result, so that one behind the other they are one file of its format: what each
@@ -114,45 +401,20 @@ fn pieces(published: &Published) -> minispark_engine::Result<Vec<Piece>> {
         .collect())
 }
 
-/// The bytes of pieces, one chunk at a time; nothing is read ahead of a slow client.
-fn bytes(disk: Arc<dyn Disk>, pieces: Vec<Piece>) -> impl Stream<Item = io::Result<Bytes>> {
-    let reader = Reader { disk, pieces: pieces.into_iter(), open: None };
-    stream::try_unfold(reader, |mut reader| async move {
-        // No thread waits for the client: each chunk is a short job of its own.
-        tokio::task::spawn_blocking(move || {
-            let chunk = reader.chunk()?;
-            Ok(chunk.map(|chunk| (chunk, reader)))
-        })
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-    })
-}
-
-struct Reader {
-    disk: Arc<dyn Disk>,
-    pieces: std::vec::IntoIter<Piece>,
-    open: Option<(Arc<dyn ReadAt>, Piece)>,
-}
-
-impl Reader {
-    fn chunk(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let Some((file, piece)) = &mut self.open else {
-                let Some(piece) = self.pieces.next() else { return Ok(None) };
-                self.open = Some((self.disk.open(&piece.path)?, piece));
-                continue;
-            };
-            let rest = usize::try_from(piece.end - piece.start).unwrap_or(usize::MAX);
-            if rest == 0 {
-                self.open = None;
-                continue;
-            }
-            let mut chunk = vec![0; rest.min(CHUNK_BYTES)];
-            file.read_exact_at(&mut chunk, piece.start)?;
-            piece.start += chunk.len() as u64;
-            return Ok(Some(Bytes::from(chunk)));
+/// What of the pieces lies in a range of them all.
+fn within(pieces: Vec<Piece>, range: &std::ops::Range<u64>) -> Vec<Piece> {
+    let mut before = 0;
+    let mut kept = Vec::new();
+    for Piece { path, start, end } in pieces {
+        let length = end - start;
+        let from = range.start.saturating_sub(before).min(length);
+        let to = range.end.saturating_sub(before).min(length);
+        if from < to {
+            kept.push(Piece { path, start: start + from, end: start + to });
         }
+        before += length;
     }
+    kept
 }
 
 #[cfg(test)]
@@ -160,17 +422,17 @@ mod tests {
     use std::{path::Path, sync::Arc};
 
     use arrow::datatypes::{DataType, Field, Schema};
-    use axum::body::{Body, to_bytes};
     use minispark_engine::{
         disk::{Disk, RealDisk},
         formats::{WriteFormat, csv::CsvWriteOptions},
         sink::commit::{Published, PublishedFile},
     };
+    use minispark_flight::bridge::Steps;
 
-    use super::{bytes, pieces};
+    use super::{PieceBytes, harmless, pieces, within};
 
-    #[tokio::test]
-    async fn parts_of_a_csv_result_are_one_file_with_one_header() {
+    #[test]
+    fn parts_of_a_csv_result_are_one_file_with_one_header_and_so_are_their_ranges() {
         let folder = tempfile::tempdir().unwrap();
         let part = |name: &str, content: &str| {
             let path = folder.path().join(name);
@@ -193,10 +455,23 @@ mod tests {
             typed: None,
             typed_bytes: 0,
         };
-        let pieces = pieces(&published).unwrap();
-        let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-        let body = Body::from_stream(bytes(RealDisk::shared(), pieces));
-        let read = to_bytes(body, 100).await.unwrap();
-        assert_eq!((&read[..], length), (&b"a,b\n1,2\n3,4\n"[..], 12));
+        let all = "a,b\n1,2\n3,4\n";
+        for (from, to) in (0..=12).flat_map(|from| (from..=12).map(move |to| (from, to))) {
+            let pieces = within(pieces(&published).unwrap(), &(from as u64..to as u64));
+            let mut steps = PieceBytes::open(RealDisk::shared(), pieces).unwrap();
+            let mut read = Vec::new();
+            while let Some(chunks) = steps.step().unwrap() {
+                for chunk in chunks {
+                    read.extend_from_slice(&chunk);
+                }
+            }
+            assert_eq!(String::from_utf8(read).unwrap(), all[from..to], "{from}..{to}");
+        }
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_and_ends_no_header() {
+        assert_eq!(harmless("1_agg.txt"), "1_agg.txt");
+        assert_eq!(harmless("../a\"\r\nb é"), ".._a___b__");
     }
 }

@@ -12,7 +12,14 @@ use super::{
 };
 use crate::{VERSION, master::Master, protocol::PROTOCOL};
 
-/// `GET /version`.
+/// `GET /version`: what answers.
+#[utoipa::path(
+    get,
+    path = "/version",
+    operation_id = "version",
+    tag = "server",
+    responses((status = 200, description = "the versions", body = wire::Version))
+)]
 pub(crate) async fn version(
     State(master): State<Arc<Master>>,
     Query(NoParameters {}): Query<NoParameters>,
@@ -24,7 +31,14 @@ pub(crate) async fn version(
     }))
 }
 
-/// `GET /health`, `/healthz`: the process serves.
+/// `GET /health`: the process serves.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "server",
+    responses((status = 200, description = "it serves", body = wire::Health))
+)]
 pub(crate) async fn health(
     State(master): State<Arc<Master>>,
     Query(NoParameters {}): Query<NoParameters>,
@@ -34,7 +48,32 @@ pub(crate) async fn health(
     Json(wire::Health { status: String::from(status), version: String::from(VERSION), workers })
 }
 
+/// `GET /healthz`: as `/health`.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    tag = "server",
+    responses((status = 200, description = "it serves", body = wire::Health))
+)]
+pub(crate) async fn healthz(
+    state: State<Arc<Master>>,
+    query: Query<NoParameters>,
+) -> Json<wire::Health> {
+    health(state, query).await
+}
+
 /// `GET /readyz`: jobs are taken.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "ready",
+    tag = "server",
+    responses(
+        (status = 200, description = "jobs are taken", body = wire::Health),
+        (status = 503, description = "the server is stopping"),
+    )
+)]
 pub(crate) async fn ready(
     State(master): State<Arc<Master>>,
     query: Query<NoParameters>,

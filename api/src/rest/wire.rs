@@ -7,6 +7,7 @@ use std::{fmt, marker::PhantomData};
 
 use minispark_engine::{
     expr::parse::type_name,
+    formats::WriteFormat,
     sink::commit::{Published, PublishedFile},
 };
 use serde::{
@@ -14,6 +15,7 @@ use serde::{
     de::{MapAccess, Visitor},
     ser::SerializeMap,
 };
+use utoipa::ToSchema;
 
 /// A JSON object whose keys keep the order in which they were put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
 }
 
 /// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobState {
     /// It will run.
@@ -116,7 +118,7 @@ impl fmt::Display for JobState {
 }
 
 /// The state of a node, or of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NodeState {
     /// Nothing of it has started.
@@ -151,7 +153,7 @@ impl fmt::Display for NodeState {
 }
 
 /// The answer to a submission.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Submitted {
     /// The new job.
     pub job_id: String,
@@ -163,7 +165,7 @@ pub struct Submitted {
 }
 
 /// One thing found in a job document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// Where in the document, as a JSON pointer.
     pub pointer: String,
@@ -177,7 +179,7 @@ pub struct Finding {
 }
 
 /// A job as `GET /jobs/{id}` shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
     /// Its identity.
     pub id: String,
@@ -192,6 +194,7 @@ pub struct Job {
     /// 0 to 100; never falls; 100 exactly when completed.
     pub progress_percent: f64,
     /// The state of each node, in the plan's order.
+    #[schema(value_type = BTreeMap<String, NodeState>)]
     pub node_status: Ordered<NodeState>,
     /// Failed attempts, those of lost workers included.
     pub failure_count: u32,
@@ -210,7 +213,7 @@ pub struct Job {
 }
 
 /// A job in a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobSummary {
     /// Its identity.
     pub id: String,
@@ -229,7 +232,7 @@ pub struct JobSummary {
 }
 
 /// Why and where a job failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobFailure {
     /// From the closed list of codes.
     pub code: String,
@@ -241,7 +244,7 @@ pub struct JobFailure {
 }
 
 /// Where something happened; only what applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Place {
     /// The job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -264,7 +267,7 @@ pub struct Place {
 }
 
 /// Rows of a job; none is dropped in silence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rows {
     /// Decoded by readers.
     #[serde(rename = "in")]
@@ -279,7 +282,7 @@ pub struct Rows {
 }
 
 /// Bytes of a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bytes {
     /// Put into exchanges.
     pub shuffled: u64,
@@ -290,7 +293,7 @@ pub struct Bytes {
 }
 
 /// A stage of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
     /// Its number.
     pub id: u32,
@@ -318,23 +321,32 @@ pub struct Stage {
 }
 
 /// The results of a completed job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Results {
     /// The job.
     pub job_id: String,
     /// Where each sink is: a file, or a writer's folder.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub outputs: Ordered<String>,
     /// Where each sink can be downloaded, relative to the server.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub urls: Ordered<String>,
+    /// The format of each sink's files.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ResultFormat>)]
+    pub formats: Ordered<ResultFormat>,
     /// The files of each sink, in order.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Vec<ResultFile>>)]
     pub files: Ordered<Vec<ResultFile>>,
     /// The columns of each sink.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Vec<Column>>)]
     pub schema: Ordered<Vec<Column>>,
     /// The rows of each sink.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub rows: Ordered<u64>,
 }
 
@@ -364,6 +376,7 @@ impl Results {
             job_id: job_id.to_owned(),
             outputs: by_sink(published, |result| result.path.display().to_string()),
             urls: Ordered::default(),
+            formats: by_sink(published, |result| ResultFormat::of(&result.format)),
             files: by_sink(published, |result| result.files.iter().map(file).collect()),
             schema: by_sink(published, columns),
             rows: by_sink(published, |result| result.rows),
@@ -371,8 +384,59 @@ impl Results {
     }
 }
 
+/// A format in which a result can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultFormat {
+    /// Columns joined by `, `, one row a line.
+    Text,
+    /// RFC 4180, with a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC file, or a stream where the request accepts that type.
+    Arrow,
+}
+
+impl ResultFormat {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Csv, Self::Jsonl, Self::Parquet, Self::Arrow];
+
+    /// That of a writer.
+    pub fn of(format: &WriteFormat) -> Self {
+        match format {
+            WriteFormat::Text => Self::Text,
+            WriteFormat::Csv(_) => Self::Csv,
+            WriteFormat::Jsonl => Self::Jsonl,
+            WriteFormat::Parquet => Self::Parquet,
+            WriteFormat::Arrow | WriteFormat::ArrowStream => Self::Arrow,
+        }
+    }
+
+    /// As it is written on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// What the names of its files end with.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Csv | Self::Jsonl | Self::Parquet | Self::Arrow => self.name(),
+        }
+    }
+}
+
 /// A file of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResultFile {
     /// Where it is.
     pub path: String,
@@ -385,7 +449,7 @@ pub struct ResultFile {
 }
 
 /// A column of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -397,7 +461,7 @@ pub struct Column {
 }
 
 /// What `POST /gc` let go of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Freed {
     /// Jobs that were forgotten.
     pub jobs: u64,
@@ -408,7 +472,7 @@ pub struct Freed {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// What is on it.
     pub items: Vec<T>,
@@ -417,7 +481,7 @@ pub struct Page<T> {
 }
 
 /// A worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Worker {
     /// Its identity, kept over its restarts.
     pub id: String,
@@ -452,7 +516,7 @@ pub struct Worker {
 }
 
 /// The state of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WorkerState {
     /// It takes tasks.
@@ -477,7 +541,7 @@ impl fmt::Display for WorkerState {
 }
 
 /// What `GET /version` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     /// The version of the build.
     pub version: String,
@@ -488,7 +552,7 @@ pub struct Version {
 }
 
 /// What `GET /health` and its kin say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok`, or `stopping`.
     pub status: String,
@@ -499,7 +563,7 @@ pub struct Health {
 }
 
 /// An error, as RFC 9457 has it (`application/problem+json`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemDocument {
     /// `/docs/errors#<code>`.
     #[serde(rename = "type")]

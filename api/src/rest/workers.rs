@@ -13,6 +13,13 @@ use super::{
 use crate::master::Master;
 
 /// `GET /workers`: all of them, dead ones included, as one page.
+#[utoipa::path(
+    get,
+    path = "/workers",
+    operation_id = "listWorkers",
+    tag = "cluster",
+    responses((status = 200, description = "the workers", body = wire::Page<wire::Worker>))
+)]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
     Query(NoParameters {}): Query<NoParameters>,

@@ -1,31 +1,27 @@
 //! `results`: where a finished job's results are, their first rows, or a copy of them.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
-
-use minispark_api::rest::wire::{Column, Ordered, Results};
-use minispark_engine::{
-    disk::{Disk, RealDisk},
-    error::Code,
-};
-use serde_json::json;
+use minispark_api::rest::wire::{Column, Ordered, ResultFormat, Results};
+use minispark_engine::error::Code;
 
 use crate::{
     args,
-    client::Client,
+    client::{Client, Wanted},
     error::{Error, Exit, Result},
-    host,
     output::{self, Output, head::Head},
     units::{show_bytes, show_count},
 };
+
+mod download;
+
+use download::download;
 
 /// Does what was asked for with the results of a job.
 ///
 /// # Errors
 /// Where the job has none (yet), or they can't be had or kept.
 pub(crate) async fn results(args: &args::Results, client: &Client, output: Output) -> Result<Exit> {
+    let format = args.format.map(wire_format);
+    check_format(args, format)?;
     let id = client.resolve(&args.id).await?;
     let mut results = client.results(&id).await?;
     if let Some(sink) = &args.sink {
@@ -37,16 +33,42 @@ pub(crate) async fn results(args: &args::Results, client: &Client, output: Outpu
                 output.say(&format!("{sink}: {path}"));
             }
             let columns = results.schema.get(sink).map_or(&[][..], Vec::as_slice);
-            show(&id, sink, rows, columns, client).await?;
+            match format {
+                Some(format) => show_as(&id, sink, rows, format, client).await?,
+                None => show(&id, sink, rows, columns, client).await?,
+            }
         }
     } else if let Some(folder) = &args.output {
-        download(&results, folder, client, output).await?;
+        download(&results, folder, format, client, output).await?;
     } else if output.is_json() {
         output::document(&results)?;
     } else {
         list(&results)?;
     }
     Ok(Exit::Done)
+}
+
+fn wire_format(format: args::Format) -> ResultFormat {
+    match format {
+        args::Format::Text => ResultFormat::Text,
+        args::Format::Csv => ResultFormat::Csv,
+        args::Format::Jsonl => ResultFormat::Jsonl,
+        args::Format::Parquet => ResultFormat::Parquet,
+        args::Format::Arrow => ResultFormat::Arrow,
+    }
+}
+
+/// Refuses a format that would have no effect, or that is not for eyes.
+fn check_format(args: &args::Results, format: Option<ResultFormat>) -> Result<()> {
+    let Some(format) = format else { return Ok(()) };
+    if args.show.is_none() && args.output.is_none() {
+        return Err(Error::usage("--format needs --output or --show"));
+    }
+    if args.show.is_some() && matches!(format, ResultFormat::Parquet | ResultFormat::Arrow) {
+        let what = format!("--show prints text, csv or jsonl, not {}", format.name());
+        return Err(Error::usage(what).help("download it with --output"));
+    }
+    Ok(())
 }
 
 /// Where the results are, as a table.
@@ -75,6 +97,7 @@ fn only(results: &mut Results, sink: &str) -> Result<()> {
     }
     keep(&mut results.outputs, sink);
     keep(&mut results.urls, sink);
+    keep(&mut results.formats, sink);
     keep(&mut results.files, sink);
     keep(&mut results.schema, sink);
     keep(&mut results.rows, sink);
@@ -83,7 +106,7 @@ fn only(results: &mut Results, sink: &str) -> Result<()> {
 
 /// Prints the first rows of a result as they come; the rest is not fetched.
 async fn show(id: &str, sink: &str, rows: u64, columns: &[Column], client: &Client) -> Result<()> {
-    let mut answer = client.download(id, sink).await?;
+    let mut answer = client.download(id, sink, Wanted::default()).await?;
     let is_csv = content_type(&answer).starts_with("text/csv");
     let mut head: Option<Head> = None;
     loop {
@@ -101,6 +124,22 @@ async fn show(id: &str, sink: &str, rows: u64, columns: &[Column], client: &Clie
     Ok(())
 }
 
+/// Prints the first rows of a result in a format of text.
+async fn show_as(
+    id: &str,
+    sink: &str,
+    rows: u64,
+    format: ResultFormat,
+    client: &Client,
+) -> Result<()> {
+    let wanted = Wanted { format: Some(format), limit: Some(rows), ..Wanted::default() };
+    let mut answer = client.download(id, sink, wanted).await?;
+    while let Some(chunk) = answer.chunk().await.map_err(|error| broken(client, sink, &error))? {
+        output::rows(&chunk)?;
+    }
+    Ok(())
+}
+
 /// Whether a CSV's first line is its header: the columns' names.
 fn begins_with_names(bytes: &[u8], columns: &[Column]) -> bool {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -108,90 +147,9 @@ fn begins_with_names(bytes: &[u8], columns: &[Column]) -> bool {
     !columns.is_empty() && columns.iter().all(|column| line.contains(&column.name))
 }
 
-/// Copies the results into a folder; each appears under its name when it is whole.
-async fn download(results: &Results, folder: &Path, client: &Client, output: Output) -> Result<()> {
-    let disk = RealDisk;
-    let (folder, _) = host::output_dir(&disk, Some(folder))?;
-    let mut kept = Vec::new();
-    for (sink, path) in results.outputs.iter() {
-        let mut answer = client.download(&results.job_id, sink).await?;
-        let name = match Path::new(path).file_name() {
-            Some(name) if is_text(path) => name.to_owned(),
-            _ => format!("{}_{sink}.{}", results.job_id, extension(&content_type(&answer))).into(),
-        };
-        let target = folder.join(name);
-        let part = part_of(&target);
-        let failed = |error: std::io::Error| {
-            let what = format!("cannot write `{}`: {error}", target.display());
-            Error::new(Exit::Other, Code::Internal, what)
-        };
-        let mut file = disk.create(&part).map_err(failed)?;
-        let copied = async {
-            let mut bytes = 0;
-            while let Some(chunk) =
-                answer.chunk().await.map_err(|error| broken(client, sink, &error))?
-            {
-                bytes += chunk.len() as u64;
-                file.write_all(&chunk).map_err(failed)?;
-            }
-            file.sync().map_err(failed)?;
-            Ok::<u64, Error>(bytes)
-        };
-        let outcome = match copied.await {
-            Ok(bytes) => whole(results, sink, path, bytes)
-                .and_then(|()| disk.rename(&part, &target).map_err(failed).map(|()| bytes)),
-            Err(error) => Err(error),
-        };
-        if outcome.is_err() {
-            // The copy failed for a reason that is told; what is left of it helps nobody.
-            drop(disk.remove_file(&part));
-        }
-        output.say(&format!("{sink}: {} in {}", show_bytes(outcome?), target.display()));
-        kept.push((sink.to_owned(), target.display().to_string()));
-    }
-    if output.is_json() {
-        let outputs: Ordered<String> = kept.into_iter().collect();
-        output::document(&json!({ "job_id": results.job_id, "outputs": outputs }))?;
-    } else {
-        for (_, path) in kept {
-            output::line(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a text result has come with all its bytes; other formats may be encoded anew.
-fn whole(results: &Results, sink: &str, path: &str, bytes: u64) -> Result<()> {
-    let files = results.files.get(sink).map_or(&[][..], Vec::as_slice);
-    let expected: u64 = files.iter().map(|file| file.bytes).sum();
-    if is_text(path) && !files.is_empty() && bytes != expected {
-        let what = format!("result `{sink}` has {expected} bytes, {bytes} came");
-        return Err(Error::new(Exit::Other, Code::Internal, what));
-    }
-    Ok(())
-}
-
-fn is_text(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|extension| extension == "txt")
-}
-
-fn part_of(target: &Path) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    target.with_file_name(format!(".{name}.part"))
-}
-
 fn content_type(answer: &reqwest::Response) -> String {
     let value = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
     value.unwrap_or_default().to_ascii_lowercase()
-}
-
-fn extension(content_type: &str) -> &'static str {
-    match content_type.split(';').next().unwrap_or_default().trim() {
-        "text/csv" => "csv",
-        "application/x-ndjson" | "application/jsonl" | "application/jsonlines" => "jsonl",
-        "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => "arrow",
-        _ => "txt",
-    }
 }
 
 fn broken(client: &Client, sink: &str, error: &reqwest::Error) -> Error {

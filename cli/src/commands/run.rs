@@ -149,7 +149,7 @@ fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk) -> Result<()> {
     let (is_csv, has_header) = match &sink.format {
         WriteFormat::Csv(options) => (true, options.header),
         WriteFormat::Text | WriteFormat::Jsonl => (false, false),
-        WriteFormat::Arrow => return Ok(()),
+        WriteFormat::Arrow | WriteFormat::ArrowStream | WriteFormat::Parquet => return Ok(()),
     };
     let mut rows_left = rows;
     for (number, file) in sink.files.iter().enumerate() {

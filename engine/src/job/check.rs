@@ -23,6 +23,7 @@ mod files;
 mod graph;
 mod nodes;
 mod keyed;
+pub mod schema;
 
 /// The most nodes of a document.
 pub const MAX_NODES: usize = 1000;

@@ -21,7 +21,7 @@ use crate::{
     id::JobId,
     memory::Budget,
     plan::{Sink, Target},
-    sink::{STAGING, attempt_file, write_parts},
+    sink::{Checksum, STAGING, attempt_file, write_parts},
     task::{Part, context::CancelFlag},
 };
 
@@ -63,6 +63,21 @@ pub struct Published {
     /// The size of that file, in bytes.
     #[serde(default)]
     pub typed_bytes: u64,
+}
+
+impl Published {
+    /// What changes with any of its bytes: its file's checksum, or that of all checksums.
+    pub fn checksum(&self) -> String {
+        if let [file] = self.files.as_slice() {
+            return file.checksum.clone();
+        }
+        let mut all = Checksum::default();
+        for file in &self.files {
+            all.update(file.checksum.as_bytes());
+            all.update(b"\n");
+        }
+        all.to_string()
+    }
 }
 
 /// A file of a result.

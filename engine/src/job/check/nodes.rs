@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-const OPERATORS: [Known; 12] = [
+pub(super) const OPERATORS: [Known; 12] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,

@@ -1,0 +1,216 @@
+//! The JSON Schema of job documents, for editors and programs that write them.
+//!
+//! Made from the tables that [`check`](super) goes by, so that it knows the operators and fields
+//! that are built, and no others. What a schema can't say (columns, edges that fit) is left to the
+//! check.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
+    MAX_PATH_BYTES, fields::Known, nodes::OPERATORS,
+};
+use crate::expr::function::FORMS;
+
+/// Where it is identified.
+const ID: &str = "urn:minispark:job";
+
+/// The schema (JSON Schema 2020-12) of a job document.
+pub fn document_schema() -> Value {
+    let nodes: Vec<Value> = OPERATORS.iter().map(node).collect();
+    let dag = object(
+        &DAG_FIELDS,
+        |name| match name {
+            "nodes" => json!({
+                "description": "what is done to rows",
+                "type": "array", "minItems": 1, "maxItems": MAX_NODES, "items": { "oneOf": nodes },
+            }),
+            _ => json!({
+                "description": "whose rows a node reads: [from, to]; a join's first is its left",
+                "type": "array", "maxItems": MAX_EDGES,
+                "items": { "type": "array", "items": id(), "minItems": 2, "maxItems": 2 },
+            }),
+        },
+        &["nodes"],
+    );
+    let mut job = object(
+        &JOB_FIELDS,
+        |name| match name {
+            "name" => json!({ "description": "shown in lists", "type": "string",
+                "maxLength": MAX_NAME_LENGTH }),
+            "parallelism" => {
+                json!({ "description": "the most tasks at once; the rows stay the same",
+                "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
+            }
+            _ => dag.clone(),
+        },
+        &["dag"],
+    );
+    if let Value::Object(job) = &mut job {
+        job.insert(String::from("$schema"), json!("https://json-schema.org/draft/2020-12/schema"));
+        job.insert(String::from("$id"), json!(ID));
+        job.insert(String::from("title"), json!("minispark job"));
+    }
+    job
+}
+
+/// An object of the known fields.
+fn object(known: &Known, value: impl Fn(&str) -> Value, required: &[&str]) -> Value {
+    let names = known.always.iter().chain(known.fields);
+    let properties: Map<String, Value> =
+        names.map(|name| (String::from(*name), value(name))).collect();
+    json!({
+        "type": "object", "properties": properties, "required": required,
+        "additionalProperties": false,
+    })
+}
+
+/// A node of an operator.
+fn node(operator: &Known) -> Value {
+    let op = operator.of;
+    let mut node = object(
+        operator,
+        |name| match name {
+            "id" => id(),
+            "op" => json!({ "const": op }),
+            name => field(op, name),
+        },
+        required(op),
+    );
+    if let (Some(choice), Value::Object(node)) = (one_of(op), &mut node) {
+        let choices: Vec<Value> = choice.iter().map(|name| json!({ "required": [name] })).collect();
+        node.insert(String::from("oneOf"), json!(choices));
+    }
+    node
+}
+
+/// The fields without which an operator is refused.
+fn required(op: &str) -> &'static [&'static str] {
+    match op {
+        "read_csv" | "read_jsonl" | "read_text" | "write_csv" | "write_jsonl" => {
+            &["id", "op", "path"]
+        }
+        "flat_map" => &["id", "op", "fn"],
+        "sort" => &["id", "op", "by"],
+        "limit" => &["id", "op", "n"],
+        _ => &["id", "op"],
+    }
+}
+
+/// The fields of which exactly one must stand.
+fn one_of(op: &str) -> Option<&'static [&'static str]> {
+    match op {
+        "map" => Some(&["fn", "select", "with"]),
+        "filter" => Some(&["fn", "where"]),
+        "reduce_by_key" => Some(&["fn", "aggs"]),
+        _ => None,
+    }
+}
+
+fn id() -> Value {
+    json!({ "type": "string", "pattern": format!("^[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}$") })
+}
+
+/// A string, or a list of at least one.
+fn texts(description: &str) -> Value {
+    json!({ "description": description, "anyOf": [
+        { "type": "string" },
+        { "type": "array", "minItems": 1, "items": { "type": "string" } },
+    ] })
+}
+
+/// An object of names and strings.
+fn named(description: &str) -> Value {
+    json!({ "description": description, "type": "object", "minProperties": 1,
+        "additionalProperties": { "type": "string" } })
+}
+
+/// What a field of an operator holds.
+fn field(op: &str, name: &str) -> Value {
+    let reads = op.starts_with("read_");
+    let flag = |description: &str| json!({ "description": description, "type": "boolean" });
+    let text = |description: &str| json!({ "description": description, "type": "string" });
+    let count = |description: &str, least: u64, most: u64| json!({ "description": description, "type": "integer", "minimum": least, "maximum": most });
+    let most_rows = i64::MAX.unsigned_abs();
+    match name {
+        "path" if reads => texts("a file, a folder or a glob, or a list of them"),
+        "path" => json!({ "description": "a new folder", "type": "string", "minLength": 1,
+            "maxLength": MAX_PATH_BYTES }),
+        "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
+        "header" if reads => flag("whether the first line names the columns"),
+        "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" => json!({ "description": "the columns: names, or names with their types",
+            "anyOf": [
+                { "type": "array", "minItems": 1, "items": { "type": "string" } },
+                { "type": "string" },
+                named("types by name"),
+            ] }),
+        "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
+            "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "fn" => function(op),
+        "select" => named("exactly these columns, as expressions"),
+        "with" => named("columns to add or replace, as expressions"),
+        "where" => text("an expression; rows for which it is true stay"),
+        "column" => texts("the text columns; all where it is left out"),
+        "as" => text("the name of the new column"),
+        "key" => texts("a column or an expression, or a list of them"),
+        "left_key" => texts("the key of the left side"),
+        "right_key" => texts("the key of the right side"),
+        "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
+        "how" => json!({ "description": "which rows without a match stay",
+            "enum": ["inner", "left"] }),
+        "by" => texts("columns, each with `asc` or `desc` and `nulls first` or `nulls last`"),
+        "n" => count("the most rows", 0, most_rows),
+        "offset" => count("rows that are passed over first", 0, most_rows),
+        "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
+        _ => json!({}),
+    }
+}
+
+/// The functions that an operator takes.
+fn function(op: &str) -> Value {
+    let taken = FORMS.iter().filter(|form| form.operators.contains(&op));
+    let choices: Vec<Value> =
+        taken.map(|form| json!({ "const": form.name, "description": form.about })).collect();
+    json!({ "description": "a named function", "oneOf": choices })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{OPERATORS, document_schema, field};
+
+    /// The branch of an operator.
+    fn branch(op: &str) -> Value {
+        let schema = document_schema();
+        let nodes = &schema["properties"]["dag"]["properties"]["nodes"]["items"]["oneOf"];
+        let mut branches = nodes.as_array().unwrap().iter();
+        branches.find(|node| node["properties"]["op"]["const"] == op).unwrap().clone()
+    }
+
+    #[test]
+    fn every_field_that_is_read_is_described() {
+        for operator in &OPERATORS {
+            for name in operator.fields {
+                let value = field(operator.of, name);
+                assert!(value["description"].is_string(), "{} {name}", operator.of);
+            }
+        }
+    }
+
+    #[test]
+    fn an_operator_has_its_fields_and_functions_and_no_others() {
+        let read = branch("read_text");
+        assert_eq!(read["required"], json!(["id", "op", "path"]));
+        let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["id", "op", "partitions", "path"]);
+        assert_eq!(read["additionalProperties"], false);
+        let filter = branch("filter");
+        assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));
+        let reduce = branch("reduce_by_key");
+        let functions = reduce["properties"]["fn"]["oneOf"].as_array().unwrap();
+        let forms: Vec<&Value> = functions.iter().map(|form| &form["const"]).collect();
+        assert_eq!(forms, ["sum", "count", "min", "max", "avg"]);
+    }
+}
