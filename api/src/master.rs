@@ -14,17 +14,22 @@ use std::{
 
 use minispark_engine::{
     disk::RealDisk,
+    id::JobId,
     job::check::Site,
     memory::Budget,
     runtime::{Clock, SystemClock},
     schedule::{Event, Scheduler, Settings},
     sink::commit::Publisher,
 };
-use minispark_flight::{FlightService, RemoteExchange, Results, SharedKey};
+use minispark_flight::{FlightService, Refusal, RemoteExchange, Results, SharedKey};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{error::Error, rest};
+use crate::{
+    auth::{Caller, Door},
+    error::Error,
+    rest::{self, guard::AllowedHosts},
+};
 
 pub(crate) mod cluster;
 pub(crate) mod commit;
@@ -47,6 +52,10 @@ pub struct MasterOptions {
     pub state_dir: PathBuf,
     /// Where text results appear.
     pub output_dir: PathBuf,
+    /// The tokens that callers need; none where absent.
+    pub token_file: Option<PathBuf>,
+    /// More host names under which clients reach the server.
+    pub allowed_hosts: Vec<String>,
     /// Relative paths in job documents are relative to this folder.
     pub base_dir: PathBuf,
     /// The memory budget, in bytes.
@@ -93,6 +102,8 @@ pub(crate) struct Master {
     pub(crate) checks: Semaphore,
     /// Ends everything; set by who runs the master, or by the master itself.
     pub(crate) stop: CancellationToken,
+    /// Who may call.
+    pub(crate) door: Door,
     work: TaskTracker,
     superseded_by: Mutex<Option<u64>>,
 }
@@ -102,6 +113,21 @@ impl Master {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cluster> {
         // A step that panicked is a bug, but the state behind it serves better than none.
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who calls, by the value of an `Authorization` header.
+    pub(crate) fn admit(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Caller, Refusal> {
+        let wall = self.clock.wall().to_utc();
+        self.door.admit(authorization, peer, self.clock.now(), wall)
+    }
+
+    /// Whether there is such a job for this caller.
+    pub(crate) fn sees(&self, caller: &Caller, job: JobId) -> bool {
+        self.lock().owner(job).is_some_and(|owner| caller.sees(owner))
     }
 
     /// Tells the scheduler what happened, and sees to what it asks for.
@@ -152,6 +178,7 @@ pub async fn run(
     on_ready: impl FnOnce(MasterAddresses),
 ) -> Result<(), Error> {
     let disk = RealDisk::shared();
+    let door = Door::new(options.token_file)?;
     let state = StateFolder::open(&disk, &options.state_dir)?;
     folder::prepare_output(&*disk, &options.output_dir)?;
     let rest_listener = bind("REST", options.bind)?;
@@ -191,13 +218,15 @@ pub async fn run(
         stop: shutdown.child_token(),
         work: TaskTracker::new(),
         superseded_by: Mutex::default(),
+        door,
     });
 
     tracing::info!(
         rest = %addresses.rest, flight = %addresses.flight, term = %state.term, "master started"
     );
     on_ready(addresses);
-    let outcome = serve(&master, key, rest_listener, flight_listener).await;
+    let hosts = AllowedHosts::of(addresses.rest, &options.allowed_hosts);
+    let outcome = serve(&master, key, hosts, rest_listener, flight_listener).await;
     master.lock().stop_commits();
     master.work.close();
     if tokio::time::timeout(GRACE, master.work.wait()).await.is_err() {
@@ -215,6 +244,7 @@ pub async fn run(
 async fn serve(
     master: &Arc<Master>,
     key: SharedKey,
+    hosts: AllowedHosts,
     rest_listener: TcpListener,
     flight_listener: tokio::net::TcpListener,
 ) -> Result<(), Error> {
@@ -222,7 +252,7 @@ async fn serve(
         FlightService { store: None, results: Some(Arc::clone(master) as Arc<dyn Results>), key };
     let stop = master.stop.clone();
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
-    parts.spawn(rest::serve(Arc::clone(master), rest_listener, GRACE));
+    parts.spawn(rest::serve(Arc::clone(master), rest_listener, hosts, GRACE));
     parts.spawn({
         let stop = stop.clone();
         async move {

@@ -10,7 +10,7 @@ use minispark_flight::{FlightService, RemoteExchange, SharedKey};
 use tokio::{runtime, sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, master::bind};
+use crate::{auth::Secret, error::Error, master::bind};
 
 mod agent;
 mod call;
@@ -27,6 +27,8 @@ use folder::WorkFolder;
 pub struct WorkerOptions {
     /// Where the master is: `http://host:port`.
     pub master_url: String,
+    /// What the master lets the worker in by, where it asks for one.
+    pub token: Option<Secret>,
     /// Where Flight is served; port 0 picks a free one.
     pub bind: SocketAddr,
     /// The Flight address as others reach it, with or without a port; from `bind` where absent.
@@ -53,7 +55,7 @@ pub async fn run(
     shutdown: CancellationToken,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
-    let master = MasterClient::new(&options.master_url)?;
+    let master = MasterClient::new(&options.master_url, options.token.clone())?;
     let disk = RealDisk::shared();
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
@@ -186,13 +188,14 @@ mod tests {
     fn address(bind: &str, advertise: Option<&str>) -> String {
         let options = WorkerOptions {
             master_url: String::from("http://127.0.0.1:8080"),
+            token: None,
             bind: bind.parse().unwrap(),
             advertise: advertise.map(String::from),
             slots: 1,
             memory_bytes: 0,
             work_dir: PathBuf::new(),
         };
-        let master = MasterClient::new(&options.master_url).unwrap();
+        let master = MasterClient::new(&options.master_url, None).unwrap();
         advertised(&options, options.bind, &master).unwrap()
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use minispark_api::auth::Role;
 
 use crate::units::{duration, size_bytes};
 
@@ -41,6 +42,10 @@ pub(crate) struct Global {
         value_parser = server_url
     )]
     pub(crate) server: String,
+    /// The file with this user's token; for `master` and `token` the file of all tokens
+    /// [environment for a token itself: MINISPARK_TOKEN].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON, also on a terminal.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -93,6 +98,9 @@ pub(crate) enum Verb {
     Workers,
     /// End a job.
     Cancel(Cancel),
+    /// Make, list and revoke the tokens that a master takes.
+    #[command(subcommand)]
+    Token(Token),
     /// Print the version.
     Version,
 }
@@ -138,9 +146,17 @@ pub(crate) struct Master {
     /// Where Flight is served, on the same address; 0 takes a free port.
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     pub(crate) flight_port: u16,
-    /// Serve an address that other machines reach, without authentication.
+    /// Serve an address that other machines reach without asking for tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// One more host name under which clients reach this server; may stand several times.
+    #[arg(
+        long = "allowed-host",
+        value_name = "NAME",
+        value_delimiter = ':',
+        value_parser = host_name
+    )]
+    pub(crate) allowed_hosts: Vec<String>,
     /// Where the master keeps its term and its key.
     #[arg(long, value_name = "DIR", default_value = "mini-spark-state")]
     pub(crate) state_dir: PathBuf,
@@ -194,7 +210,8 @@ pub(crate) struct Worker {
     /// The host name or address under which others reach it [default: --bind].
     #[arg(long, value_name = "HOST")]
     pub(crate) advertise: Option<String>,
-    /// Serve an address that other machines reach; tickets are checked, the network is trusted.
+    /// Serve an address that other machines reach without a token for the master; tickets are
+    /// checked all the same.
     #[arg(long)]
     pub(crate) insecure: bool,
 }
@@ -243,6 +260,48 @@ pub(crate) struct Results {
 pub(crate) struct Cancel {
     /// A job's id, a unique beginning of it, or `@last`.
     pub(crate) id: String,
+}
+
+/// `token`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print its secret, this once.
+    New(NewToken),
+    /// List the tokens, without their secrets.
+    List,
+    /// Take a token back.
+    Revoke(RevokeToken),
+}
+
+/// `token new`
+#[derive(Debug, Args)]
+pub(crate) struct NewToken {
+    /// What it may do: `read` and `submit` with the jobs of its name, `worker`, or `admin`: all.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Role,
+    /// Whose it is; jobs belong to this name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// For how long it is good, such as 720h [default: until it is revoked].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+/// `token revoke`
+#[derive(Debug, Args)]
+pub(crate) struct RevokeToken {
+    /// The name.
+    pub(crate) name: String,
+    /// Only that of this role.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
+}
+
+/// A host name or address as it stands in a URL, without a port.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = (1..=253).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if fits { Ok(text.to_ascii_lowercase()) } else { Err("expected a host name, no port".to_owned()) }
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

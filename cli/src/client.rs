@@ -4,11 +4,16 @@
 
 use std::{error::Error as _, time::Duration};
 
-use minispark_api::rest::wire::{
-    Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+use minispark_api::{
+    auth::Secret,
+    rest::wire::{Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker},
 };
 use minispark_engine::error::Code;
-use reqwest::{Method, Response};
+use reqwest::{
+    Method, Response,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect,
+};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Exit, Result};
@@ -29,19 +34,32 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client of the master at `server`, `http://host:port`.
+    /// A client of the master at `server`, `http://host:port`, let in by `token`.
     ///
     /// # Errors
     /// Where the system gives it nothing to work with.
-    pub(crate) fn new(server: &str) -> Result<Self> {
+    pub(crate) fn new(server: &str, token: Option<Secret>) -> Result<Self> {
+        let failed = |error: &dyn std::error::Error| {
+            Error::new(Exit::Other, Code::Internal, error.to_string())
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|error| failed(&error))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let http = reqwest::Client::builder()
+            .default_headers(headers)
+            // A token is for this server, wherever it points.
+            .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("minispark/", env!("CARGO_PKG_VERSION")))
             // A cluster's addresses are not for proxies of the environment.
             .no_proxy()
             .build()
-            .map_err(|error| Error::new(Exit::Other, Code::Internal, error.to_string()))?;
+            .map_err(|error| failed(&error))?;
         Ok(Self { http, server: server.to_owned() })
     }
 

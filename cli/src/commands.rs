@@ -1,6 +1,9 @@
 //! What the verbs share: one file per verb, each from its arguments to its exit code.
 
-use minispark_api::rest::wire::Finding;
+use minispark_api::{
+    auth::{Secret, file},
+    rest::wire::Finding,
+};
 use minispark_engine::{error::Code, job::check::Problem};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -8,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    args::{Cli, Verb},
+    args::{Cli, Global, Verb},
     client::Client,
     error::{Error, Exit, Result},
     logging,
@@ -24,6 +27,7 @@ mod status;
 mod results;
 mod workers;
 mod cancel;
+mod token;
 mod version;
 mod follow;
 
@@ -38,18 +42,38 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
     };
     let level = if matches!(verb, Verb::Master(_) | Verb::Worker(_)) { "info" } else { "warn" };
     logging::start(&global, level)?;
-    let remote = || Client::new(&global.server);
+    let remote = || Client::new(&global.server, client_token(&global)?);
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
-        Verb::Master(args) => master::master(&args, output),
-        Verb::Worker(args) => worker::worker(args, &global.server),
+        Verb::Master(args) => master::master(&args, global.token_file, output),
+        Verb::Worker(args) => worker::worker(args, &global.server, client_token(&global)?),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Token(verb) => token::token(verb, global.token_file.as_deref(), output),
         Verb::Version => version::version(output),
+    }
+}
+
+/// The environment variable that holds a token, for those who have no file.
+const TOKEN_VARIABLE: &str = "MINISPARK_TOKEN";
+
+/// What this user is let in by, if there is anything.
+fn client_token(global: &Global) -> Result<Option<Secret>> {
+    if let Some(path) = &global.token_file {
+        return file::read_secret(path).map(Some).map_err(|error| token::refused(&error));
+    }
+    let Some(text) = std::env::var_os(TOKEN_VARIABLE).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.to_str().and_then(|text| Secret::checked(text.trim())) {
+        Some(secret) => Ok(Some(secret)),
+        None => Err(Error::usage(format!(
+            "{TOKEN_VARIABLE} holds no token: that has at least 32 visible characters"
+        ))),
     }
 }
 

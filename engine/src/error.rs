@@ -150,6 +150,8 @@ pub enum Class {
 pub enum Code {
     /// The job document has errors.
     ValidationFailed,
+    /// A path outside the data roots.
+    PathNotAllowed,
     /// An input is missing.
     InputNotFound,
     /// An input changed while the job ran.
@@ -178,6 +180,8 @@ pub enum Code {
     Cancelled,
     /// Too many jobs wait.
     QueueFull,
+    /// Too many requests in a short time.
+    RateLimited,
     /// A request's body is too large.
     BodyTooLarge,
     /// No or a wrong credential.

@@ -52,6 +52,8 @@ pub(crate) struct JobRecord {
     pub(crate) number: u64,
     /// When it was submitted, for display.
     pub(crate) submitted_at: DateTime<Local>,
+    /// The name of the token that it was submitted with.
+    pub(crate) owner: Option<String>,
     /// Its state.
     pub(crate) status: JobStatus,
     /// Its stages.
@@ -175,6 +177,7 @@ impl Cluster {
         submitted_at: DateTime<Local>,
         job: JobId,
         plan: Plan,
+        owner: Option<String>,
     ) -> Option<Vec<Effect>> {
         if self.open_jobs >= MAX_OPEN_JOBS {
             return None;
@@ -183,6 +186,7 @@ impl Cluster {
         let record = JobRecord {
             number,
             submitted_at,
+            owner,
             status: JobStatus::Accepted,
             stages: plan.stages.iter().map(StageRecord::new).collect(),
             published: Vec::new(),
@@ -561,16 +565,22 @@ impl Cluster {
         self.step(now, event)
     }
 
+    /// Who owns a job; `None` where there is no such job.
+    pub(crate) fn owner(&self, job: JobId) -> Option<Option<&str>> {
+        self.jobs.get(&job).map(|record| record.owner.as_deref())
+    }
+
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
         Some((self.scheduler.view(job)?, self.jobs.get(&job)?))
     }
 
-    /// The newest `limit` jobs before number `before`, of one state where one is asked for; and
-    /// whether there are more.
+    /// The newest `limit` jobs before number `before` that are seen, of one state where one is
+    /// asked for; and whether there are more.
     pub(crate) fn page(
         &self,
         before: Option<u64>,
+        is_seen: &dyn Fn(&JobRecord) -> bool,
         status: Option<JobStatus>,
         limit: usize,
     ) -> (Vec<JobId>, bool) {
@@ -579,8 +589,8 @@ impl Cluster {
             .range(..before.unwrap_or(u64::MAX))
             .rev()
             .filter(|(_, job)| {
-                status.is_none_or(|status| {
-                    self.jobs.get(*job).is_some_and(|job| job.status == status)
+                self.jobs.get(*job).is_some_and(|job| {
+                    is_seen(job) && status.is_none_or(|status| job.status == status)
                 })
             })
             .take(limit + 1)
@@ -608,11 +618,14 @@ impl Cluster {
         self.links.values().filter(|link| link.is_up).count()
     }
 
-    /// Results in place of completed jobs.
-    pub(crate) fn results(&self) -> impl Iterator<Item = (JobId, &Published)> {
+    /// Results in place of completed jobs that are seen.
+    pub(crate) fn results(
+        &self,
+        is_seen: impl Fn(&JobRecord) -> bool,
+    ) -> impl Iterator<Item = (JobId, &Published)> {
         self.jobs
             .iter()
-            .filter(|(_, record)| record.status == JobStatus::Completed)
+            .filter(move |(_, record)| record.status == JobStatus::Completed && is_seen(record))
             .flat_map(|(job, record)| record.published.iter().map(|published| (*job, published)))
     }
 
@@ -831,12 +844,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (master, _clock) = master(folder.path(), HEARTBEAT);
         let jobs: Vec<_> = (0..3).map(|_| submit(&master, "one")).collect();
-        let first = master.lock().page(None, None, 2);
+        let first = master.lock().page(None, &|_| true, None, 2);
         assert_eq!(first, (vec![jobs[2], jobs[1]], true));
         submit(&master, "later");
         let cluster = master.lock();
         let before = cluster.job(jobs[1]).unwrap().1.number;
-        assert_eq!(cluster.page(Some(before), None, 2), (vec![jobs[0]], false));
-        assert_eq!(cluster.page(None, Some(JobStatus::Completed), 2), (Vec::new(), false));
+        assert_eq!(cluster.page(Some(before), &|_| true, None, 2), (vec![jobs[0]], false));
+        assert_eq!(cluster.page(None, &|_| true, Some(JobStatus::Completed), 2), (Vec::new(), false));
     }
 }

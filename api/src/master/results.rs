@@ -12,22 +12,34 @@ use minispark_engine::{
     schedule::JobStatus,
     sink::commit::Published,
 };
-use minispark_flight::{Refusal, ResultFiles, ResultSource, Results};
+use minispark_flight::{Asker, Refusal, ResultFiles, ResultSource, Results};
 
 use super::{Master, cluster::sink_ids};
+use crate::auth::{Caller, Deed};
 
 impl Results for Master {
-    fn find(&self, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+    fn admit(&self, asker: &Asker) -> Result<(), Refusal> {
+        self.reader(asker).map(|_| ())
+    }
+
+    fn find(&self, asker: &Asker, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+        let caller = self.reader(asker)?;
+        // What a caller does not see is told apart from nothing by nothing.
+        let is_hidden = |job: JobId| !self.sees(&caller, job);
+        if job.parse().is_ok_and(is_hidden) {
+            return Err(no_job(job));
+        }
         let published = self.published(job, sink)?;
         result_files(job, &published)
     }
 
-    fn list(&self) -> Vec<ResultFiles> {
+    fn list(&self, asker: &Asker) -> Result<Vec<ResultFiles>, Refusal> {
+        let caller = self.reader(asker)?;
         let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        cluster
-            .results()
+        let seen = cluster.results(|job| caller.sees(job.owner.as_deref()));
+        Ok(seen
             .filter_map(|(job, published)| result_files(&job.to_string(), published).ok())
-            .collect()
+            .collect())
     }
 
     fn disk(&self) -> Arc<dyn Disk> {
@@ -39,13 +51,24 @@ impl Results for Master {
     }
 }
 
+fn no_job(job: &str) -> Refusal {
+    Refusal::new(Code::NotFound, format!("no job `{job}`"))
+}
+
 impl Master {
+    /// Who asks, if they may read results.
+    fn reader(&self, asker: &Asker) -> Result<Caller, Refusal> {
+        let caller = Master::admit(self, asker.authorization.as_deref(), asker.peer)?;
+        caller.allow(Deed::Read)?;
+        Ok(caller)
+    }
+
     /// A sink's result in place, as of a completed job.
     ///
     /// # Errors
     /// Why there is none: no such job or sink, not finished, failed, cancelled.
     pub(crate) fn published(&self, job: &str, sink: &str) -> Result<Published, Refusal> {
-        let unknown = || Refusal::new(Code::NotFound, format!("no job `{job}`"));
+        let unknown = || no_job(job);
         let id: JobId = job.parse().map_err(|_| unknown())?;
         let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         let (view, record) = cluster.job(id).ok_or_else(unknown)?;

@@ -1,7 +1,7 @@
 //! A master without sockets, for tests: a clock that is set by hand, and a job of one task.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -29,8 +29,9 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Master, cluster::Cluster, commit::COMMITS_AT_ONCE};
-use crate::protocol::{
-    HASH_VERSION, Load, Outcome, PROTOCOL, Poll, Register, Report, RunningAttempt,
+use crate::{
+    auth::Door,
+    protocol::{HASH_VERSION, Load, Outcome, PROTOCOL, Poll, Register, Report, RunningAttempt},
 };
 
 /// The term of test masters.
@@ -61,6 +62,15 @@ impl Clock for HandClock {
 
 /// A master whose polls are held for `heartbeat`.
 pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<HandClock>) {
+    master_with(folder, heartbeat, None)
+}
+
+/// The same, with a token file.
+pub(crate) fn master_with(
+    folder: &Path,
+    heartbeat: Duration,
+    token_file: Option<PathBuf>,
+) -> (Arc<Master>, Arc<HandClock>) {
     let clock = Arc::new(HandClock::default());
     let key = SharedKey::new([1; 32]);
     let settings = Settings {
@@ -87,6 +97,7 @@ pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<Ha
         stop: CancellationToken::new(),
         work: TaskTracker::new(),
         superseded_by: Mutex::default(),
+        door: Door::new(token_file).unwrap(),
     };
     (Arc::new(master), clock)
 }
@@ -128,9 +139,15 @@ pub(crate) fn one_task(name: &str) -> Plan {
 
 /// Takes the job of one task.
 pub(crate) fn submit(master: &Arc<Master>, name: &str) -> JobId {
+    submit_of(master, name, None)
+}
+
+/// Takes the job of one task for an owner.
+pub(crate) fn submit_of(master: &Arc<Master>, name: &str, owner: Option<&str>) -> JobId {
     let job = JobId::random();
-    let effects =
-        master.lock().submit(master.clock.now(), master.clock.wall(), job, one_task(name)).unwrap();
+    let (now, wall) = (master.clock.now(), master.clock.wall());
+    let owner = owner.map(String::from);
+    let effects = master.lock().submit(now, wall, job, one_task(name), owner).unwrap();
     master.act(effects);
     job
 }

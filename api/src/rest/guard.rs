@@ -41,17 +41,19 @@ pub(crate) struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Those of a server that listens on `bound`: the loopback's names and the address itself.
+    /// Those of a server that listens on `bound`: the loopback's names, the address itself, and
+    /// the `more` that its operator named.
     ///
     /// One that listens on every address (`0.0.0.0`) is addressed by any of them, and by the
     /// machine's name; an address can't be rebound, only a name can.
-    pub(crate) fn of(bound: SocketAddr) -> Self {
+    pub(crate) fn of(bound: SocketAddr, more: &[String]) -> Self {
         let mut names = vec![
             String::from("localhost"),
             String::from("127.0.0.1"),
             String::from("[::1]"),
             host_text(bound.ip()),
         ];
+        names.extend(more.iter().map(|name| name.to_ascii_lowercase()));
         let any_address = bound.ip().is_unspecified();
         if any_address && let Ok(name) = sysinfo::System::host_name() {
             names.push(name.to_ascii_lowercase());
@@ -201,7 +203,7 @@ mod tests {
     use crate::rest::wire::ProblemDocument;
 
     fn app(bound: &str) -> Router {
-        let hosts = AllowedHosts::of(bound.parse().unwrap());
+        let hosts = AllowedHosts::of(bound.parse().unwrap(), &[String::from("Spark.Example")]);
         Router::new()
             .route("/jobs", post(async || "done").get(async || "list"))
             .layer(from_fn_with_state(hosts, refuse_foreign))
@@ -219,10 +221,10 @@ mod tests {
     #[tokio::test]
     async fn only_our_own_host_names_are_served() {
         let local = "127.0.0.1:8080";
-        for host in ["localhost:8080", "127.0.0.1", "LOCALHOST", "[::1]:8080"] {
+        for host in ["localhost:8080", "127.0.0.1", "LOCALHOST", "[::1]:8080", "spark.example:80"] {
             assert_eq!(status(local, "GET", &[("host", host)]).await, StatusCode::OK, "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example:8080", "10.0.0.7"] {
+        for host in ["evil.example", "a.spark.example", "127.0.0.1.evil.example:8080", "10.0.0.7"] {
             assert_eq!(
                 status(local, "GET", &[("host", host)]).await,
                 StatusCode::FORBIDDEN,

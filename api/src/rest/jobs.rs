@@ -24,9 +24,12 @@ use super::{
     request::{NoParameters, Query, body, cursor, job_id, no_job, page_limit, place},
     wire,
 };
-use crate::master::{
-    Master,
-    cluster::{JobRecord, MAX_OPEN_JOBS, StageRecord, node_ids},
+use crate::{
+    auth::Caller,
+    master::{
+        Master,
+        cluster::{JobRecord, MAX_OPEN_JOBS, StageRecord, node_ids},
+    },
 };
 
 /// The most bytes of a job document.
@@ -44,6 +47,7 @@ pub(crate) struct SubmitQuery {
 /// `POST /jobs`: checks the document and starts the job.
 pub(crate) async fn submit(
     State(master): State<Arc<Master>>,
+    caller: Caller,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
     request: Body,
@@ -58,7 +62,7 @@ pub(crate) async fn submit(
     let job = JobId::random();
     let effects = {
         let mut cluster = master.lock();
-        cluster.submit(master.clock.now(), master.clock.wall(), job, plan)
+        cluster.submit(master.clock.now(), master.clock.wall(), job, plan, caller.owner())
     };
     let Some(effects) = effects else {
         let detail = format!("{MAX_OPEN_JOBS} jobs are waiting; try again later");
@@ -135,9 +139,10 @@ pub(crate) struct ListQuery {
     status: Option<wire::JobState>,
 }
 
-/// `GET /jobs`: the newest first.
+/// `GET /jobs`: those that the caller sees, the newest first.
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let limit = page_limit(query.limit)?;
@@ -146,7 +151,7 @@ pub(crate) async fn list(
     let (items, next_cursor) = {
         let cluster = master.lock();
         let now = master.clock.now();
-        let (jobs, has_more) = cluster.page(before, status, limit);
+        let (jobs, has_more) = cluster.page(before, &|job| caller.sees(job.owner.as_deref()), status, limit);
         let rows: Vec<_> = jobs.iter().filter_map(|job| cluster.job(*job)).collect();
         let last = rows.last().map(|(_, record)| record.number);
         let items: Vec<_> = rows.iter().map(|(view, record)| summary(view, record, now)).collect();

@@ -58,9 +58,7 @@ pub(crate) async fn download(
     Path((id, sink)): Path<(String, String)>,
     Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<Response, Problem> {
-    let published = master
-        .published(&id, &sink)
-        .map_err(|refusal| Problem::new(refusal.code, refusal.message))?;
+    let published = master.published(&id, &sink)?;
     let pieces = pieces(&published).map_err(|error| Problem::from(&error))?;
     let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
     let disk = Arc::clone(&master.site.disk);

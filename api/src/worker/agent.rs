@@ -197,6 +197,7 @@ impl Agent {
                 }
                 Err(CallError::StaleTerm) => self.master_is_away("it is not in charge any more"),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
+                Err(CallError::NotAdmitted(reason)) => self.not_admitted(reason)?,
                 Err(CallError::Away(reason)) => self.master_is_away(&reason),
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -230,6 +231,16 @@ impl Agent {
 
     fn refused(&self, reason: String) -> Error {
         Error::Refused { url: String::from(self.master.url()), reason }
+    }
+
+    /// A token that was never good is a mistake that is told at once; one that was good until now
+    /// may be so again, and the outputs are kept meanwhile.
+    fn not_admitted(&mut self, reason: String) -> Result<(), Error> {
+        if self.term_seen.is_none() {
+            return Err(Error::NotAdmitted { url: String::from(self.master.url()), reason });
+        }
+        self.master_is_away(&reason);
+        Ok(())
     }
 
     fn master_is_away(&mut self, reason: &str) {
@@ -274,7 +285,7 @@ impl Agent {
                 Err(CallError::StaleTerm) => return Ok(Next::Register),
                 Err(CallError::Lost) => return Ok(Next::NewLife),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
-                Err(CallError::Away(reason)) => {
+                Err(CallError::NotAdmitted(reason) | CallError::Away(reason)) => {
                     self.master_is_away(&reason);
                     Some(backoff.pause())
                 }

@@ -1,5 +1,7 @@
 //! `master`: serves until it is asked to end.
 
+use std::path::PathBuf;
+
 use minispark_api::master::{self, MasterOptions};
 use minispark_engine::{disk::RealDisk, error::Code};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +18,13 @@ use crate::{
 ///
 /// # Errors
 /// Where an address is taken or refused, a folder can't be used, or flags contradict each other.
-pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
-    if !args.bind.ip().is_loopback() && !args.insecure {
+pub(crate) fn master(
+    args: &args::Master,
+    token_file: Option<PathBuf>,
+    output: Output,
+) -> Result<Exit> {
+    let is_open = token_file.is_none();
+    if !args.bind.ip().is_loopback() && is_open && !args.insecure {
         return Err(open_to_all(&args.bind.to_string()));
     }
     if args.lost_after <= args.heartbeat {
@@ -30,8 +37,11 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
     if let Some(note) = note {
         output.say(&note);
     }
-    if args.insecure {
-        tracing::warn!(address = %args.bind, "no authentication: whoever reaches this address may run jobs");
+    if is_open && args.insecure {
+        tracing::warn!(
+            address = %args.bind,
+            "no tokens are asked for: whoever reaches this address may run jobs and read results"
+        );
     }
     let mut flight_bind = args.bind;
     flight_bind.set_port(args.flight_port);
@@ -40,6 +50,8 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
         flight_bind,
         state_dir: host::absolute(&args.state_dir)?,
         output_dir,
+        token_file,
+        allowed_hosts: args.allowed_hosts.clone(),
         base_dir: host::working_directory()?,
         memory_bytes: args.memory,
         heartbeat: args.heartbeat,
@@ -78,10 +90,11 @@ pub(super) async fn until_stopped(
 
 /// Why an address that other machines reach is refused.
 pub(super) fn open_to_all(address: &str) -> Error {
-    let what =
-        format!("{address} can be reached by other machines, and there is no authentication");
-    Error::new(Exit::Usage, Code::Forbidden, what)
-        .help("on a network that you trust, add --insecure")
+    let what = format!("{address} can be reached by other machines, and no tokens are asked for");
+    Error::new(Exit::Usage, Code::Forbidden, what).help(
+        "make tokens (minispark token new) and name their file with --token-file; on a network \
+         that you trust, add --insecure",
+    )
 }
 
 fn service_error(error: &minispark_api::Error) -> Error {
