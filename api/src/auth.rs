@@ -167,11 +167,22 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Wrong tokens of one peer that are answered one by one; beyond, the peer is told to wait.
 const GUESSES: Rate = Rate { per_second: 1, burst: 20 };
 
-/// Decides who calls.
+/// Requests of one token, or of one peer without.
+const REQUESTS: Rate = Rate { per_second: 50, burst: 100 };
+
+/// Decides who calls, and how often.
 #[derive(Debug)]
 pub(crate) struct Door {
     tokens: Option<Tokens>,
     guesses: Meter<IpAddr>,
+    requests: Meter<Subject>,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    Holder(Arc<str>, Role),
+    Peer(IpAddr),
 }
 
 /// The tokens of a file, read again when it changes.
@@ -200,7 +211,7 @@ impl Door {
                 Ok(Tokens { path, known })
             })
             .transpose()?;
-        Ok(Self { tokens, guesses: Meter::new(GUESSES) })
+        Ok(Self { tokens, guesses: Meter::new(GUESSES), requests: Meter::new(REQUESTS) })
     }
 
     /// Who calls, by the value of an `Authorization` header.
@@ -227,12 +238,44 @@ impl Door {
             return Ok(caller);
         }
         if let Some(peer) = peer
-            && !self.guesses.allow(peer.ip(), now)
+            && !self.guesses.allow(peer.ip().to_canonical(), now)
         {
             let message = "too many wrong tokens; wait a moment";
             return Err(Refusal::new(Code::RateLimited, message));
         }
         Err(refused("the token is not known, was revoked or has expired"))
+    }
+}
+
+impl Door {
+    /// Whether tokens are asked for.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Counts a client's request. Loopback without a token is not counted, and neither are workers,
+    /// whose calls don't come here.
+    ///
+    /// # Errors
+    /// [`Code::RateLimited`].
+    pub(crate) fn count(
+        &self,
+        caller: &Caller,
+        peer: Option<SocketAddr>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let peer = peer.map(|peer| peer.ip().to_canonical());
+        let subject = match (caller, peer) {
+            (Caller::Holder { name, role }, _) => Subject::Holder(Arc::clone(name), *role),
+            (Caller::Anyone, Some(peer)) if !peer.is_loopback() => Subject::Peer(peer),
+            (Caller::Anyone, _) => return Ok(()),
+        };
+        if self.requests.allow(subject, now) {
+            return Ok(());
+        }
+        let Rate { per_second, burst } = REQUESTS;
+        let message = format!("more than {per_second} requests a second, and {burst} at once");
+        Err(Refusal::new(Code::RateLimited, message))
     }
 }
 
@@ -360,6 +403,21 @@ mod tests {
 
         assert_eq!(file::revoke(&path, "ci", None).unwrap(), 1);
         assert_eq!(admit(Some(&right), 2, born), Err(Code::Unauthenticated), "revoked");
+    }
+
+    #[test]
+    fn requests_are_counted_by_token_or_peer_but_not_of_loopback_without_one() {
+        let door = Door::new(None).unwrap();
+        let taken = |caller: &Caller, peer: &str| {
+            let peer = Some(format!("{peer}:1").parse().unwrap());
+            (0..300).filter(|_| door.count(caller, peer, Duration::ZERO).is_ok()).count()
+        };
+        assert_eq!(taken(&Caller::Anyone, "127.0.0.1"), 300);
+        assert_eq!(taken(&Caller::Anyone, "10.0.0.1"), 100);
+        assert_eq!(taken(&Caller::Anyone, "10.0.0.2"), 100);
+        assert_eq!(taken(&holder(Role::Read), "127.0.0.1"), 100);
+        assert_eq!(taken(&holder(Role::Read), "10.0.0.3"), 0, "the same token elsewhere");
+        assert_eq!(taken(&holder(Role::Admin), "127.0.0.1"), 100);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use minispark_engine::{
-    disk::RealDisk,
+    disk::{DataDisks, RealDisk},
     id::JobId,
     job::check::Site,
     memory::Budget,
@@ -56,8 +56,10 @@ pub struct MasterOptions {
     pub token_file: Option<PathBuf>,
     /// More host names under which clients reach the server.
     pub allowed_hosts: Vec<String>,
-    /// Relative paths in job documents are relative to this folder.
-    pub base_dir: PathBuf,
+    /// The folders beneath which jobs may read; relative paths begin at the first.
+    pub read_roots: Vec<PathBuf>,
+    /// The folders beneath which jobs may write, beside the output folder.
+    pub write_roots: Vec<PathBuf>,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
     /// A poll is held for at most so long.
@@ -181,6 +183,8 @@ pub async fn run(
     let door = Door::new(options.token_file)?;
     let state = StateFolder::open(&disk, &options.state_dir)?;
     folder::prepare_output(&*disk, &options.output_dir)?;
+    let write_roots = [&[options.output_dir.clone()], &options.write_roots[..]].concat();
+    let data = DataDisks::beneath(&options.read_roots, &write_roots)?;
     let rest_listener = bind("REST", options.bind)?;
     let flight_listener = bind("Flight", options.flight_bind)?;
     let system = |action| move |source| Error::System { action, source };
@@ -204,12 +208,12 @@ pub async fn run(
         cluster: Mutex::new(Cluster::new(state.term, Scheduler::new(settings.clone()))),
         clock: Arc::new(SystemClock::start()),
         publisher: Publisher {
-            disk: Arc::clone(&disk),
+            disk: Arc::clone(&data.outputs),
             output_dir: options.output_dir,
             budget: Budget::new(options.memory_bytes),
         },
         exchange: Arc::new(RemoteExchange::new(None, key.clone(), runtime)),
-        site: Site { disk, base_dir: options.base_dir },
+        site: Site { data, base_dir: options.read_roots.into_iter().next() },
         settings,
         heartbeat: options.heartbeat,
         ticket_key: folder::to_hex(&state.ticket_key),

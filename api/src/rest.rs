@@ -31,8 +31,11 @@ pub(crate) mod internal;
 /// The base of all public routes.
 pub const BASE: &str = "/api/v1";
 
-/// How many requests of clients are worked on at once; workers' polls are counted apart.
+/// How many requests of clients are worked on at once; the next ones wait.
 const REQUESTS_AT_ONCE: usize = 256;
+
+/// The same of workers, whose polls are held: one and a later one of as many as there may be.
+const WORKER_CALLS_AT_ONCE: usize = 2_048;
 
 /// The most bytes of a request's line and headers.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -53,15 +56,19 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route_layer(from_fn_with_state(Arc::clone(&master), fence::own_job));
     let public = Router::new()
         .nest(BASE, api)
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+    // Whether it is well is said however busy it is.
+    let health = Router::new()
         .route("/health", get(server::health))
         .route("/healthz", get(server::health))
-        .route("/readyz", get(server::ready))
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+        .route("/readyz", get(server::ready));
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
-        .route(protocol::LEAVE, post(internal::leave));
+        .route(protocol::LEAVE, post(internal::leave))
+        .layer(GlobalConcurrencyLimitLayer::new(WORKER_CALLS_AT_ONCE));
     public
+        .merge(health)
         .merge(internal)
         .with_state(Arc::clone(&master))
         .layer(from_fn_with_state(master, fence::admit))
@@ -86,7 +93,7 @@ pub(crate) async fn serve(
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(HEADER_TIMEOUT)
-        .acceptor(connection::Limited::default());
+        .acceptor(connection::Limited::new(!master.door.is_locked()));
     server
         .http_builder()
         .http1()

@@ -31,7 +31,8 @@ fn master_options(folder: &Path) -> MasterOptions {
         output_dir: folder.join("out"),
         token_file: None,
         allowed_hosts: Vec::new(),
-        base_dir: folder.to_owned(),
+        read_roots: vec![folder.to_owned()],
+        write_roots: Vec::new(),
         memory_bytes: 64 << 20,
         heartbeat: Duration::from_millis(200),
         lost_after: Duration::from_mins(1),
@@ -48,6 +49,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         token: None,
         slots: 2,
         memory_bytes: 64 << 20,
+        read_roots: vec![folder.to_owned()],
         work_dir: folder.join(name),
     }
 }

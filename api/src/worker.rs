@@ -4,7 +4,8 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use minispark_engine::{
-    disk::RealDisk, exchange::store::PartitionStore, memory::Budget, runtime::SystemClock,
+    disk::{DataDisks, RealDisk},
+    exchange::store::PartitionStore, memory::Budget, runtime::SystemClock,
 };
 use minispark_flight::{FlightService, RemoteExchange, SharedKey};
 use tokio::{runtime, sync::oneshot, task::JoinSet};
@@ -37,6 +38,8 @@ pub struct WorkerOptions {
     pub slots: usize,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
+    /// The folders beneath which tasks may read.
+    pub read_roots: Vec<PathBuf>,
     /// Holds the lock, the identity, and spill and shuffle files.
     pub work_dir: PathBuf,
 }
@@ -59,6 +62,8 @@ pub async fn run(
     let disk = RealDisk::shared();
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
+    // Results go through the store: a task writes no file of its own.
+    let data = DataDisks::beneath(&options.read_roots, &[])?;
     let listener = bind("Flight", options.bind)?;
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
     let address = advertised(&options, bound, &master).map_err(system("find our own address"))?;
@@ -76,6 +81,7 @@ pub async fn run(
     let worker = folder.worker.clone();
     let tools = Tools {
         disk,
+        data,
         clock: Arc::new(SystemClock::start()),
         budget,
         store,
@@ -193,6 +199,7 @@ mod tests {
             advertise: advertise.map(String::from),
             slots: 1,
             memory_bytes: 0,
+            read_roots: Vec::new(),
             work_dir: PathBuf::new(),
         };
         let master = MasterClient::new(&options.master_url, None).unwrap();

@@ -32,11 +32,13 @@ pub(crate) struct Cli {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The master's address.
+    /// A file of settings, before `minispark.toml` and the user's own.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The master's address [environment: MASTER_URL].
     #[arg(
         long,
         global = true,
-        env = "MASTER_URL",
         default_value = "http://127.0.0.1:8080",
         value_name = "URL",
         value_parser = server_url
@@ -58,8 +60,9 @@ pub(crate) struct Global {
     /// How log lines look on stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
-    /// What is logged: a level or a filter such as `info,minispark_engine=debug`.
-    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    /// What is logged: a level or a filter such as `info,minispark_engine=debug`
+    /// [environment: RUST_LOG].
+    #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
     /// Draw no progress bar.
     #[arg(long, global = true)]
@@ -101,6 +104,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the tokens that a master takes.
     #[command(subcommand)]
     Token(Token),
+    /// Show the configuration, or check a file of it.
+    #[command(subcommand)]
+    Config(Config),
     /// Print the version.
     Version,
 }
@@ -119,6 +125,13 @@ pub(crate) struct Run {
     /// Where results go [default: mini-spark in the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
+    /// A folder beneath which the job may read; may stand several times [default: anywhere].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder beneath which the job may write, beside the output directory; may stand several
+    /// times [default: anywhere].
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// How many rows of each result to print.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) show: u64,
@@ -163,6 +176,13 @@ pub(crate) struct Master {
     /// Where results go [default: mini-spark in the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
+    /// A folder beneath which jobs may read; may stand several times, relative paths begin at the
+    /// first [default: the working directory, unless it is a home or system directory].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder beneath which jobs may write, beside the output directory; may stand several times.
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// Memory budget for results on their way.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size_bytes)]
     pub(crate) memory: u64,
@@ -200,6 +220,10 @@ pub(crate) struct Worker {
     /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub(crate) memory: Option<u64>,
+    /// A folder beneath which tasks may read; may stand several times [default: the working
+    /// directory, unless it is a home or system directory].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
     /// Where its identity, spills and outputs go, for this worker alone
     /// [default: mini-spark-worker-PORT in the temporary directory].
     #[arg(long, value_name = "DIR")]
@@ -295,6 +319,26 @@ pub(crate) struct RevokeToken {
     /// Only that of this role.
     #[arg(long, value_name = "ROLE")]
     pub(crate) role: Option<Role>,
+}
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show every key with its value.
+    Show(ShowConfig),
+    /// Check a file and list all that is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `config show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowConfig {
+    /// Also tell whence each value is.
+    #[arg(long)]
+    pub(crate) origin: bool,
 }
 
 /// A host name or address as it stands in a URL, without a port.

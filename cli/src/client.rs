@@ -15,6 +15,7 @@ use reqwest::{
     redirect,
 };
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Exit, Result};
 
@@ -22,6 +23,8 @@ use crate::error::{Error, Exit, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a control call may take in all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause before a call that came too often is made again.
+const RATE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a download may stand still.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of an answer that is read whole.
@@ -199,10 +202,20 @@ impl Client {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<T> {
-        let answer = request.send().await.map_err(|error| self.unreachable(path, &error))?;
-        if !answer.status().is_success() {
-            return Err(self.refusal(path, answer).await);
-        }
+        let started = Instant::now();
+        let answer = loop {
+            let copy = request.try_clone().ok_or_else(|| self.odd(path, "a call is not repeatable"))?;
+            let answer = copy.send().await.map_err(|error| self.unreachable(path, &error))?;
+            if answer.status().is_success() {
+                break answer;
+            }
+            let refusal = self.refusal(path, answer).await;
+            // Others may share our token, and then its rate.
+            if &*refusal.code != Code::RateLimited.name() || started.elapsed() > CALL_TIMEOUT {
+                return Err(refusal);
+            }
+            sleep(RATE_PAUSE).await;
+        };
         let bytes = self.body(path, answer).await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| self.odd(path, &format!("the answer is not understood: {error}")))

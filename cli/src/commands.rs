@@ -1,5 +1,7 @@
 //! What the verbs share: one file per verb, each from its arguments to its exit code.
 
+use std::path::PathBuf;
+
 use minispark_api::{
     auth::{Secret, file},
     rest::wire::Finding,
@@ -11,8 +13,9 @@ use tokio::{
 };
 
 use crate::{
-    args::{Cli, Global, Verb},
+    args::{self, Cli, Global, Verb},
     client::Client,
+    config::Settings,
     error::{Error, Exit, Result},
     logging,
     output::Output,
@@ -28,6 +31,7 @@ mod results;
 mod workers;
 mod cancel;
 mod token;
+mod config;
 mod version;
 mod follow;
 
@@ -35,25 +39,32 @@ mod follow;
 ///
 /// # Errors
 /// Whatever keeps the verb from being done.
-pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
+pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> Result<Exit> {
     let Cli { global, verb } = cli;
     let Some(verb) = verb else {
         return Err(Error::usage("no command"));
     };
+    let settings = match &verb {
+        Verb::Version | Verb::Config(args::Config::Check { .. }) => settings.unwrap_or_default(),
+        _ => settings?,
+    };
     let level = if matches!(verb, Verb::Master(_) | Verb::Worker(_)) { "info" } else { "warn" };
     logging::start(&global, level)?;
-    let remote = || Client::new(&global.server, client_token(&global)?);
+    let master_tokens = || global.token_file.clone().or_else(|| settings.master_tokens());
+    let remote = || Client::new(&global.server, client_token(&global, &settings)?);
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
-        Verb::Master(args) => master::master(&args, global.token_file, output),
-        Verb::Worker(args) => worker::worker(args, &global.server, client_token(&global)?),
+        Verb::Master(args) => master::master(&args, master_tokens(), output),
+        Verb::Worker(args) => worker::worker(args, &global.server, client_token(&global, &settings)?),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
-        Verb::Token(verb) => token::token(verb, global.token_file.as_deref(), output),
+        Verb::Token(verb) => token::token(verb, master_tokens().as_deref(), output),
+        Verb::Config(args::Config::Show(args)) => config::show(&args, &settings, output),
+        Verb::Config(args::Config::Check { file }) => config::check(&file, output),
         Verb::Version => version::version(output),
     }
 }
@@ -62,12 +73,13 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
 const TOKEN_VARIABLE: &str = "MINISPARK_TOKEN";
 
 /// What this user is let in by, if there is anything.
-fn client_token(global: &Global) -> Result<Option<Secret>> {
+fn client_token(global: &Global, settings: &Settings) -> Result<Option<Secret>> {
+    let read = |path: &PathBuf| file::read_secret(path).map_err(|error| token::refused(&error));
     if let Some(path) = &global.token_file {
-        return file::read_secret(path).map(Some).map_err(|error| token::refused(&error));
+        return read(path).map(Some);
     }
     let Some(text) = std::env::var_os(TOKEN_VARIABLE).filter(|text| !text.is_empty()) else {
-        return Ok(None);
+        return settings.client_token().as_ref().map(read).transpose();
     };
     match text.to_str().and_then(|text| Secret::checked(text.trim())) {
         Some(secret) => Ok(Some(secret)),

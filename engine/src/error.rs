@@ -8,7 +8,10 @@ use std::{io, path::PathBuf};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{TaskAttempt, WorkerId};
+use crate::{
+    disk::rooted::is_not_allowed,
+    id::{TaskAttempt, WorkerId},
+};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -260,6 +263,7 @@ impl Error {
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
             | Self::OutputExists { .. } => Class::Fail,
+            Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
             Self::Io { .. }
@@ -277,6 +281,7 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Code::DiskFull
             }
+            Self::Io { source, .. } if is_not_allowed(source) => Code::PathNotAllowed,
             Self::Io { .. } | Self::Arrow(_) | Self::Evaluate { .. } => Code::TaskFailed,
             Self::InputNotFound { .. } => Code::InputNotFound,
             Self::InputChanged { .. } => Code::InputChanged,

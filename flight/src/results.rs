@@ -16,7 +16,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::reader::FileReader};
 use minispark_engine::{
     Error, Result,
-    disk::{Disk, ReadAt, RealDisk},
+    disk::{DataDisks, Disk, ReadAt, RealDisk},
     error::Code,
     exchange::{LocalExchange, store::PartitionStore},
     formats::Format,
@@ -210,6 +210,7 @@ fn reading(disk: &Arc<dyn Disk>, budget: &Budget, cancel: &CancelFlag) -> TaskCo
         budget: budget.clone(),
         cancel: cancel.clone(),
         disk: Arc::clone(disk),
+        data: DataDisks { inputs: Arc::clone(disk), outputs: Arc::clone(disk) },
         scratch: PathBuf::new(),
         spilled_bytes: Arc::new(AtomicU64::new(0)),
         store: Arc::clone(&store),

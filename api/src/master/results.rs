@@ -60,6 +60,7 @@ impl Master {
     fn reader(&self, asker: &Asker) -> Result<Caller, Refusal> {
         let caller = Master::admit(self, asker.authorization.as_deref(), asker.peer)?;
         caller.allow(Deed::Read)?;
+        self.door.count(&caller, asker.peer, self.clock.now())?;
         Ok(caller)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, Local};
 use minispark_engine::{
-    disk::RealDisk,
+    disk::{DataDisks, RealDisk},
     formats::Format,
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
     job::check::Site,
@@ -88,7 +88,7 @@ pub(crate) fn master_with(
             budget: Budget::new(1 << 20),
         },
         exchange: Arc::new(RemoteExchange::new(None, key, tokio::runtime::Handle::current())),
-        site: Site { disk: RealDisk::shared(), base_dir: folder.to_owned() },
+        site: Site { data: DataDisks::everywhere(), base_dir: Some(folder.to_owned()) },
         settings,
         heartbeat,
         ticket_key: "01".repeat(32),

@@ -55,6 +55,9 @@ pub(crate) async fn admit(
     let authorization = request.headers().get(header::AUTHORIZATION).map(|it| it.as_bytes());
     let caller = master.admit(authorization, peer).and_then(|caller| {
         caller.allow(deed)?;
+        if deed != Deed::Work {
+            master.door.count(&caller, peer, master.clock.now())?;
+        }
         Ok(caller)
     });
     match caller {

@@ -30,6 +30,15 @@ pub(crate) const MINISPARK_VERSION: HeaderName = HeaderName::from_static("minisp
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// What a browser may do with an answer: nothing that comes from elsewhere, no guess at its type,
+/// no frame around it.
+const BROWSER_RULES: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
 /// The longest request id that is taken from a client.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -147,7 +156,9 @@ pub(crate) async fn dress(request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(MINISPARK_VERSION, HeaderValue::from_static(VERSION));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in BROWSER_RULES {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -277,6 +288,9 @@ mod tests {
         let listed = app("127.0.0.1:0").oneshot(request("GET", "/jobs")).await.unwrap();
         assert_eq!(listed.headers()[REQUEST_ID], "mine-1");
         assert_eq!(listed.headers()[MINISPARK_VERSION], crate::VERSION);
+        let rules = ["content-security-policy", "x-content-type-options", "x-frame-options"];
+        let rules = rules.map(|name| listed.headers()[name].to_str().unwrap());
+        assert_eq!(rules, ["default-src 'self'; frame-ancestors 'none'", "nosniff", "DENY"]);
 
         let refused = app("127.0.0.1:0").oneshot(request("DELETE", "/jobs")).await.unwrap();
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);

@@ -61,7 +61,7 @@ pub(crate) async fn download(
     let published = master.published(&id, &sink)?;
     let pieces = pieces(&published).map_err(|error| Problem::from(&error))?;
     let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-    let disk = Arc::clone(&master.site.disk);
+    let disk = Arc::clone(&master.publisher.disk);
     for piece in &pieces {
         if !disk.exists(&piece.path) {
             let detail = format!("a file of sink `{sink}` is gone");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use minispark_engine::{
-    disk::Disk,
+    disk::{DataDisks, Disk},
     exchange::{Exchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term},
     memory::Budget,
@@ -57,8 +57,10 @@ const TASKS_END: Duration = Duration::from_secs(10);
 
 /// What an agent works with.
 pub(crate) struct Tools {
-    /// Files.
+    /// This worker's own files.
     pub(crate) disk: Arc<dyn Disk>,
+    /// The files that tasks may read.
+    pub(crate) data: DataDisks,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// The process's memory.
@@ -382,6 +384,7 @@ impl Agent {
             budget: self.tools.budget.clone(),
             cancel: running.cancel.clone(),
             disk: Arc::clone(&self.tools.disk),
+            data: self.tools.data.clone(),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),
             store: Arc::clone(&self.tools.store),
