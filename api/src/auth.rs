@@ -144,11 +144,16 @@ impl Caller {
         Err(Refusal::new(Code::Forbidden, format!("a token with role {role} may not do this")))
     }
 
+    /// Whether the caller sees all jobs.
+    pub(crate) fn sees_all(&self) -> bool {
+        matches!(self, Self::Anyone | Self::Holder { role: Role::Admin, .. })
+    }
+
     /// Whether the caller sees the jobs of `owner`.
     pub(crate) fn sees(&self, owner: Option<&str>) -> bool {
         match self {
-            Self::Anyone | Self::Holder { role: Role::Admin, .. } => true,
-            Self::Holder { name, .. } => owner == Some(name),
+            Self::Holder { name, .. } => self.sees_all() || owner == Some(name),
+            Self::Anyone => true,
         }
     }
 
@@ -232,8 +237,8 @@ impl Door {
         let Some(authorization) = authorization else {
             return Err(refused("this server needs a token: `Authorization: Bearer TOKEN`"));
         };
-        if let Some(caller) = bearer(authorization)
-            .and_then(|secret| tokens.holder(&secret, now, wall))
+        if let Some(caller) =
+            bearer(authorization).and_then(|secret| tokens.holder(&secret, now, wall))
         {
             return Ok(caller);
         }
@@ -392,7 +397,9 @@ mod tests {
         assert_eq!(admit(Some(&right), 0, born), Ok(expected.clone()));
         assert_eq!(admit(Some(&right), 0, end), Err(Code::Unauthenticated), "expired");
         assert_eq!(admit(None, 0, born), Err(Code::Unauthenticated));
-        for wrong in ["Bearer x".to_owned(), format!("Basic {}", secret.expose()), right[..60].to_owned()] {
+        for wrong in
+            ["Bearer x".to_owned(), format!("Basic {}", secret.expose()), right[..60].to_owned()]
+        {
             assert_eq!(admit(Some(&wrong), 0, born), Err(Code::Unauthenticated), "{wrong}");
         }
         let guess = format!("Bearer {}", "0".repeat(64));

@@ -129,7 +129,7 @@ impl Master {
 
     /// Whether there is such a job for this caller.
     pub(crate) fn sees(&self, caller: &Caller, job: JobId) -> bool {
-        self.lock().owner(job).is_some_and(|owner| caller.sees(owner))
+        self.lock().has(job, |job| caller.sees(job.owner.as_deref()))
     }
 
     /// Tells the scheduler what happened, and sees to what it asks for.
@@ -183,7 +183,8 @@ pub async fn run(
     let door = Door::new(options.token_file)?;
     let state = StateFolder::open(&disk, &options.state_dir)?;
     folder::prepare_output(&*disk, &options.output_dir)?;
-    let write_roots = [&[options.output_dir.clone()], &options.write_roots[..]].concat();
+    let output_dir = std::slice::from_ref(&options.output_dir);
+    let write_roots = [output_dir, &options.write_roots].concat();
     let data = DataDisks::beneath(&options.read_roots, &write_roots)?;
     let rest_listener = bind("REST", options.bind)?;
     let flight_listener = bind("Flight", options.flight_bind)?;

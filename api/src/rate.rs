@@ -60,7 +60,7 @@ impl<K: Eq + Hash> Meter<K> {
             shared
         };
         let then = (*full).max(now) + step;
-        if then - now > step * self.rate.burst {
+        if then.saturating_sub(now) > step * self.rate.burst {
             return false;
         }
         *full = then;

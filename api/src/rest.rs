@@ -54,9 +54,8 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route("/workers", get(workers::list))
         .route("/version", get(server::version))
         .route_layer(from_fn_with_state(Arc::clone(&master), fence::own_job));
-    let public = Router::new()
-        .nest(BASE, api)
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+    let public =
+        Router::new().nest(BASE, api).layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     // Whether it is well is said however busy it is.
     let health = Router::new()
         .route("/health", get(server::health))
@@ -99,7 +98,8 @@ pub(crate) async fn serve(
         .http1()
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES);
-    let serving = server.serve(router(master, hosts).into_make_service_with_connect_info::<SocketAddr>());
+    let serving =
+        server.serve(router(master, hosts).into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.map_err(system),
@@ -385,11 +385,8 @@ mod tests {
         let nobodys = submit(&master, "nobody's");
         let ask = async |method: &str, path: &str, bearer: &str| {
             let request = Request::builder().method(method).uri(path).header("host", "localhost");
-            let request = if bearer.is_empty() {
-                request
-            } else {
-                request.header("authorization", bearer)
-            };
+            let request =
+                if bearer.is_empty() { request } else { request.header("authorization", bearer) };
             let request = request.body(Body::empty()).unwrap();
             let (parts, body) = app(&master).oneshot(request).await.unwrap().into_parts();
             let bytes = to_bytes(body, 1 << 20).await.unwrap();

@@ -5,7 +5,9 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration}
 
 use minispark_engine::{
     disk::{DataDisks, RealDisk},
-    exchange::store::PartitionStore, memory::Budget, runtime::SystemClock,
+    exchange::store::PartitionStore,
+    memory::Budget,
+    runtime::SystemClock,
 };
 use minispark_flight::{FlightService, RemoteExchange, SharedKey};
 use tokio::{runtime, sync::oneshot, task::JoinSet};

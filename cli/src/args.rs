@@ -35,7 +35,7 @@ pub(crate) struct Global {
     /// A file of settings, before `minispark.toml` and the user's own.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The master's address [environment: MASTER_URL].
+    /// The master's address [environment: `MASTER_URL`].
     #[arg(
         long,
         global = true,
@@ -45,7 +45,7 @@ pub(crate) struct Global {
     )]
     pub(crate) server: String,
     /// The file with this user's token; for `master` and `token` the file of all tokens
-    /// [environment for a token itself: MINISPARK_TOKEN].
+    /// [environment for a token itself: `MINISPARK_TOKEN`].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Print JSON, also on a terminal.
@@ -61,7 +61,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
     /// What is logged: a level or a filter such as `info,minispark_engine=debug`
-    /// [environment: RUST_LOG].
+    /// [environment: `RUST_LOG`].
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
     /// Draw no progress bar.
@@ -345,7 +345,11 @@ pub(crate) struct ShowConfig {
 fn host_name(text: &str) -> Result<String, String> {
     let fits = (1..=253).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits { Ok(text.to_ascii_lowercase()) } else { Err("expected a host name, no port".to_owned()) }
+    if fits {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("expected a host name, no port".to_owned())
+    }
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

@@ -204,14 +204,15 @@ impl Client {
     ) -> Result<T> {
         let started = Instant::now();
         let answer = loop {
-            let copy = request.try_clone().ok_or_else(|| self.odd(path, "a call is not repeatable"))?;
+            let copy =
+                request.try_clone().ok_or_else(|| self.odd(path, "a call is not repeatable"))?;
             let answer = copy.send().await.map_err(|error| self.unreachable(path, &error))?;
             if answer.status().is_success() {
                 break answer;
             }
             let refusal = self.refusal(path, answer).await;
             // Others may share our token, and then its rate.
-            if &*refusal.code != Code::RateLimited.name() || started.elapsed() > CALL_TIMEOUT {
+            if *refusal.code != *Code::RateLimited.name() || started.elapsed() > CALL_TIMEOUT {
                 return Err(refusal);
             }
             sleep(RATE_PAUSE).await;

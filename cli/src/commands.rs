@@ -56,7 +56,9 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
         Verb::Master(args) => master::master(&args, master_tokens(), output),
-        Verb::Worker(args) => worker::worker(args, &global.server, client_token(&global, &settings)?),
+        Verb::Worker(args) => {
+            worker::worker(args, &global.server, client_token(&global, &settings)?)
+        }
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),

@@ -20,10 +20,8 @@ use clap::{
 };
 use minispark_api::rest::wire::Finding;
 use minispark_engine::{disk::RealDisk, error::Code};
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use serde_json::{Value, json};
+use toml::de::{DeTable, DeValue};
 
 use crate::{
     args::Cli,
@@ -181,7 +179,7 @@ impl Settings {
             let Some((value, _)) = self.0.get(key.name) else { continue };
             for ((verb, _), argument) in key.flags.iter().zip(key.arguments(&Cli::command())) {
                 let id = argument.get_id().clone();
-                let set = |argument: Arg| argument.default_value(value.clone());
+                let set = |defined: Arg| defined.default_value(value.clone());
                 command = if verb.is_empty() {
                     command.mut_arg(id, set)
                 } else {
@@ -203,11 +201,21 @@ impl Settings {
     }
 
     /// Every key with its value, if it has one, and whence that is.
-    pub(crate) fn shown(&self) -> Vec<(&'static str, Option<String>, Origin)> {
+    pub(crate) fn shown(&self) -> Vec<(&'static str, Option<Value>, Origin)> {
         let command = Cli::command();
-        let shown = |key: &Key| match self.0.get(key.name) {
-            Some((value, origin)) => (key.name, Some(value.clone()), origin.clone()),
-            None => (key.name, built_in(key, &command), Origin::BuiltIn),
+        let as_value = |key: &Key, text: String| {
+            if key.is_list(&command) {
+                json!(text.split(':').collect::<Vec<_>>())
+            } else {
+                text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+            }
+        };
+        let shown = |key: &Key| {
+            let (value, origin) = match self.0.get(key.name) {
+                Some((value, origin)) => (Some(value.clone()), origin.clone()),
+                None => (built_in(key, &command), Origin::BuiltIn),
+            };
+            (key.name, value.map(|text| as_value(key, text)), origin)
         };
         KEYS.iter().map(shown).collect()
     }
@@ -286,20 +294,17 @@ impl Found {
                 self.refuse(&origin(section.span().start), message, None);
                 continue;
             };
-            for (key, value) in keys {
-                let full = format!("{name}.{}", key.get_ref());
-                let at = origin(key.span().start);
-                match KEYS.iter().find(|key| key.name == full) {
-                    None => {
-                        let known = KEYS.iter().map(|key| key.name);
-                        self.refuse(&at, format!("no key `{full}`"), nearest(&full, known));
-                    }
-                    Some(key) => match text_of(value, key.is_list(&command)) {
-                        Ok(text) => self.set(key, text, at, &command),
-                        Err(expected) => {
-                            self.refuse(&at, format!("`{full}` is {expected}"), None);
-                        }
-                    },
+            for (key_name, value) in keys {
+                let full = format!("{name}.{}", key_name.get_ref());
+                let at = origin(key_name.span().start);
+                let Some(key) = KEYS.iter().find(|key| key.name == full) else {
+                    let known = KEYS.iter().map(|key| key.name);
+                    self.refuse(&at, format!("no key `{full}`"), nearest(&full, known));
+                    continue;
+                };
+                match text_of(value.get_ref(), key.is_list(&command)) {
+                    Ok(value) => self.set(key, value, at, &command),
+                    Err(expected) => self.refuse(&at, format!("`{full}` is {expected}"), None),
                 }
             }
         }
@@ -349,24 +354,26 @@ impl Found {
     }
 }
 
+/// What a key with several values is.
+const LIST: &str = "a list of texts, none of which has `:` in it";
+
 /// A value as a flag would have it, or what it should be.
-fn text_of(value: &Spanned<DeValue<'_>>, is_list: bool) -> Result<String, &'static str> {
-    let scalar = |value: &DeValue<'_>| match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => Some(number.as_str().to_owned()),
-        DeValue::Boolean(truth) => Some(truth.to_string()),
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
-    };
-    let value = value.get_ref();
+fn text_of(value: &DeValue<'_>, is_list: bool) -> Result<String, &'static str> {
     if !is_list {
-        return scalar(value).ok_or("one value: a text or a whole number");
+        return match value {
+            DeValue::String(text) => Ok(text.to_string()),
+            DeValue::Integer(number) => Ok(number.as_str().to_owned()),
+            DeValue::Boolean(truth) => Ok(truth.to_string()),
+            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                Err("one value: a text or a whole number")
+            }
+        };
     }
-    const LIST: &str = "a list of texts, none of which has `:` in it";
-    let one = |value: &DeValue<'_>| value.as_str().map(String::from).ok_or(LIST);
-    let items: Vec<String> = match value.as_array() {
-        Some(items) => items.iter().map(|item| one(item.get_ref())).collect::<Result<_, _>>()?,
-        None => vec![one(value)?],
+    let items: Option<Vec<&str>> = match value.as_array() {
+        Some(items) => items.iter().map(|item| item.get_ref().as_str()).collect(),
+        None => value.as_str().map(|one| vec![one]),
     };
+    let items = items.ok_or(LIST)?;
     if items.iter().any(|item| item.contains(':') || item.is_empty()) {
         return Err(LIST);
     }
@@ -416,9 +423,8 @@ fn named_file(arguments: &[OsString]) -> Option<PathBuf> {
 
 /// The user's own file.
 fn user_file() -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("minispark/config.toml"))
 }
@@ -440,20 +446,31 @@ mod tests {
     use std::{ffi::OsString, path::Path};
 
     use clap::{CommandFactory, FromArgMatches};
+    use serde_json::json;
 
     use super::{CLIENT_TOKEN, Found, KEYS, MASTER_TOKENS, Origin, Settings, named_file};
     use crate::args::{Cli, Verb};
 
     /// Flags that are about one call, not about a place: what they say belongs into no file.
     const NO_KEYS: [&str; 11] = [
-        "config", "json", "quiet", "verbose", "no-progress", "insecure", "strict", "show", "master",
-        "help", "version",
+        "config",
+        "json",
+        "quiet",
+        "verbose",
+        "no-progress",
+        "insecure",
+        "strict",
+        "show",
+        "master",
+        "help",
+        "version",
     ];
 
     fn from_file(text: &str) -> Result<Settings, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         let mut found = Found::default();
         found.read(&path).unwrap();
@@ -474,10 +491,10 @@ mod tests {
         for key in KEYS {
             assert_eq!(key.arguments(&command).len(), key.flags.len(), "{}", key.name);
         }
-        let has_key = |verb: &str, flag: &str| {
-            KEYS.iter().any(|key| key.flags.contains(&(verb, flag)))
-        };
-        let verbs = ["master", "worker", "run"].map(|verb| (verb, command.find_subcommand(verb).unwrap()));
+        let has_key =
+            |verb: &str, flag: &str| KEYS.iter().any(|key| key.flags.contains(&(verb, flag)));
+        let verbs =
+            ["master", "worker", "run"].map(|verb| (verb, command.find_subcommand(verb).unwrap()));
         for (verb, definition) in verbs.into_iter().chain([("", &command)]) {
             for flag in definition.get_arguments().filter_map(|argument| argument.get_long()) {
                 let expected = !NO_KEYS.contains(&flag);
@@ -515,8 +532,8 @@ mod tests {
         assert_eq!(cli.global.server, "http://m:1");
         let Some(Verb::Run(run)) = parse(&settings, "minispark run x").verb else { panic!("run") };
         assert_eq!((run.memory, run.threads), (Some(64 << 20), Some(3)));
-        let cli = parse(&settings, "minispark --server http://n:1 workers");
-        assert_eq!(cli.global.server, "http://n:1");
+        let given = parse(&settings, "minispark --server http://n:1 workers");
+        assert_eq!(given.global.server, "http://n:1");
     }
 
     #[test]
@@ -543,7 +560,10 @@ mod tests {
     #[test]
     fn the_environment_goes_before_files_and_its_older_names_count() {
         let environment = |variables: &[(&str, &str)]| {
-            let mut found = Found { settings: from_file("[server]\nflight_port = 8\n").unwrap(), ..Found::default() };
+            let mut found = Found {
+                settings: from_file("[server]\nflight_port = 8\n").unwrap(),
+                ..Found::default()
+            };
             found.environment(variables.iter().map(|(name, value)| (name.into(), value.into())));
             found.conclude()
         };
@@ -559,12 +579,13 @@ mod tests {
         ])
         .unwrap();
         let from = |name: &str| Origin::Environment(name.to_owned());
-        let (_, value, origin) = shown(&settings, "server.flight_port");
-        assert_eq!((value.as_deref(), origin), (Some("9"), from("MINISPARK_SERVER_FLIGHT_PORT")));
-        let (_, value, origin) = shown(&settings, "client.server");
-        assert_eq!((value.as_deref(), origin), (Some("http://m:1"), from("MASTER_URL")));
+        let port = ("server.flight_port", Some(json!(9)), from("MINISPARK_SERVER_FLIGHT_PORT"));
+        assert_eq!(shown(&settings, port.0), port);
+        let server = ("client.server", Some(json!("http://m:1")), from("MASTER_URL"));
+        assert_eq!(shown(&settings, server.0), server);
         assert_eq!(shown(&settings, "log.level").2, Origin::BuiltIn);
-        assert_eq!(shown(&settings, "scheduler.attempts").1.as_deref(), Some("4"));
+        assert_eq!(shown(&settings, "scheduler.attempts").1, Some(json!(4)));
+        assert_eq!(shown(&settings, "paths.read_roots").1, Some(json!(["/a", "/b"])));
         let Some(Verb::Master(master)) = parse(&settings, "minispark master").verb else {
             panic!("a master")
         };
@@ -580,14 +601,16 @@ mod tests {
         assert_eq!(settings.master_tokens().as_deref(), Some(Path::new("t")));
         assert_eq!(settings.client_token().as_deref(), Some(Path::new("c")));
         assert_eq!(parse(&settings, "minispark workers").global.token_file, None);
-        assert!(KEYS.iter().filter(|key| [MASTER_TOKENS, CLIENT_TOKEN].contains(&key.name)).count() == 2);
+        assert!(
+            KEYS.iter().filter(|key| [MASTER_TOKENS, CLIENT_TOKEN].contains(&key.name)).count()
+                == 2
+        );
     }
 
     #[test]
     fn the_named_file_is_found_before_the_line_is_read() {
-        let named = |line: &str| {
-            named_file(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
-        };
+        let named =
+            |line: &str| named_file(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert_eq!(named("minispark --config a run x").as_deref(), Some(Path::new("a")));
         assert_eq!(named("minispark run x --config=b").as_deref(), Some(Path::new("b")));
         assert_eq!(named("minispark run -- --config c"), None);

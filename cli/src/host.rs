@@ -223,13 +223,38 @@ pub(crate) fn read_roots(asked: &[PathBuf]) -> Result<Vec<PathBuf>> {
 fn is_data_root(path: &Path, home: Option<&Path>) -> bool {
     /// Nothing in them is data.
     const TREES: [&str; 14] = [
-        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys",
-        "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share",
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/proc",
+        "/sbin",
+        "/sys",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/sbin",
+        "/usr/share",
     ];
     /// They hold more than one user's or program's own.
     const FOLDERS: [&str; 15] = [
-        "/", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr",
-        "/usr/local", "/var", "/var/lib", "/var/tmp", "/var/log",
+        "/",
+        "/home",
+        "/media",
+        "/mnt",
+        "/opt",
+        "/root",
+        "/run",
+        "/srv",
+        "/tmp",
+        "/usr",
+        "/usr/local",
+        "/var",
+        "/var/lib",
+        "/var/tmp",
+        "/var/log",
     ];
     let is_home = Some(path) == home || path.parent() == Some(Path::new("/home"));
     let is_system = TREES.iter().any(|tree| path.starts_with(tree))
@@ -266,7 +291,7 @@ mod tests {
 
     use minispark_engine::disk::RealDisk;
 
-    use super::{is_data_root, default_memory_bytes, document, output_dir, peak_memory_bytes};
+    use super::{default_memory_bytes, document, is_data_root, output_dir, peak_memory_bytes};
 
     #[test]
     fn the_machine_tells_its_memory() {
@@ -293,10 +318,12 @@ mod tests {
     #[test]
     fn a_home_or_system_directory_is_no_data_root() {
         let home = Some(Path::new("/people/me"));
-        for path in ["/", "/home/you", "/people/me", "/root", "/etc/x", "/usr/bin", "/tmp", "/var"] {
+        for path in ["/", "/home/you", "/people/me", "/root", "/etc/x", "/usr/bin", "/tmp", "/var"]
+        {
             assert!(!is_data_root(Path::new(path), home), "{path}");
         }
-        for path in ["/data", "/home/you/work", "/people/me/work", "/app", "/usr/src/app", "/tmp/x"] {
+        for path in ["/data", "/home/you/work", "/people/me/work", "/app", "/usr/src/app", "/tmp/x"]
+        {
             assert!(is_data_root(Path::new(path), home), "{path}");
         }
     }

@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Asker, FlightService, Refusal, ResultFiles, ResultSource, Results, SharedKey, server::serve_with,
-    ticket::UnixClock,
+    Asker, FlightService, Refusal, ResultFiles, ResultSource, Results, SharedKey,
+    server::serve_with, ticket::UnixClock,
 };
 
 /// The moment at which tests happen.

@@ -131,8 +131,8 @@ impl Service {
         }
         let asker = asker(request);
         if let Some(results) = self.what.results.clone() {
-            let asked = asker.clone();
-            self.look_up(move || results.admit(&asked)).await?;
+            let copy = asker.clone();
+            self.look_up(move || results.admit(&copy)).await?;
         }
         Ok(asker)
     }

@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 use super::{Role, Secret};
 
 /// The first line of a file that we write.
-const HEADER: &str = "# Tokens of minispark: name role created expires sha256; the secrets are not here.\n";
+const HEADER: &str =
+    "# Tokens of minispark: name role created expires sha256; the secrets are not here.\n";
 
 /// The most bytes of a token file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -197,8 +198,7 @@ pub fn add(
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| FileError::Random(error.to_string()))?;
     let secret = format!("msp_{}", crate::master::folder::to_hex(&random));
-    let token =
-        Token { name: String::from(name), role, created, expires, hash: hash(&secret) };
+    let token = Token { name: String::from(name), role, created, expires, hash: hash(&secret) };
     change(path, |tokens| {
         if tokens.iter().any(|known| known.name == token.name && known.role == role) {
             return Err(FileError::Taken { name: String::from(name), role });
@@ -255,14 +255,13 @@ fn change(
 }
 
 fn shown(tokens: &[Token]) -> String {
-    let mut text = String::from(HEADER);
-    for Token { name, role, created, expires, hash } in tokens {
-        let time = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let line = |Token { name, role, created, expires, hash }: &Token| {
         let expires = expires.as_ref().map_or_else(|| String::from("-"), time);
         let (created, digits) = (time(created), crate::master::folder::to_hex(hash));
-        text.push_str(&format!("{name} {role} {created} {expires} {digits}\n"));
-    }
-    text
+        format!("{name} {role} {created} {expires} {digits}\n")
+    };
+    std::iter::once(String::from(HEADER)).chain(tokens.iter().map(line)).collect()
 }
 
 /// The secret in a client's token file: its only line.
@@ -377,8 +376,7 @@ mod tests {
     fn the_masters_list_is_no_clients_secret() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
-        let (_, secret) =
-            add(&path, "a", Role::Admin, time("2026-11-23T10:00:00Z"), None).unwrap();
+        let (_, secret) = add(&path, "a", Role::Admin, time("2026-11-23T10:00:00Z"), None).unwrap();
         assert!(read_secret(&path).unwrap_err().to_string().contains("list of tokens"));
         fs::write(&path, format!("{}\n", secret.expose())).unwrap();
         assert_eq!(read_secret(&path).unwrap().expose(), secret.expose());

@@ -565,9 +565,9 @@ impl Cluster {
         self.step(now, event)
     }
 
-    /// Who owns a job; `None` where there is no such job.
-    pub(crate) fn owner(&self, job: JobId) -> Option<Option<&str>> {
-        self.jobs.get(&job).map(|record| record.owner.as_deref())
+    /// Whether there is such a job, and it is seen.
+    pub(crate) fn has(&self, job: JobId, is_seen: impl FnOnce(&JobRecord) -> bool) -> bool {
+        self.jobs.get(&job).is_some_and(is_seen)
     }
 
     /// What is known of a job.
@@ -677,9 +677,9 @@ mod tests {
         schedule::JobStatus,
     };
 
-    use super::{Effect, Fenced};
+    use super::{Effect, Fenced, MAX_OPEN_JOBS};
     use crate::{
-        master::testing::{EPOCH, TERM, done, master, poll, register, submit},
+        master::testing::{EPOCH, TERM, done, master, one_task, poll, register, submit},
         protocol::{Outcome, Report},
     };
 
@@ -840,6 +840,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ten_thousand_jobs_may_wait_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let take = || {
+            let (now, wall) = (Duration::ZERO, chrono::Local::now());
+            master.lock().submit(now, wall, JobId::random(), one_task("one"), None)
+        };
+        assert!((0..MAX_OPEN_JOBS).all(|_| take().is_some()));
+        assert!(take().is_none());
+        let oldest = master.lock().by_number[&1];
+        master.lock().step(Duration::ZERO, super::Event::Cancel { job: oldest });
+        assert!(take().is_some());
+    }
+
+    #[tokio::test]
     async fn pages_go_from_the_newest_back_and_stay_while_jobs_arrive() {
         let folder = tempfile::tempdir().unwrap();
         let (master, _clock) = master(folder.path(), HEARTBEAT);
@@ -850,6 +865,9 @@ mod tests {
         let cluster = master.lock();
         let before = cluster.job(jobs[1]).unwrap().1.number;
         assert_eq!(cluster.page(Some(before), &|_| true, None, 2), (vec![jobs[0]], false));
-        assert_eq!(cluster.page(None, &|_| true, Some(JobStatus::Completed), 2), (Vec::new(), false));
+        assert_eq!(
+            cluster.page(None, &|_| true, Some(JobStatus::Completed), 2),
+            (Vec::new(), false)
+        );
     }
 }

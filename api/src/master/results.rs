@@ -25,7 +25,7 @@ impl Results for Master {
     fn find(&self, asker: &Asker, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
         let caller = self.reader(asker)?;
         // What a caller does not see is told apart from nothing by nothing.
-        let is_hidden = |job: JobId| !self.sees(&caller, job);
+        let is_hidden = |id: JobId| !self.sees(&caller, id);
         if job.parse().is_ok_and(is_hidden) {
             return Err(no_job(job));
         }

@@ -151,7 +151,8 @@ pub(crate) async fn list(
     let (items, next_cursor) = {
         let cluster = master.lock();
         let now = master.clock.now();
-        let (jobs, has_more) = cluster.page(before, &|job| caller.sees(job.owner.as_deref()), status, limit);
+        let (jobs, has_more) =
+            cluster.page(before, &|job| caller.sees(job.owner.as_deref()), status, limit);
         let rows: Vec<_> = jobs.iter().filter_map(|job| cluster.job(*job)).collect();
         let last = rows.last().map(|(_, record)| record.number);
         let items: Vec<_> = rows.iter().map(|(view, record)| summary(view, record, now)).collect();

@@ -20,7 +20,7 @@ pub(crate) fn show(args: &args::ShowConfig, settings: &Settings, output: Output)
     let mut shown = settings.shown();
     if std::env::var_os(TOKEN_VARIABLE).is_some_and(|token| !token.is_empty()) {
         let origin = Origin::Environment(TOKEN_VARIABLE.to_owned());
-        shown.push(("client.token", Some("***".to_owned()), origin));
+        shown.push(("client.token", Some(json!("***")), origin));
     }
     if output.json_asked() {
         let keys = shown.into_iter().map(|(name, value, origin)| {
@@ -46,17 +46,13 @@ pub(crate) fn show(args: &args::ShowConfig, settings: &Settings, output: Output)
             };
             let origin = if args.origin { format!("  # {origin}") } else { String::new() };
             match value {
-                Some(value) => output::line(&format!("{key} = {}{origin}", toml_value(value)))?,
+                // A text, a number or a list of texts is the same in JSON and in TOML.
+                Some(value) => output::line(&format!("{key} = {value}{origin}"))?,
                 None => output::line(&format!("# {key} is not set{origin}"))?,
             }
         }
     }
     Ok(Exit::Done)
-}
-
-/// A value as a file would have it.
-fn toml_value(value: &str) -> String {
-    if value.parse::<u64>().is_ok() { value.to_owned() } else { json!(value).to_string() }
 }
 
 /// Checks a file.

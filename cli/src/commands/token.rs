@@ -26,7 +26,7 @@ pub(crate) fn token(verb: args::Token, path: Option<&Path>, output: Output) -> R
             .help("add --token-file FILE, or set [auth] token_file in the configuration")
     })?;
     match verb {
-        args::Token::New(args) => new(args, path, output),
+        args::Token::New(args) => new(&args, path, output),
         args::Token::List => list(path, output),
         args::Token::Revoke(args) => revoke(&args, path, output),
     }
@@ -57,7 +57,7 @@ impl Shown {
     }
 }
 
-fn new(args: args::NewToken, path: &Path, output: Output) -> Result<Exit> {
+fn new(args: &args::NewToken, path: &Path, output: Output) -> Result<Exit> {
     let now = SystemClock::start().wall().to_utc();
     let expires = args.expires.map(|life| now + life);
     let (token, secret) =

@@ -52,7 +52,7 @@ fn not_allowed() -> io::Error {
 
 /// Whether an error says that a path leads out of the roots.
 pub fn is_not_allowed(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<NotAllowed>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<NotAllowed>)
 }
 
 /// The system's files beneath some folders.
@@ -290,7 +290,7 @@ mod tests {
         fs::create_dir_all(root.join("sub")).unwrap();
         fs::write(root.join("in.txt"), "in").unwrap();
         fs::write(folder.path().join("secret.txt"), "secret").unwrap();
-        let disk = RootedDisk::open(&[root.clone()]).unwrap();
+        let disk = RootedDisk::open(std::slice::from_ref(&root)).unwrap();
         (folder, root, disk)
     }
 
@@ -309,16 +309,17 @@ mod tests {
         symlink("../secret.txt", root.join("up")).unwrap();
         symlink("..", root.join("above")).unwrap();
         symlink("/proc/self/fd/0", root.join("magic")).unwrap();
-        let inside = ["out", "nowhere", "up", "above/secret.txt", "magic"].map(|name| root.join(name));
+        let inside =
+            ["out", "nowhere", "up", "above/secret.txt", "magic"].map(|name| root.join(name));
         let outside = ["root/../secret.txt", "root/../nothing", "secret.txt", "nothing", "root2/x"];
         let outside = outside.map(|name| folder.path().join(name));
         let system = ["/etc/passwd", "/etc/no-such-file", "/proc/self/environ", "/", "relative"];
         let system = system.map(PathBuf::from);
         for path in inside.iter().chain(&outside).chain(&system) {
             let shown = path.display();
-            let Err(error) = disk.open(path) else { panic!("{shown} was opened") };
-            assert!(is_not_allowed(&error), "{shown}: {error}");
-            assert_eq!(error.to_string(), "it is outside the folders that may be used");
+            let Err(refused) = disk.open(path) else { panic!("{shown} was opened") };
+            assert!(is_not_allowed(&refused), "{shown}: {refused}");
+            assert_eq!(refused.to_string(), "it is outside the folders that may be used");
             assert!(!disk.exists(path), "{shown}");
             assert!(disk.list(path).is_err_and(|error| is_not_allowed(&error)), "{shown}");
             assert!(disk.create(path).is_err_and(|error| is_not_allowed(&error)), "{shown}");
@@ -333,7 +334,7 @@ mod tests {
         symlink("in.txt", root.join("link")).unwrap();
         let alias = folder.path().join("alias");
         symlink(&root, &alias).unwrap();
-        let disk = RootedDisk::open(&[alias.clone()]).unwrap();
+        let disk = RootedDisk::open(std::slice::from_ref(&alias)).unwrap();
         for path in [alias.join("in.txt"), root.join("link"), alias.join("sub/../in.txt")] {
             assert_eq!(read(&*disk, &path).unwrap(), "in");
         }

@@ -232,16 +232,13 @@ fn true_name(disk: &dyn Disk, path: &Path) -> Option<PathBuf> {
 
 /// Whether a path, or what there is of it, may not be used.
 fn leads_out(disk: &dyn Disk, path: &Path) -> bool {
-    for folder in path.ancestors() {
-        match look(disk, folder) {
-            Ok(_) => return false,
-            Err(error) if is_not_allowed(&error) => return true,
-            // The rest of it is yet to be made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return false,
-        }
-    }
-    false
+    // What is not there is yet to be made.
+    let is_missing = |found: &io::Result<Found>| {
+        found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let mut found = path.ancestors().map(|folder| look(disk, folder));
+    let nearest = found.find(|found| !is_missing(found));
+    nearest.is_some_and(|nearest| nearest.is_err_and(|error| is_not_allowed(&error)))
 }
 
 /// The target of a writer: nothing is there, and what is nearest above it is a folder.
