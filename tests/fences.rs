@@ -126,6 +126,7 @@ fn a_token_opens_what_is_its_own_and_nothing_is_told_of_the_rest() {
     let refused = client(&[], None);
     assert_eq!(refused.code(), 5, "{refused:?}");
     assert!(refused.stderr.contains("UNAUTHENTICATED"), "{refused:?}");
+    assert!(refused.stderr.contains("--token-file"), "{refused:?}");
 
     // A token that is taken back, and one that has expired.
     let (short, _) = new_token(fenced.folder.path(), "read", "short", &["--expires", "1ms"]);

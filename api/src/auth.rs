@@ -1,6 +1,6 @@
 //! Who calls: tokens, their roles, and what a caller may see and do.
 //!
-//! Without a token file there is one caller, [`Caller::Anyone`], who may do all; the command line
+//! Without a token file there is one caller, `Caller::Anyone`, who may do all; the command line
 //! lets a server without one listen beyond loopback only where that is said aloud. With one, every
 //! call needs a token, also on loopback.
 

@@ -10,7 +10,7 @@ use minispark_api::{
 };
 use minispark_engine::error::Code;
 use reqwest::{
-    Method, Response,
+    Method, Response, StatusCode,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect,
 };
@@ -244,6 +244,8 @@ impl Client {
             Err(error) => return error,
         };
         match serde_json::from_slice::<ProblemDocument>(&bytes) {
+            Ok(document) if status == StatusCode::UNAUTHORIZED => Error::of_problem(document)
+                .help("name the file with your token with --token-file, or set MINISPARK_TOKEN"),
             Ok(document) => Error::of_problem(document),
             Err(_) => self.odd(path, &format!("HTTP status {status}, no problem document")),
         }
