@@ -47,15 +47,18 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
     let api = Router::new()
         .route("/jobs", post(jobs::submit).get(jobs::list))
-        .route("/jobs/{id}", get(jobs::show))
+        .route("/jobs/{id}", get(jobs::show).delete(jobs::delete))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/results", get(results::list))
         .route("/jobs/{id}/results/{sink}", get(results::download))
+        .route("/gc", post(jobs::gc))
         .route("/workers", get(workers::list))
         .route("/version", get(server::version))
         .route_layer(from_fn_with_state(Arc::clone(&master), fence::own_job));
-    let public =
-        Router::new().nest(BASE, api).layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
+    let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
+    let public = Router::new()
+        .nest(BASE, api.layer(settle.clone()))
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     // Whether it is well is said however busy it is.
     let health = Router::new()
         .route("/health", get(server::health))
@@ -65,6 +68,7 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
         .route(protocol::LEAVE, post(internal::leave))
+        .layer(settle)
         .layer(GlobalConcurrencyLimitLayer::new(WORKER_CALLS_AT_ONCE));
     public
         .merge(health)

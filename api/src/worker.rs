@@ -44,6 +44,9 @@ pub struct WorkerOptions {
     pub read_roots: Vec<PathBuf>,
     /// Holds the lock, the identity, and spill and shuffle files.
     pub work_dir: PathBuf,
+    /// How long it goes on for others when it is asked to end: its tasks may end, and others may
+    /// read what it holds. What is not over by then is handed back.
+    pub drain: Duration,
 }
 
 /// How long the agent's blocking leftovers may take once it has ended.
@@ -74,7 +77,8 @@ pub async fn run(
         tokio::net::TcpListener::from_std(listener).map_err(system("prepare the Flight socket"))?;
 
     let budget = Budget::new(options.memory_bytes);
-    let store = Arc::new(PartitionStore::new(Arc::clone(&disk), folder.shuffle(), budget.clone()));
+    let store = PartitionStore::durable(Arc::clone(&disk), folder.shuffle(), budget.clone())?;
+    let store = Arc::new(store);
     let key = SharedKey::default();
     let own = (folder.worker.clone(), Arc::clone(&store));
     let exchange = RemoteExchange::new(Some(own), key.clone(), runtime::Handle::current());
@@ -91,6 +95,7 @@ pub async fn run(
         key,
         address: address.clone(),
         slots: options.slots.max(1),
+        drain: options.drain,
     };
     let agent = Agent::new(tools, master, folder)?;
 
@@ -203,6 +208,7 @@ mod tests {
             memory_bytes: 0,
             read_roots: Vec::new(),
             work_dir: PathBuf::new(),
+            drain: std::time::Duration::ZERO,
         };
         let master = MasterClient::new(&options.master_url, None).unwrap();
         advertised(&options, options.bind, &master).unwrap()

@@ -107,6 +107,10 @@ pub(crate) enum Verb {
     /// Show the configuration, or check a file of it.
     #[command(subcommand)]
     Config(Config),
+    /// Forget a job that has ended; its outputs stay.
+    Rm(Rm),
+    /// Let go of old jobs and of typed copies beyond the quota, now.
+    Gc,
     /// Print the version.
     Version,
 }
@@ -203,6 +207,18 @@ pub(crate) struct Master {
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     pub(crate) attempts: u32,
+    /// How many ended jobs are remembered; the oldest go first, their outputs stay.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) keep_jobs: usize,
+    /// How long ended jobs are remembered.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
+    pub(crate) keep_for: Duration,
+    /// How much typed copies of text results may take; the oldest go first, the text stays.
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = size_bytes)]
+    pub(crate) results_quota: u64,
+    /// Set corrupt parts of the state aside, say what they held, and end.
+    #[arg(long)]
+    pub(crate) repair_state: bool,
 }
 
 /// `worker`
@@ -238,6 +254,9 @@ pub(crate) struct Worker {
     /// checked all the same.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// How long tasks may go on, and outputs be read, after the signal to end.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) drain: Duration,
 }
 
 /// `submit`
@@ -248,6 +267,10 @@ pub(crate) struct Submit {
     /// Wait for the end; the exit code tells the outcome.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// A name for this submission: the same again gives the same job [default: a random one, for
+    /// tries of this very call].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -350,6 +373,16 @@ fn host_name(text: &str) -> Result<String, String> {
     } else {
         Err("expected a host name, no port".to_owned())
     }
+}
+
+/// `rm`
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// A job's id, a unique beginning of it, or `@last`.
+    pub(crate) id: String,
+    /// Remove its outputs as well.
+    #[arg(long)]
+    pub(crate) outputs: bool,
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

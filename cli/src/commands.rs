@@ -32,6 +32,8 @@ mod workers;
 mod cancel;
 mod token;
 mod config;
+mod rm;
+mod gc;
 mod version;
 mod follow;
 
@@ -67,6 +69,8 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Token(verb) => token::token(verb, master_tokens().as_deref(), output),
         Verb::Config(args::Config::Show(args)) => config::show(&args, &settings, output),
         Verb::Config(args::Config::Check { file }) => config::check(&file, output),
+        Verb::Rm(args) => control()?.block_on(rm::rm(&args, &remote()?, output)),
+        Verb::Gc => control()?.block_on(gc::gc(&remote()?, output)),
         Verb::Version => version::version(output),
     }
 }

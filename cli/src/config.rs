@@ -68,6 +68,9 @@ const KEYS: &[Key] = &[
         &[("master", "read-root"), ("worker", "read-root"), ("run", "read-root")],
     ),
     key("paths.write_roots", &[("master", "write-root"), ("run", "write-root")]),
+    key("limits.keep_jobs", &[("master", "keep-jobs")]),
+    key("limits.keep_for", &[("master", "keep-for")]),
+    key("limits.results_quota", &[("master", "results-quota")]),
     key("memory.budget", &[("master", "memory"), ("worker", "memory"), ("run", "memory")]),
     key("scheduler.slots", &[("worker", "slots"), ("run", "threads")]),
     key("scheduler.heartbeat", &[("master", "heartbeat")]),
@@ -452,8 +455,9 @@ mod tests {
     use crate::args::{Cli, Verb};
 
     /// Flags that are about one call, not about a place: what they say belongs into no file.
-    const NO_KEYS: [&str; 11] = [
+    const NO_KEYS: [&str; 12] = [
         "config",
+        "repair-state",
         "json",
         "quiet",
         "verbose",

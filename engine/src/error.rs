@@ -181,6 +181,8 @@ pub enum Code {
     FetchFailed,
     /// The job was cancelled.
     Cancelled,
+    /// The key of a submission was used with another document.
+    IdempotencyKeyReused,
     /// Too many jobs wait.
     QueueFull,
     /// Too many requests in a short time.

@@ -36,7 +36,7 @@ impl Results for Master {
     fn list(&self, asker: &Asker) -> Result<Vec<ResultFiles>, Refusal> {
         let caller = self.reader(asker)?;
         let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = cluster.results(|job| caller.sees(job.owner.as_deref()));
+        let seen = cluster.results(|job| caller.sees(job.saved.owner.as_deref()));
         Ok(seen
             .filter_map(|(job, published)| result_files(&job.to_string(), published).ok())
             .collect())
@@ -82,7 +82,7 @@ impl Master {
         if let Some((code, message)) = no_results(job, view.status, view.error.as_ref()) {
             return Err(Refusal::new(code, message));
         }
-        let published = record.published.iter().find(|published| published.sink == sink);
+        let published = record.saved.published.iter().find(|published| published.sink == sink);
         published.cloned().ok_or_else(|| {
             let message = format!("the result of sink `{sink}` is gone");
             Refusal::new(Code::ResultExpired, message)

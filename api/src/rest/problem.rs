@@ -175,6 +175,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::Conflict
         | Code::StaleTerm => StatusCode::CONFLICT,
         Code::ResultExpired => StatusCode::GONE,
+        Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
         Code::QueueFull | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -233,6 +234,7 @@ fn title(code: Code) -> &'static str {
         Code::TaskKillsWorkers => "A task ended several worker processes",
         Code::FetchFailed => "An intermediate result could not be fetched",
         Code::Cancelled => "The job was cancelled",
+        Code::IdempotencyKeyReused => "The key was used with another document",
         Code::QueueFull => "Too many jobs are waiting",
         Code::RateLimited => "Too many requests",
         Code::BodyTooLarge => "The request is too large",

@@ -47,9 +47,10 @@ pub(crate) async fn list(
 }
 
 fn state(view: &WorkerView) -> wire::WorkerState {
-    match (view.is_up, view.is_excluded) {
-        (false, _) => wire::WorkerState::Down,
-        (true, true) => wire::WorkerState::Excluded,
-        (true, false) => wire::WorkerState::Up,
+    match (view.is_up, view.is_draining, view.is_excluded) {
+        (false, ..) => wire::WorkerState::Down,
+        (true, true, _) => wire::WorkerState::Draining,
+        (true, false, true) => wire::WorkerState::Excluded,
+        (true, false, false) => wire::WorkerState::Up,
     }
 }

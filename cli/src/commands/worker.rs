@@ -47,6 +47,7 @@ pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) ->
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
         read_roots: host::read_roots(&args.read_roots)?,
         work_dir: host::absolute(&work_dir)?,
+        drain: args.drain,
     };
     service()?.block_on(async {
         let shutdown = CancellationToken::new();

@@ -163,6 +163,13 @@ impl Disk for RootedDisk {
         Ok(Box::new(regular(file)?))
     }
 
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | FILE;
+        let file = regular(self.resolve(path, flags, Mode::empty())?)?;
+        file.set_len(bytes)?;
+        file.sync_all()
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let (root, rest) = self.find(path)?;
         let mut made = PathBuf::from(".");
