@@ -84,6 +84,7 @@ impl Run {
     fn prepared(base: &Path, threads: usize) -> Self {
         let output = tempfile::tempdir_in(base).unwrap();
         let options = SessionOptions {
+            data: minispark_engine::disk::DataDisks::everywhere(),
             base_dir: base.to_owned(),
             output_dir: output.path().join("results"),
             scratch_dir: output.path().join("scratch"),

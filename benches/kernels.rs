@@ -15,7 +15,7 @@ use arrow::{
 };
 use criterion::{Criterion, Throughput};
 use minispark_engine::{
-    disk::{Disk, RealDisk},
+    disk::{DataDisks, Disk, RealDisk},
     exchange::{LocalExchange, store::PartitionStore},
     expr::Expr,
     formats::BATCH_ROWS,
@@ -143,6 +143,7 @@ fn limited_context(budget_bytes: u64, folder: PathBuf) -> TaskContext {
         budget,
         cancel: CancelFlag::default(),
         disk,
+        data: DataDisks::everywhere(),
         scratch: folder,
         spilled_bytes: Arc::default(),
         exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),

@@ -30,7 +30,7 @@ pub(crate) fn minispark() -> Command {
 /// A program, without what the environment would add.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for name in ["MASTER_URL", "RUST_LOG", "NO_COLOR", "CI"] {
+    for name in ["MASTER_URL", "MINISPARK_TOKEN", "RUST_LOG", "NO_COLOR", "CI"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

@@ -86,6 +86,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The master lets nobody in with the worker's token, or without one.
+    #[error("master {url} does not take this worker's token: {reason}")]
+    NotAdmitted {
+        /// The master.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The token file can't be used.
+    #[error("token file: {0}")]
+    Tokens(#[from] crate::auth::file::FileError),
     /// The engine could not do its part.
     #[error(transparent)]
     Engine(#[from] minispark_engine::Error),
@@ -111,7 +122,8 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Bind { .. } | Self::Locked { .. } => Code::Conflict,
-            Self::NotOwned { .. } => Code::Forbidden,
+            Self::NotOwned { .. } | Self::Tokens(_) => Code::Forbidden,
+            Self::NotAdmitted { .. } => Code::Unauthenticated,
             Self::StateCorrupt { .. } => Code::StateCorrupt,
             Self::StateVersion { .. } => Code::UnsupportedVersion,
             Self::Journal(_) => Code::Internal,

@@ -7,6 +7,8 @@
 
 pub mod error;
 pub mod protocol;
+mod rate;
+pub mod auth;
 pub mod master;
 pub mod worker;
 pub mod rest;

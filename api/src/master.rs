@@ -13,8 +13,9 @@ use std::{
 };
 
 use minispark_engine::{
-    disk::{Disk, RealDisk},
+    disk::{DataDisks, Disk, RealDisk},
     error::{Class, Code, Failure},
+    id::JobId,
     job::check::{self, Site},
     memory::Budget,
     plan::stages,
@@ -22,11 +23,16 @@ use minispark_engine::{
     schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,
 };
-use minispark_flight::{FlightService, RemoteExchange, Results, SharedKey};
+use minispark_flight::{FlightService, Refusal, RemoteExchange, Results, SharedKey};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{VERSION, error::Error, rest};
+use crate::{
+    VERSION,
+    auth::{Caller, Door},
+    error::Error,
+    rest::{self, guard::AllowedHosts},
+};
 
 pub(crate) mod cluster;
 pub(crate) mod commit;
@@ -58,8 +64,14 @@ pub struct MasterOptions {
     pub state_dir: PathBuf,
     /// Where text results appear.
     pub output_dir: PathBuf,
-    /// Relative paths in job documents are relative to this folder.
-    pub base_dir: PathBuf,
+    /// The tokens that callers need; none where absent.
+    pub token_file: Option<PathBuf>,
+    /// More host names under which clients reach the server.
+    pub allowed_hosts: Vec<String>,
+    /// The folders beneath which jobs may read; relative paths begin at the first.
+    pub read_roots: Vec<PathBuf>,
+    /// The folders beneath which jobs may write, beside the output folder.
+    pub write_roots: Vec<PathBuf>,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
     /// A poll is held for at most so long.
@@ -111,6 +123,8 @@ pub(crate) struct Master {
     pub(crate) checks: Semaphore,
     /// Ends everything; set by who runs the master, or by the master itself.
     pub(crate) stop: CancellationToken,
+    /// Who may call.
+    pub(crate) door: Door,
     work: TaskTracker,
     superseded_by: Mutex<Option<u64>>,
 }
@@ -120,6 +134,21 @@ impl Master {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cluster> {
         // A step that panicked is a bug, but the state behind it serves better than none.
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who calls, by the value of an `Authorization` header.
+    pub(crate) fn admit(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Caller, Refusal> {
+        let wall = self.clock.wall().to_utc();
+        self.door.admit(authorization, peer, self.clock.now(), wall)
+    }
+
+    /// Whether there is such a job for this caller.
+    pub(crate) fn sees(&self, caller: &Caller, job: JobId) -> bool {
+        self.lock().has(job, |job| caller.sees(job.saved.owner.as_deref()))
     }
 
     /// Tells the scheduler what happened, and sees to what it asks for.
@@ -171,7 +200,7 @@ impl Master {
                 first.unwrap_or_default()
             })
             .and_then(|checked| {
-                stages::cut(checked.plan, &self.site.disk).map_err(|error| error.chain())
+                stages::cut(checked.plan, &self.site.data.inputs).map_err(|error| error.chain())
             });
         let job = saved.job;
         match planned {
@@ -241,10 +270,14 @@ pub async fn run(
     on_ready: impl FnOnce(MasterAddresses),
 ) -> Result<(), Error> {
     let disk = RealDisk::shared();
+    let door = Door::new(options.token_file)?;
     let state = StateFolder::open(&disk, &options.state_dir)?;
     let (journal, memory) = Journal::open(&disk, &options.state_dir)?;
     let journal = Arc::new(journal);
     folder::prepare_output(&*disk, &options.output_dir)?;
+    let output_dir = std::slice::from_ref(&options.output_dir);
+    let write_roots = [output_dir, &options.write_roots].concat();
+    let data = DataDisks::beneath(&options.read_roots, &write_roots)?;
     let rest_listener = bind("REST", options.bind)?;
     let flight_listener = bind("Flight", options.flight_bind)?;
     let system = |action| move |source| Error::System { action, source };
@@ -271,12 +304,12 @@ pub async fn run(
         journal,
         retention: options.retention,
         publisher: Publisher {
-            disk: Arc::clone(&disk),
+            disk: Arc::clone(&data.outputs),
             output_dir: options.output_dir,
             budget: Budget::new(options.memory_bytes),
         },
         exchange: Arc::new(RemoteExchange::new(None, key.clone(), runtime)),
-        site: Site { disk, base_dir: options.base_dir },
+        site: Site { data, base_dir: options.read_roots.into_iter().next() },
         settings,
         heartbeat: options.heartbeat,
         ticket_key: folder::to_hex(&state.ticket_key),
@@ -285,6 +318,7 @@ pub async fn run(
         stop: shutdown.child_token(),
         work: TaskTracker::new(),
         superseded_by: Mutex::default(),
+        door,
     });
 
     master.take_up(memory);
@@ -292,7 +326,8 @@ pub async fn run(
         rest = %addresses.rest, flight = %addresses.flight, term = %state.term, "master started"
     );
     on_ready(addresses);
-    let outcome = serve(&master, key, rest_listener, flight_listener).await;
+    let hosts = AllowedHosts::of(addresses.rest, &options.allowed_hosts);
+    let outcome = serve(&master, key, hosts, rest_listener, flight_listener).await;
     master.lock().stop_commits();
     master.work.close();
     if tokio::time::timeout(GRACE, master.work.wait()).await.is_err() {
@@ -323,6 +358,7 @@ pub fn repair_state(state_dir: &Path) -> Result<Vec<Repaired>, Error> {
 async fn serve(
     master: &Arc<Master>,
     key: SharedKey,
+    hosts: AllowedHosts,
     rest_listener: TcpListener,
     flight_listener: tokio::net::TcpListener,
 ) -> Result<(), Error> {
@@ -334,7 +370,7 @@ async fn serve(
         let journal = Arc::clone(&master.journal);
         async move { Err(Error::Journal(String::from(&*journal.broken().await))) }
     });
-    parts.spawn(rest::serve(Arc::clone(master), rest_listener, GRACE));
+    parts.spawn(rest::serve(Arc::clone(master), rest_listener, hosts, GRACE));
     parts.spawn({
         let stop = stop.clone();
         async move {

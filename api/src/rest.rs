@@ -1,6 +1,10 @@
 //! The REST interface: every route on one screen.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
@@ -16,6 +20,7 @@ use crate::{error::Error, master::Master, protocol};
 pub mod wire;
 pub mod problem;
 pub(crate) mod guard;
+pub(crate) mod fence;
 pub(crate) mod connection;
 pub(crate) mod stall;
 pub(crate) mod compression;
@@ -30,8 +35,11 @@ pub(crate) mod internal;
 /// The base of all public routes.
 pub const BASE: &str = "/api/v1";
 
-/// How many requests of clients are worked on at once; workers' polls are counted apart.
+/// How many requests of clients are worked on at once; the next ones wait.
 const REQUESTS_AT_ONCE: usize = 256;
+
+/// The same of workers, whose polls are held: one and a later one of as many as there may be.
+const WORKER_CALLS_AT_ONCE: usize = 2_048;
 
 /// The most bytes of a request's line and headers.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -65,13 +73,14 @@ fn probes() -> OpenApiRouter<Arc<Master>> {
 /// All routes.
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
     let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
+    let own_job = from_fn_with_state(Arc::clone(&master), fence::own_job);
     let (public, document) = OpenApiRouter::new()
-        .nest(BASE, clients().layer(settle.clone()))
-        .merge(probes())
+        .nest(BASE, clients().route_layer(own_job).layer(settle.clone()))
         .split_for_parts();
+    let (health, probed) = probes().split_for_parts();
     let public = public
         .layer(Extension(results::Downloads::default()))
-        .layer(Extension(openapi::Document::of(document)))
+        .layer(Extension(openapi::Document::of(document.merge_from(probed))))
         .layer(compression::layer())
         .layer(map_response(compression::weaken))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
@@ -79,10 +88,13 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
         .route(protocol::LEAVE, post(internal::leave))
-        .layer(settle);
+        .layer(settle)
+        .layer(GlobalConcurrencyLimitLayer::new(WORKER_CALLS_AT_ONCE));
     public
+        .merge(health)
         .merge(internal)
-        .with_state(master)
+        .with_state(Arc::clone(&master))
+        .layer(from_fn_with_state(master, fence::admit))
         .layer(from_fn_with_state(hosts, guard::refuse_foreign))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn(guard::dress))
@@ -92,10 +104,10 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
 pub(crate) async fn serve(
     master: Arc<Master>,
     listener: TcpListener,
+    hosts: guard::AllowedHosts,
     grace: Duration,
 ) -> Result<(), Error> {
     let system = |source| Error::System { action: "serve REST", source };
-    let hosts = guard::AllowedHosts::of(listener.local_addr().map_err(system)?);
     let stop = master.stop.clone();
     let handle = axum_server::Handle::new();
     // The stock `axum::serve` has no timer: a client could hold a half-sent request for ever.
@@ -104,13 +116,14 @@ pub(crate) async fn serve(
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(HEADER_TIMEOUT)
-        .acceptor(stall::CutOff(connection::Limited::default()));
+        .acceptor(stall::CutOff(connection::Limited::new(!master.door.is_locked())));
     server
         .http_builder()
         .http1()
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES);
-    let serving = server.serve(router(master, hosts).into_make_service());
+    let serving =
+        server.serve(router(master, hosts).into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.map_err(system),
@@ -136,9 +149,10 @@ mod tests {
 
     use super::{guard::AllowedHosts, router};
     use crate::{
+        auth::{Role, file},
         master::{
             Master,
-            testing::{TERM, master, poll, register, submit},
+            testing::{TERM, master, master_with, poll, register, submit, submit_of},
         },
         protocol::{self, Register},
     };
@@ -146,7 +160,7 @@ mod tests {
     const HEARTBEAT: Duration = Duration::from_mins(1);
 
     fn app(master: &Arc<Master>) -> Router {
-        router(Arc::clone(master), AllowedHosts::of("127.0.0.1:8080".parse().unwrap()))
+        router(Arc::clone(master), AllowedHosts::of("127.0.0.1:8080".parse().unwrap(), &[]))
     }
 
     async fn send(
@@ -371,5 +385,86 @@ mod tests {
         }
         let (_, body) = get(&master, "/api/v1/workers").await;
         assert_eq!(body["items"][0]["state"], "DOWN");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_and_its_role_and_name_decide() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let born = chrono::DateTime::UNIX_EPOCH;
+        let mut bearers = Vec::new();
+        for (name, role) in [
+            ("ann", Role::Read),
+            ("ann", Role::Submit),
+            ("bob", Role::Submit),
+            ("root", Role::Admin),
+            ("w1", Role::Worker),
+        ] {
+            let (_, secret) = file::add(&path, name, role, born, None).unwrap();
+            bearers.push(format!("Bearer {}", secret.expose()));
+        }
+        let [reader, ann, bob, root, worker] = &bearers[..] else { panic!("five tokens") };
+        let (master, _clock) = master_with(folder.path(), HEARTBEAT, Some(path));
+        let job = submit_of(&master, "ann's", Some("ann"));
+        let nobodys = submit(&master, "nobody's");
+        let ask = async |method: &str, path: &str, bearer: &str| {
+            let request = Request::builder().method(method).uri(path).header("host", "localhost");
+            let request =
+                if bearer.is_empty() { request } else { request.header("authorization", bearer) };
+            let request = request.body(Body::empty()).unwrap();
+            let (parts, body) = app(&master).oneshot(request).await.unwrap().into_parts();
+            let bytes = to_bytes(body, 1 << 20).await.unwrap();
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            (parts.status.as_u16(), parts.headers, body)
+        };
+        for path in ["/health", "/healthz", "/readyz"] {
+            assert_eq!(ask("GET", path, "").await.0, 200, "{path}");
+        }
+        let wrong = format!("Bearer msp_{}", "0".repeat(64));
+        for path in ["/api/v1/jobs", "/api/v1/version", "/metrics", "/nowhere", protocol::POLL] {
+            for bearer in ["", &wrong, "Basic YTpi"] {
+                let (status, headers, body) = ask("GET", path, bearer).await;
+                assert_eq!((status, &body["code"]), (401, &"UNAUTHENTICATED".into()), "{path}");
+                assert_eq!(headers[header::WWW_AUTHENTICATE], "Bearer");
+            }
+        }
+        let show = format!("/api/v1/jobs/{job}");
+        let encoded = show.replace('-', "%2D");
+        let cancel = format!("{show}/cancel");
+        let results = format!("{show}/results/read");
+        let other = format!("/api/v1/jobs/{nobodys}");
+        let cases = [
+            ("GET", &*show, reader, 200),
+            ("GET", &*show, ann, 200),
+            ("GET", &*show, bob, 404),
+            ("GET", &*encoded, ann, 200),
+            ("GET", &*encoded, bob, 404),
+            ("GET", &*show, root, 200),
+            ("GET", &*show, worker, 403),
+            ("GET", &*results, ann, 409),
+            ("GET", &*results, bob, 404),
+            ("GET", &*other, ann, 404),
+            ("GET", &*other, root, 200),
+            ("POST", &*cancel, reader, 403),
+            ("POST", &*cancel, bob, 404),
+            ("POST", &*cancel, worker, 403),
+            ("POST", "/api/v1/jobs", reader, 403),
+            ("POST", "/api/v1/jobs", worker, 403),
+            ("POST", "/api/v1/jobs", ann, 400),
+            ("POST", protocol::POLL, ann, 403),
+            ("POST", protocol::POLL, worker, 400),
+            ("POST", "/api/v1/workers/w/drain", ann, 403),
+            ("POST", &*cancel, ann, 200),
+        ];
+        for (method, path, bearer, expected) in cases {
+            let (status, _, body) = ask(method, path, bearer).await;
+            assert_eq!(status, expected, "{method} {path}: {body}");
+        }
+        let missing = ask("GET", &show, bob).await.2;
+        assert_eq!(missing["detail"], format!("no job `{job}`"));
+        for (bearer, expected) in [(ann, 1), (bob, 0), (root, 2)] {
+            let (_, _, body) = ask("GET", "/api/v1/jobs", bearer).await;
+            assert_eq!(body["items"].as_array().unwrap().len(), expected);
+        }
     }
 }

@@ -4,13 +4,16 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use minispark_engine::{
-    disk::RealDisk, exchange::store::PartitionStore, memory::Budget, runtime::SystemClock,
+    disk::{DataDisks, RealDisk},
+    exchange::store::PartitionStore,
+    memory::Budget,
+    runtime::SystemClock,
 };
 use minispark_flight::{FlightService, RemoteExchange, SharedKey};
 use tokio::{runtime, sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, master::bind};
+use crate::{auth::Secret, error::Error, master::bind};
 
 mod agent;
 mod call;
@@ -27,6 +30,8 @@ use folder::WorkFolder;
 pub struct WorkerOptions {
     /// Where the master is: `http://host:port`.
     pub master_url: String,
+    /// What the master lets the worker in by, where it asks for one.
+    pub token: Option<Secret>,
     /// Where Flight is served; port 0 picks a free one.
     pub bind: SocketAddr,
     /// The Flight address as others reach it, with or without a port; from `bind` where absent.
@@ -35,6 +40,8 @@ pub struct WorkerOptions {
     pub slots: usize,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
+    /// The folders beneath which tasks may read.
+    pub read_roots: Vec<PathBuf>,
     /// Holds the lock, the identity, and spill and shuffle files.
     pub work_dir: PathBuf,
     /// How long it goes on for others when it is asked to end: its tasks may end, and others may
@@ -56,10 +63,12 @@ pub async fn run(
     shutdown: CancellationToken,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
-    let master = MasterClient::new(&options.master_url)?;
+    let master = MasterClient::new(&options.master_url, options.token.clone())?;
     let disk = RealDisk::shared();
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
+    // Results go through the store: a task writes no file of its own.
+    let data = DataDisks::beneath(&options.read_roots, &[])?;
     let listener = bind("Flight", options.bind)?;
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
     let address = advertised(&options, bound, &master).map_err(system("find our own address"))?;
@@ -78,6 +87,7 @@ pub async fn run(
     let worker = folder.worker.clone();
     let tools = Tools {
         disk,
+        data,
         clock: Arc::new(SystemClock::start()),
         budget,
         store,
@@ -191,14 +201,16 @@ mod tests {
     fn address(bind: &str, advertise: Option<&str>) -> String {
         let options = WorkerOptions {
             master_url: String::from("http://127.0.0.1:8080"),
+            token: None,
             bind: bind.parse().unwrap(),
             advertise: advertise.map(String::from),
             slots: 1,
             memory_bytes: 0,
+            read_roots: Vec::new(),
             work_dir: PathBuf::new(),
             drain: std::time::Duration::ZERO,
         };
-        let master = MasterClient::new(&options.master_url).unwrap();
+        let master = MasterClient::new(&options.master_url, None).unwrap();
         advertised(&options, options.bind, &master).unwrap()
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use minispark_api::auth::Role;
 
 use crate::units::{duration, size_bytes};
 
@@ -34,16 +35,22 @@ pub(crate) struct Cli {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The master's address.
+    /// A file of settings, before `minispark.toml` and the user's own.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The master's address [environment: `MASTER_URL`].
     #[arg(
         long,
         global = true,
-        env = "MASTER_URL",
         default_value = "http://127.0.0.1:8080",
         value_name = "URL",
         value_parser = server_url
     )]
     pub(crate) server: String,
+    /// The file with this user's token; for `master` and `token` the file of all tokens
+    /// [environment for a token itself: `MINISPARK_TOKEN`].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON, also on a terminal.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -56,8 +63,9 @@ pub(crate) struct Global {
     /// How log lines look on stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
-    /// What is logged: a level or a filter such as `info,minispark_engine=debug`.
-    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    /// What is logged: a level or a filter such as `info,minispark_engine=debug`
+    /// [environment: `RUST_LOG`].
+    #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
     /// Draw no progress bar.
     #[arg(long, global = true)]
@@ -102,6 +110,12 @@ pub(crate) enum Verb {
     Workers,
     /// End a job.
     Cancel(Cancel),
+    /// Make, list and revoke the tokens that a master takes.
+    #[command(subcommand)]
+    Token(Token),
+    /// Show the configuration, or check a file of it.
+    #[command(subcommand)]
+    Config(Config),
     /// Forget a job that has ended; its outputs stay.
     Rm(Rm),
     /// Let go of old jobs and of typed copies beyond the quota, now.
@@ -126,6 +140,13 @@ pub(crate) struct Run {
     /// Where results go [default: mini-spark in the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
+    /// A folder beneath which the job may read; may stand several times [default: anywhere].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder beneath which the job may write, beside the output directory; may stand several
+    /// times [default: anywhere].
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// How many rows of each result to print.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) show: u64,
@@ -153,15 +174,30 @@ pub(crate) struct Master {
     /// Where Flight is served, on the same address; 0 takes a free port.
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     pub(crate) flight_port: u16,
-    /// Serve an address that other machines reach, without authentication.
+    /// Serve an address that other machines reach without asking for tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// One more host name under which clients reach this server; may stand several times.
+    #[arg(
+        long = "allowed-host",
+        value_name = "NAME",
+        value_delimiter = ':',
+        value_parser = host_name
+    )]
+    pub(crate) allowed_hosts: Vec<String>,
     /// Where the master keeps its term and its key.
     #[arg(long, value_name = "DIR", default_value = "mini-spark-state")]
     pub(crate) state_dir: PathBuf,
     /// Where results go [default: mini-spark in the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
+    /// A folder beneath which jobs may read; may stand several times, relative paths begin at the
+    /// first [default: the working directory, unless it is a home or system directory].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder beneath which jobs may write, beside the output directory; may stand several times.
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// Memory budget for results on their way.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size_bytes)]
     pub(crate) memory: u64,
@@ -211,6 +247,10 @@ pub(crate) struct Worker {
     /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub(crate) memory: Option<u64>,
+    /// A folder beneath which tasks may read; may stand several times [default: the working
+    /// directory, unless it is a home or system directory].
+    #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) read_roots: Vec<PathBuf>,
     /// Where its identity, spills and outputs go, for this worker alone
     /// [default: mini-spark-worker-PORT in the temporary directory].
     #[arg(long, value_name = "DIR")]
@@ -221,7 +261,8 @@ pub(crate) struct Worker {
     /// The host name or address under which others reach it [default: --bind].
     #[arg(long, value_name = "HOST")]
     pub(crate) advertise: Option<String>,
-    /// Serve an address that other machines reach; tickets are checked, the network is trusted.
+    /// Serve an address that other machines reach without a token for the master; tickets are
+    /// checked all the same.
     #[arg(long)]
     pub(crate) insecure: bool,
     /// How long tasks may go on, and outputs be read, after the signal to end.
@@ -296,6 +337,72 @@ pub(crate) enum Format {
 pub(crate) struct Cancel {
     /// A job's id, a unique beginning of it, or `@last`.
     pub(crate) id: String,
+}
+
+/// `token`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print its secret, this once.
+    New(NewToken),
+    /// List the tokens, without their secrets.
+    List,
+    /// Take a token back.
+    Revoke(RevokeToken),
+}
+
+/// `token new`
+#[derive(Debug, Args)]
+pub(crate) struct NewToken {
+    /// What it may do: `read` and `submit` with the jobs of its name, `worker`, or `admin`: all.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Role,
+    /// Whose it is; jobs belong to this name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// For how long it is good, such as 720h [default: until it is revoked].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+/// `token revoke`
+#[derive(Debug, Args)]
+pub(crate) struct RevokeToken {
+    /// The name.
+    pub(crate) name: String,
+    /// Only that of this role.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
+}
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show every key with its value.
+    Show(ShowConfig),
+    /// Check a file and list all that is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `config show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowConfig {
+    /// Also tell whence each value is.
+    #[arg(long)]
+    pub(crate) origin: bool,
+}
+
+/// A host name or address as it stands in a URL, without a port.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = (1..=253).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if fits {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("expected a host name, no port".to_owned())
+    }
 }
 
 /// `rm`

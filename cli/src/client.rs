@@ -4,13 +4,21 @@
 
 use std::{error::Error as _, time::Duration};
 
-use minispark_api::rest::wire::{
-    Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat, Results, Submitted,
-    Worker,
+use minispark_api::{
+    auth::Secret,
+    rest::wire::{
+        Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat, Results,
+        Submitted, Worker,
+    },
 };
 use minispark_engine::error::Code;
-use reqwest::{Method, Response};
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect,
+};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Exit, Result};
 
@@ -18,6 +26,8 @@ use crate::error::{Error, Exit, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a control call may take in all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause before a call that came too often is made again.
+const RATE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a download may stand still.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pauses between tries of a submission whose answer did not come: a master that restarts is
@@ -47,19 +57,32 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client of the master at `server`, `http://host:port`.
+    /// A client of the master at `server`, `http://host:port`, let in by `token`.
     ///
     /// # Errors
     /// Where the system gives it nothing to work with.
-    pub(crate) fn new(server: &str) -> Result<Self> {
+    pub(crate) fn new(server: &str, token: Option<Secret>) -> Result<Self> {
+        let failed = |error: &dyn std::error::Error| {
+            Error::new(Exit::Other, Code::Internal, error.to_string())
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|error| failed(&error))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let http = reqwest::Client::builder()
+            .default_headers(headers)
+            // A token is for this server, wherever it points.
+            .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("minispark/", env!("CARGO_PKG_VERSION")))
             // A cluster's addresses are not for proxies of the environment.
             .no_proxy()
             .build()
-            .map_err(|error| Error::new(Exit::Other, Code::Internal, error.to_string()))?;
+            .map_err(|error| failed(&error))?;
         Ok(Self { http, server: server.to_owned() })
     }
 
@@ -91,7 +114,7 @@ impl Client {
                 .body(document.to_owned());
             match self.json(path, request).await {
                 Err(error) if error.exit == Exit::Unreachable => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
+                    Some(pause) => sleep(*pause).await,
                     None => return Err(error),
                 },
                 answer => return answer,
@@ -266,10 +289,21 @@ impl Client {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<T> {
-        let answer = request.send().await.map_err(|error| self.unreachable(path, &error))?;
-        if !answer.status().is_success() {
-            return Err(self.refusal(path, answer).await);
-        }
+        let started = Instant::now();
+        let answer = loop {
+            let copy =
+                request.try_clone().ok_or_else(|| self.odd(path, "a call is not repeatable"))?;
+            let answer = copy.send().await.map_err(|error| self.unreachable(path, &error))?;
+            if answer.status().is_success() {
+                break answer;
+            }
+            let refusal = self.refusal(path, answer).await;
+            // Others may share our token, and then its rate.
+            if *refusal.code != *Code::RateLimited.name() || started.elapsed() > CALL_TIMEOUT {
+                return Err(refusal);
+            }
+            sleep(RATE_PAUSE).await;
+        };
         let bytes = self.body(path, answer).await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| self.odd(path, &format!("the answer is not understood: {error}")))
@@ -297,6 +331,8 @@ impl Client {
             Err(error) => return error,
         };
         match serde_json::from_slice::<ProblemDocument>(&bytes) {
+            Ok(document) if status == StatusCode::UNAUTHORIZED => Error::of_problem(document)
+                .help("name the file with your token with --token-file, or set MINISPARK_TOKEN"),
             Ok(document) => Error::of_problem(document),
             Err(_) => self.odd(path, &format!("HTTP status {status}, no problem document")),
         }

@@ -1,6 +1,11 @@
 //! What the verbs share: one file per verb, each from its arguments to its exit code.
 
-use minispark_api::rest::wire::Finding;
+use std::path::PathBuf;
+
+use minispark_api::{
+    auth::{Secret, file},
+    rest::wire::Finding,
+};
 use minispark_engine::{error::Code, job::check::Problem};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -8,8 +13,9 @@ use tokio::{
 };
 
 use crate::{
-    args::{Cli, Verb},
+    args::{self, Cli, Global, Verb},
     client::Client,
+    config::Settings,
     error::{Error, Exit, Result},
     logging,
     output::Output,
@@ -26,6 +32,8 @@ mod status;
 mod results;
 mod workers;
 mod cancel;
+mod token;
+mod config;
 mod rm;
 mod gc;
 mod health;
@@ -36,30 +44,60 @@ mod follow;
 ///
 /// # Errors
 /// Whatever keeps the verb from being done.
-pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
+pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> Result<Exit> {
     let Cli { global, verb } = cli;
     let Some(verb) = verb else {
         return Err(Error::usage("no command"));
     };
+    let settings = match &verb {
+        Verb::Version | Verb::Config(args::Config::Check { .. }) => settings.unwrap_or_default(),
+        _ => settings?,
+    };
     let level = if matches!(verb, Verb::Master(_) | Verb::Worker(_)) { "info" } else { "warn" };
     logging::start(&global, level)?;
-    let remote = || Client::new(&global.server);
+    let master_tokens = || global.token_file.clone().or_else(|| settings.master_tokens());
+    let remote = || Client::new(&global.server, client_token(&global, &settings)?);
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
         Verb::Generate(args) => generate::generate(&args, output),
-        Verb::Master(args) => master::master(&args, output),
-        Verb::Worker(args) => worker::worker(args, &global.server),
-        Verb::Dev(args) => dev::dev(&args, &global, output),
+        Verb::Master(args) => master::master(&args, master_tokens(), output),
+        Verb::Worker(args) => {
+            worker::worker(args, &global.server, client_token(&global, &settings)?)
+        }
+        Verb::Dev(args) => dev::dev(&args, &global, client_token(&global, &settings)?, output),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Token(verb) => token::token(verb, master_tokens().as_deref(), output),
+        Verb::Config(args::Config::Show(args)) => config::show(&args, &settings, output),
+        Verb::Config(args::Config::Check { file }) => config::check(&file, output),
         Verb::Rm(args) => control()?.block_on(rm::rm(&args, &remote()?, output)),
         Verb::Gc => control()?.block_on(gc::gc(&remote()?, output)),
         Verb::Health(args) => health::health(&args, &global.server, output),
         Verb::Version => version::version(output),
+    }
+}
+
+/// The environment variable that holds a token, for those who have no file.
+const TOKEN_VARIABLE: &str = "MINISPARK_TOKEN";
+
+/// What this user is let in by, if there is anything.
+fn client_token(global: &Global, settings: &Settings) -> Result<Option<Secret>> {
+    let read = |path: &PathBuf| file::read_secret(path).map_err(|error| token::refused(&error));
+    if let Some(path) = &global.token_file {
+        return read(path).map(Some);
+    }
+    let Some(text) = std::env::var_os(TOKEN_VARIABLE).filter(|text| !text.is_empty()) else {
+        return settings.client_token().as_ref().map(read).transpose();
+    };
+    match text.to_str().and_then(|text| Secret::checked(text.trim())) {
+        Some(secret) => Ok(Some(secret)),
+        None => Err(Error::usage(format!(
+            "{TOKEN_VARIABLE} holds no token: that has at least 32 visible characters"
+        ))),
     }
 }
 

@@ -81,6 +81,21 @@ pub(crate) fn read_document(disk: &dyn Disk, path: &Path) -> Result<String> {
     document(bytes, &shown)
 }
 
+/// A configuration file's text.
+///
+/// # Errors
+/// Where the file can't be read, is too large or is not UTF-8; the error names it.
+pub(crate) fn read_text(disk: &dyn Disk, path: &Path) -> Result<String> {
+    let failed = |reason: String| {
+        let what = format!("cannot read the configuration: {reason}");
+        Error::new(Exit::Usage, Code::BadRequest, what).at(path.display().to_string())
+    };
+    let read = || read_up_to(disk.open(path)?.as_ref(), DOCUMENT_LIMIT_BYTES);
+    let bytes = read().map_err(|error| failed(error.to_string()))?;
+    let bytes = bytes.ok_or_else(|| failed("the file is too large".to_owned()))?;
+    String::from_utf8(bytes).map_err(|_| failed("the file is not UTF-8".to_owned()))
+}
+
 /// A job document's text from its bytes, `None` where they were too many.
 ///
 /// # Errors
@@ -179,6 +194,79 @@ pub(crate) fn working_directory() -> Result<PathBuf> {
     })
 }
 
+/// The same of several.
+///
+/// # Errors
+/// Where the working directory is gone.
+pub(crate) fn absolutes(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    paths.iter().map(|path| absolute(path)).collect()
+}
+
+/// The folders beneath which a server's jobs may read: those that were asked for, or else the
+/// working directory, unless nobody can have meant that.
+///
+/// # Errors
+/// Where the working directory is gone.
+pub(crate) fn read_roots(asked: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if !asked.is_empty() {
+        return absolutes(asked);
+    }
+    let here = working_directory()?;
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if is_data_root(&here, home.as_deref()) {
+        return Ok(vec![here]);
+    }
+    tracing::warn!(
+        working_directory = %here.display(),
+        "a home or system directory is no data root: jobs can read nothing; set --read-root"
+    );
+    Ok(Vec::new())
+}
+
+/// Whether a working directory may be read by jobs without anybody having said so: not `/`, not a
+/// home, not a directory of the system.
+fn is_data_root(path: &Path, home: Option<&Path>) -> bool {
+    /// Nothing in them is data.
+    const TREES: [&str; 14] = [
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/proc",
+        "/sbin",
+        "/sys",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/sbin",
+        "/usr/share",
+    ];
+    /// They hold more than one user's or program's own.
+    const FOLDERS: [&str; 15] = [
+        "/",
+        "/home",
+        "/media",
+        "/mnt",
+        "/opt",
+        "/root",
+        "/run",
+        "/srv",
+        "/tmp",
+        "/usr",
+        "/usr/local",
+        "/var",
+        "/var/lib",
+        "/var/tmp",
+        "/var/log",
+    ];
+    let is_home = Some(path) == home || path.parent() == Some(Path::new("/home"));
+    let is_system = TREES.iter().any(|tree| path.starts_with(tree))
+        || FOLDERS.iter().any(|folder| path == Path::new(folder));
+    !is_home && !is_system
+}
+
 fn create(disk: &dyn Disk, path: &Path) -> Result<()> {
     disk.create_dir_all(path).map_err(|error| {
         let (exit, code) = match error.kind() {
@@ -197,15 +285,18 @@ fn owner_id(path: &Path) -> Option<u32> {
     std::fs::symlink_metadata(path).ok().map(|metadata| metadata.uid())
 }
 
-fn user_id() -> Option<u32> {
+/// The user that this process runs as.
+pub(crate) fn user_id() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|metadata| metadata.uid())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use minispark_engine::disk::RealDisk;
 
-    use super::{default_memory_bytes, document, output_dir, peak_memory_bytes};
+    use super::{default_memory_bytes, document, is_data_root, output_dir, peak_memory_bytes};
 
     #[test]
     fn the_machine_tells_its_memory() {
@@ -227,6 +318,19 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = output_dir(&RealDisk, Some(&file.path().join("x"))).unwrap_err();
         assert!(error.what.contains(&file.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_home_or_system_directory_is_no_data_root() {
+        let home = Some(Path::new("/people/me"));
+        for path in ["/", "/home/you", "/people/me", "/root", "/etc/x", "/usr/bin", "/tmp", "/var"]
+        {
+            assert!(!is_data_root(Path::new(path), home), "{path}");
+        }
+        for path in ["/data", "/home/you/work", "/people/me/work", "/app", "/usr/src/app", "/tmp/x"]
+        {
+            assert!(is_data_root(Path::new(path), home), "{path}");
+        }
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 mod allocator;
 mod args;
+mod config;
 mod commands;
 mod client;
 mod output;
@@ -21,13 +22,18 @@ mod logging;
 mod units;
 mod error;
 
+use config::Settings;
 use error::{Exit, Result};
 use output::Output;
 
 fn main() -> ExitCode {
     allocator::set_up();
     let arguments = args::normalise(std::env::args_os());
-    let cli = match args::Cli::try_parse_from(arguments) {
+    // What is wrong with it is told once it is known that it is needed.
+    let settings = Settings::load(&arguments);
+    let command = settings.as_ref().map_or_else(|_| args::Cli::command(), Settings::command);
+    let parsed = command.try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| args::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(told) => {
             // Help and version are answers, the rest is a usage error; clap knows which is which.
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
         return ExitCode::from(Exit::Other.code());
     }
     let output = Output::new(&cli.global);
-    ExitCode::from(conclude(commands::execute(cli, output), output).code())
+    ExitCode::from(conclude(commands::execute(cli, settings, output), output).code())
 }
 
 /// The exit code of what was done; an error is told, a closed pipe is the reader's good right.

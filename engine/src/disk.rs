@@ -12,6 +12,36 @@ use std::{
     sync::Arc,
 };
 
+pub mod rooted;
+
+use rooted::RootedDisk;
+
+/// What jobs may read and write: all of the system's files, or those beneath data roots.
+///
+/// What a process keeps for itself (state, spill files, map outputs) goes past it.
+#[derive(Clone, Debug)]
+pub struct DataDisks {
+    /// Where readers find their files.
+    pub inputs: Arc<dyn Disk>,
+    /// Where results go.
+    pub outputs: Arc<dyn Disk>,
+}
+
+impl DataDisks {
+    /// All files, as a user's own process may.
+    pub fn everywhere() -> Self {
+        Self { inputs: RealDisk::shared(), outputs: RealDisk::shared() }
+    }
+
+    /// The files beneath these roots, absolute paths of folders; none where a list is empty.
+    ///
+    /// # Errors
+    /// As [`RootedDisk::open`].
+    pub fn beneath(read_roots: &[PathBuf], write_roots: &[PathBuf]) -> crate::Result<Self> {
+        Ok(Self { inputs: RootedDisk::open(read_roots)?, outputs: RootedDisk::open(write_roots)? })
+    }
+}
+
 /// A file opened for reading at any place.
 pub trait ReadAt: Send + Sync {
     /// Reads at most `buffer.len()` bytes from `offset`; 0 at the end.

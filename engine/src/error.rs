@@ -8,7 +8,10 @@ use std::{io, path::PathBuf};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{TaskAttempt, WorkerId};
+use crate::{
+    disk::rooted::is_not_allowed,
+    id::{TaskAttempt, WorkerId},
+};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -150,6 +153,8 @@ pub enum Class {
 pub enum Code {
     /// The job document has errors.
     ValidationFailed,
+    /// A path outside the data roots.
+    PathNotAllowed,
     /// An input is missing.
     InputNotFound,
     /// An input changed while the job ran.
@@ -180,6 +185,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Too many jobs wait.
     QueueFull,
+    /// Too many requests in a short time.
+    RateLimited,
     /// A request's body is too large.
     BodyTooLarge,
     /// No or a wrong credential.
@@ -258,6 +265,7 @@ impl Error {
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
             | Self::OutputExists { .. } => Class::Fail,
+            Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
             Self::Io { .. }
@@ -275,6 +283,7 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Code::DiskFull
             }
+            Self::Io { source, .. } if is_not_allowed(source) => Code::PathNotAllowed,
             Self::Io { .. } | Self::Arrow(_) | Self::Evaluate { .. } => Code::TaskFailed,
             Self::InputNotFound { .. } => Code::InputNotFound,
             Self::InputChanged { .. } => Code::InputChanged,

@@ -20,7 +20,7 @@ use chrono::{DateTime, Local};
 
 use crate::{
     Error, Result,
-    disk::{Disk, Lock},
+    disk::{DataDisks, Disk, Lock},
     error::Failure,
     exchange::{LocalExchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
@@ -75,6 +75,8 @@ impl Clock for SystemClock {
 pub struct SessionOptions {
     /// Relative paths in documents are relative to this folder.
     pub base_dir: PathBuf,
+    /// The files that jobs may read and write.
+    pub data: DataDisks,
     /// Where text sinks appear.
     pub output_dir: PathBuf,
     /// Where spill files go; each run has a folder of its own in it and removes it.
@@ -132,7 +134,8 @@ impl Session {
     /// # Errors
     /// All its problems.
     pub fn check(&self, document: &str, strict: bool) -> Result<Checked, Vec<Problem>> {
-        let site = Site { disk: Arc::clone(&self.disk), base_dir: self.options.base_dir.clone() };
+        let base_dir = Some(self.options.base_dir.clone());
+        let site = Site { data: self.options.data.clone(), base_dir };
         check::check(document, strict, &site)
     }
 
@@ -148,14 +151,14 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(stages::cut(checked.plan, &self.disk)?);
+        let plan = Arc::new(stages::cut(checked.plan, &self.options.data.inputs)?);
         let job = JobId::random();
         let staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
         let budget = Budget::new(self.options.memory_bytes);
         let publisher = Publisher {
-            disk: Arc::clone(&self.disk),
+            disk: Arc::clone(&self.options.data.outputs),
             output_dir: self.options.output_dir.clone(),
             budget: budget.clone(),
         };
@@ -165,6 +168,7 @@ impl Session {
             budget,
             cancel: CancelFlag::default(),
             disk: Arc::clone(&self.disk),
+            data: self.options.data.clone(),
             scratch: scratch.path.join("spill"),
             spilled_bytes: Arc::default(),
             exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),

@@ -49,7 +49,7 @@ impl Source {
     ) -> Result<Self> {
         let mut memory = context.budget.reservation("source");
         memory.grow(2 * BLOCK_BYTES as u64);
-        let source = Self::over(split, format, schema, &context.disk)?;
+        let source = Self::over(split, format, schema, &context.data.inputs)?;
         Ok(Self { cancel: context.cancel.clone(), _memory: Some(memory), ..source })
     }
 

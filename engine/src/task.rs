@@ -154,7 +154,8 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let part = sink::write_part(sink, root, &path, &*context.disk, &context.cancel)?;
+            let part =
+                sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
             TaskReport {
                 rows: part.rows,
                 bytes: part.bytes,

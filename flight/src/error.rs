@@ -78,12 +78,13 @@ fn grpc(code: Code) -> tonic::Code {
         | Code::MemoryLimit
         | Code::DiskFull
         | Code::QueueFull
+        | Code::RateLimited
         | Code::BodyTooLarge => tonic::Code::ResourceExhausted,
         Code::OutputExists => tonic::Code::AlreadyExists,
         Code::NoWorkers => tonic::Code::Unavailable,
         Code::Cancelled => tonic::Code::Cancelled,
         Code::Unauthenticated => tonic::Code::Unauthenticated,
-        Code::Forbidden => tonic::Code::PermissionDenied,
+        Code::Forbidden | Code::PathNotAllowed => tonic::Code::PermissionDenied,
         Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::InputChanged
         | Code::NotFinished

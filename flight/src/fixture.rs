@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    FlightService, Refusal, ResultFiles, ResultSource, Results, SharedKey, server::serve_with,
-    ticket::UnixClock,
+    Asker, FlightService, Refusal, ResultFiles, ResultSource, Results, SharedKey,
+    server::serve_with, ticket::UnixClock,
 };
 
 /// The moment at which tests happen.
@@ -200,7 +200,15 @@ impl FakeResults {
 }
 
 impl Results for FakeResults {
-    fn find(&self, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+    fn admit(&self, asker: &Asker) -> Result<(), Refusal> {
+        match asker.authorization.as_deref() {
+            Some(b"Bearer wrong") => Err(Refusal::new(Code::Unauthenticated, "a wrong token")),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, asker: &Asker, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+        self.admit(asker)?;
         if job == "running" {
             return Err(Refusal::new(Code::NotFinished, "job running is RUNNING"));
         }
@@ -211,8 +219,9 @@ impl Results for FakeResults {
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("no sink `{sink}` of {job}")))
     }
 
-    fn list(&self) -> Vec<ResultFiles> {
-        self.0.lock().unwrap().clone()
+    fn list(&self, asker: &Asker) -> Result<Vec<ResultFiles>, Refusal> {
+        self.admit(asker)?;
+        Ok(self.0.lock().unwrap().clone())
     }
 }
 

@@ -23,7 +23,7 @@ mod fixture;
 
 pub use error::{Error, Refusal, Result};
 pub use remote::RemoteExchange;
-pub use results::{ResultFiles, ResultPart, ResultSource, Results};
+pub use results::{Asker, ResultFiles, ResultPart, ResultSource, Results};
 pub use server::{FlightService, serve};
 pub use ticket::{SharedKey, Ticket};
 

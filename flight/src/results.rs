@@ -5,7 +5,9 @@
 //! order, a batch at a time.
 
 use std::{
+    fmt,
     io::{self, Read, Seek, SeekFrom},
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     vec,
@@ -22,7 +24,7 @@ use arrow::{
 };
 use minispark_engine::{
     Error, Result,
-    disk::{Disk, ReadAt, RealDisk},
+    disk::{DataDisks, Disk, ReadAt, RealDisk},
     error::Code,
     exchange::{LocalExchange, store::PartitionStore},
     formats::Format,
@@ -38,17 +40,42 @@ use crate::{block, error::Refusal};
 /// What readers of one process may hold together, unless [`Results::budget`] says otherwise.
 const READ_BUDGET_BYTES: u64 = 64 << 20;
 
-/// Knows the finished results.
+/// Who asks, as the call itself says it. Never shown.
+#[derive(Clone, Default)]
+pub struct Asker {
+    /// The value of the `authorization` header.
+    pub authorization: Option<Vec<u8>>,
+    /// The address at the other end.
+    pub peer: Option<SocketAddr>,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Knows the finished results, and who may read them.
 pub trait Results: Send + Sync {
+    /// Whether the asker may call at all.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`], [`Code::Forbidden`].
+    fn admit(&self, asker: &Asker) -> Result<(), Refusal>;
+
     /// Where a sink's rows are.
     ///
     /// # Errors
     /// A [`Refusal`] that says what is the matter: [`Code::NotFound`], [`Code::NotFinished`],
-    /// [`Code::JobFailed`], [`Code::Cancelled`], [`Code::ResultExpired`].
-    fn find(&self, job: &str, sink: &str) -> Result<ResultFiles, Refusal>;
+    /// [`Code::JobFailed`], [`Code::Cancelled`], [`Code::ResultExpired`]; as [`Self::admit`]. What
+    /// the asker may not see is not found.
+    fn find(&self, asker: &Asker, job: &str, sink: &str) -> Result<ResultFiles, Refusal>;
 
-    /// All finished results, in an order that stays.
-    fn list(&self) -> Vec<ResultFiles>;
+    /// All finished results that the asker may see, in an order that stays.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    fn list(&self, asker: &Asker) -> Result<Vec<ResultFiles>, Refusal>;
 
     /// The disk that they are on.
     fn disk(&self) -> Arc<dyn Disk> {
@@ -212,6 +239,7 @@ fn reading(disk: &Arc<dyn Disk>, budget: &Budget, cancel: &CancelFlag) -> TaskCo
         budget: budget.clone(),
         cancel: cancel.clone(),
         disk: Arc::clone(disk),
+        data: DataDisks { inputs: Arc::clone(disk), outputs: Arc::clone(disk) },
         scratch: PathBuf::new(),
         spilled_bytes: Arc::new(AtomicU64::new(0)),
         store: Arc::clone(&store),

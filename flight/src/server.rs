@@ -34,7 +34,7 @@ use crate::{
     bridge::{self, Steps, Threads},
     connection,
     error::{Error, Refusal, Result},
-    results::{self, ResultFiles, Results, Selection},
+    results::{self, Asker, ResultFiles, Results, Selection},
     ticket::{
         RESULT_LIFE, ResultTicket, SharedKey, ShuffleTicket, Ticket, UnixClock, system_clock,
     },
@@ -123,13 +123,18 @@ type Answer<T> = Result<Response<T>, Status>;
 type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    /// No call is answered before this process knows the key of its cluster.
-    fn authenticate(&self) -> Result<(), Refusal> {
-        if self.what.key.is_set() {
-            Ok(())
-        } else {
-            Err(Refusal::new(Code::Unauthenticated, "this process has not joined a cluster yet"))
+    /// Who asks, if they may. No call is answered before this process knows the key of its cluster.
+    async fn authenticate<T>(&self, request: &Request<T>) -> Result<Asker, Refusal> {
+        if !self.what.key.is_set() {
+            let message = "this process has not joined a cluster yet";
+            return Err(Refusal::new(Code::Unauthenticated, message));
         }
+        let asker = asker(request);
+        if let Some(results) = self.what.results.clone() {
+            let copy = asker.clone();
+            self.look_up(move || results.admit(&copy)).await?;
+        }
+        Ok(asker)
     }
 
     /// Runs a look-up, which may block.
@@ -140,10 +145,10 @@ impl Service {
         self.threads.run(look_up).await.map_err(|error| internal(&error))?
     }
 
-    async fn find(&self, job: String, sink: String) -> Result<ResultFiles, Refusal> {
+    async fn find(&self, asker: Asker, job: String, sink: String) -> Result<ResultFiles, Refusal> {
         let unknown = || Refusal::new(Code::NotFound, "no results are served here");
         let results = self.what.results.clone().ok_or_else(unknown)?;
-        self.look_up(move || results.find(&job, &sink)).await
+        self.look_up(move || results.find(&asker, &job, &sink)).await
     }
 
     /// One bucket of one map attempt, every message labelled.
@@ -165,9 +170,13 @@ impl Service {
     }
 
     /// The rows of a finished sink, as any Flight client reads them.
-    async fn result(&self, ticket: ResultTicket) -> Result<Flow<FlightData>, Refusal> {
+    async fn result(
+        &self,
+        asker: Asker,
+        ticket: ResultTicket,
+    ) -> Result<Flow<FlightData>, Refusal> {
         let ResultTicket { job, sink, columns, limit } = ticket;
-        let files = self.find(job, sink).await?;
+        let files = self.find(asker, job, sink).await?;
         let unknown = || Refusal::new(Code::NotFound, "no results are served here");
         let results = self.what.results.clone().ok_or_else(unknown)?;
         let read = files.clone();
@@ -231,6 +240,15 @@ impl Service {
             .with_ordered(true)
             .with_app_metadata(about.to_string());
         Ok(info)
+    }
+}
+
+/// What a call says of who makes it.
+fn asker<T>(request: &Request<T>) -> Asker {
+    let authorization = request.metadata().get("authorization");
+    Asker {
+        authorization: authorization.map(|value| value.as_bytes().to_vec()),
+        peer: request.remote_addr(),
     }
 }
 
@@ -373,6 +391,7 @@ impl flight_service_server::FlightService for Service {
     type ListActionsStream = Flow<ActionType>;
 
     async fn do_get(&self, request: Request<arrow_flight::Ticket>) -> Answer<Flow<FlightData>> {
+        let asker = asker(&request);
         let bytes = request.into_inner().ticket;
         let ticket = Ticket::open(&bytes, &self.what.key, (self.clock)()).map_err(|error| {
             debug!(%error, "a ticket was refused");
@@ -380,24 +399,24 @@ impl flight_service_server::FlightService for Service {
         })?;
         let messages = match ticket {
             Ticket::Shuffle(ticket) => self.shuffle(ticket).await?,
-            Ticket::Result(ticket) => self.result(ticket).await?,
+            Ticket::Result(ticket) => self.result(asker, ticket).await?,
         };
         Ok(Response::new(messages))
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        self.authenticate()?;
+        let asker = self.authenticate(&request).await?;
         let descriptor = request.into_inner();
         let Wanted { job_id, sink, columns, limit } = Wanted::from_descriptor(&descriptor)?;
-        let files = self.find(job_id, sink).await?;
+        let files = self.find(asker, job_id, sink).await?;
         let info = self.info(&files, columns, limit)?;
         Ok(Response::new(info.with_descriptor(descriptor)))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        self.authenticate()?;
+        let asker = self.authenticate(&request).await?;
         let Wanted { job_id, sink, columns, .. } = Wanted::from_descriptor(request.get_ref())?;
-        let files = self.find(job_id, sink).await?;
+        let files = self.find(asker, job_id, sink).await?;
         let schema = wire_columns(&files, columns.as_deref())?;
         SchemaAsIpc::new(&schema, &IpcWriteOptions::default())
             .try_into()
@@ -406,12 +425,12 @@ impl flight_service_server::FlightService for Service {
     }
 
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Flow<FlightInfo>> {
-        self.authenticate()?;
+        let asker = self.authenticate(&request).await?;
         let criteria = request.into_inner().expression;
         let listed: Listed =
             if criteria.is_empty() { Listed::default() } else { parse(&criteria, "criteria")? };
         let mut found = match self.what.results.clone() {
-            Some(results) => self.look_up(move || Ok(results.list())).await?,
+            Some(results) => self.look_up(move || results.list(&asker)).await?,
             None => Vec::new(),
         };
         found.retain(|files| listed.job_id.as_ref().is_none_or(|job| *job == files.job));
@@ -421,7 +440,7 @@ impl flight_service_server::FlightService for Service {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Flow<arrow_flight::Result>> {
-        self.authenticate()?;
+        self.authenticate(&request).await?;
         let about = match request.get_ref().r#type.as_str() {
             "health" => json!({"status": "ok"}),
             "version" => json!({"version": env!("CARGO_PKG_VERSION")}),
@@ -434,8 +453,8 @@ impl flight_service_server::FlightService for Service {
         Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Answer<Flow<ActionType>> {
-        self.authenticate()?;
+    async fn list_actions(&self, request: Request<Empty>) -> Answer<Flow<ActionType>> {
+        self.authenticate(&request).await?;
         let actions = [
             ("health", "whether this process answers: {\"status\": \"ok\"}"),
             ("version", "the version of this process: {\"version\": \"…\"}"),

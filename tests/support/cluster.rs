@@ -108,6 +108,14 @@ pub(crate) struct Settings {
     pub(crate) lost_after: &'static str,
     pub(crate) no_worker_wait: &'static str,
     pub(crate) base_dir: PathBuf,
+    /// Beneath these jobs may read and write; none are named where there are none.
+    pub(crate) data_roots: Vec<PathBuf>,
+    /// The file of tokens that the master takes.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The file with the workers' token.
+    pub(crate) worker_token: Option<PathBuf>,
+    /// The token of the test itself.
+    pub(crate) token: Option<String>,
 }
 
 impl Default for Settings {
@@ -120,6 +128,10 @@ impl Default for Settings {
             lost_after: "2s",
             no_worker_wait: "60s",
             base_dir: super::root(),
+            data_roots: vec![super::root(), std::env::temp_dir()],
+            token_file: None,
+            worker_token: None,
+            token: None,
         }
     }
 }
@@ -179,9 +191,16 @@ impl Cluster {
         self.master.logged("rest");
     }
 
+    /// A REST call with the test's token, if it has one.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &[u8]) -> http::Answer {
+        let bearer = self.settings.token.as_ref().map(|token| format!("Bearer {token}"));
+        let headers = bearer.as_ref().map(|bearer| ("authorization", bearer.as_str()));
+        http::call(&self.rest, method, path, headers.as_slice(), body)
+    }
+
     /// A REST call; the answer must be JSON of this status.
     pub(crate) fn get(&self, path: &str) -> Value {
-        let answer = http::call(&self.rest, "GET", path, &[], b"");
+        let answer = self.call("GET", path, b"");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
@@ -195,7 +214,7 @@ impl Cluster {
 
     /// Submits a document; gives the job's id.
     pub(crate) fn submit(&self, document: &str) -> String {
-        let answer = http::call(&self.rest, "POST", "/api/v1/jobs", &[], document.as_bytes());
+        let answer = self.call("POST", "/api/v1/jobs", document.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
         assert_eq!(answer["status"], "ACCEPTED");
@@ -245,6 +264,12 @@ fn start_master(settings: &Settings, folder: &Path, rest: u16, flight: u16) -> N
     command.arg("--output-dir").arg(folder.join("output"));
     command.args(["--heartbeat", settings.heartbeat, "--lost-after", settings.lost_after]);
     command.args(["--no-worker-wait", settings.no_worker_wait]);
+    for root in &settings.data_roots {
+        command.arg("--read-root").arg(root).arg("--write-root").arg(root);
+    }
+    if let Some(file) = &settings.token_file {
+        command.arg("--token-file").arg(file);
+    }
     Node::start(&mut command, folder.join("master.log"))
 }
 
@@ -253,6 +278,12 @@ fn start_worker(settings: &Settings, folder: &Path, number: usize, master: &str)
     command.current_dir(&settings.base_dir);
     command.args(["worker", "--port", "0", "--master", master, "--memory", settings.memory]);
     command.arg("--slots").arg(settings.slots.to_string());
+    for root in &settings.data_roots {
+        command.arg("--read-root").arg(root);
+    }
+    if let Some(file) = &settings.worker_token {
+        command.arg("--token-file").arg(file);
+    }
     command.arg("--work-dir").arg(folder.join(format!("worker{number}")));
     Node::start(&mut command, folder.join(format!("worker{number}.log")))
 }

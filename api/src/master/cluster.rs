@@ -707,16 +707,22 @@ impl Cluster {
         self.step(now, event)
     }
 
+    /// Whether there is such a job, and it is seen.
+    pub(crate) fn has(&self, job: JobId, is_seen: impl FnOnce(&JobRecord) -> bool) -> bool {
+        self.jobs.get(&job).is_some_and(is_seen)
+    }
+
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
         Some((self.scheduler.view(job)?, self.jobs.get(&job)?))
     }
 
-    /// The newest `limit` jobs before number `before`, of one state where one is asked for; and
-    /// whether there are more.
+    /// The newest `limit` jobs before number `before` that are seen, of one state where one is
+    /// asked for; and whether there are more.
     pub(crate) fn page(
         &self,
         before: Option<u64>,
+        is_seen: &dyn Fn(&JobRecord) -> bool,
         status: Option<JobStatus>,
         limit: usize,
     ) -> (Vec<JobId>, bool) {
@@ -725,8 +731,8 @@ impl Cluster {
             .range(..before.unwrap_or(u64::MAX))
             .rev()
             .filter(|(_, job)| {
-                status.is_none_or(|status| {
-                    self.jobs.get(*job).is_some_and(|job| job.status() == status)
+                self.jobs.get(*job).is_some_and(|job| {
+                    is_seen(job) && status.is_none_or(|status| job.status() == status)
                 })
             })
             .take(limit + 1)
@@ -754,11 +760,17 @@ impl Cluster {
         self.links.values().filter(|link| link.is_up).count()
     }
 
-    /// Results in place of completed jobs.
-    pub(crate) fn results(&self) -> impl Iterator<Item = (JobId, &Published)> {
-        self.jobs.iter().filter(|(_, record)| record.status() == JobStatus::Completed).flat_map(
-            |(job, record)| record.saved.published.iter().map(|published| (*job, published)),
-        )
+    /// Results in place of completed jobs that are seen.
+    pub(crate) fn results(
+        &self,
+        is_seen: impl Fn(&JobRecord) -> bool,
+    ) -> impl Iterator<Item = (JobId, &Published)> {
+        let seen = move |(_, record): &(&JobId, &JobRecord)| {
+            record.status() == JobStatus::Completed && is_seen(record)
+        };
+        self.jobs.iter().filter(seen).flat_map(|(job, record)| {
+            record.saved.published.iter().map(|published| (*job, published))
+        })
     }
 
     /// The number of the last poll that was taken of a worker.
@@ -809,9 +821,9 @@ mod tests {
         schedule::JobStatus,
     };
 
-    use super::{Effect, Fenced};
+    use super::{Effect, Fenced, MAX_OPEN_JOBS, Submission};
     use crate::{
-        master::testing::{EPOCH, TERM, done, master, poll, register, submit},
+        master::testing::{EPOCH, TERM, done, master, one_task, poll, register, submit},
         protocol::{Outcome, Report},
     };
 
@@ -972,16 +984,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ten_thousand_jobs_may_wait_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let take = || {
+            let new = super::NewJob {
+                job: JobId::random(),
+                submitted_at: chrono::Local::now(),
+                document: String::from("{}"),
+                plan: one_task("one"),
+                warnings: Vec::new(),
+                owner: None,
+                key: None,
+            };
+            matches!(master.lock().submit(Duration::ZERO, new), Submission::Taken(_))
+        };
+        assert!((0..MAX_OPEN_JOBS).all(|_| take()));
+        assert!(!take());
+        let oldest = master.lock().by_number[&1];
+        master.lock().step(Duration::ZERO, super::Event::Cancel { job: oldest });
+        assert!(take());
+    }
+
+    #[tokio::test]
     async fn pages_go_from_the_newest_back_and_stay_while_jobs_arrive() {
         let folder = tempfile::tempdir().unwrap();
         let (master, _clock) = master(folder.path(), HEARTBEAT);
         let jobs: Vec<_> = (0..3).map(|_| submit(&master, "one")).collect();
-        let first = master.lock().page(None, None, 2);
+        let first = master.lock().page(None, &|_| true, None, 2);
         assert_eq!(first, (vec![jobs[2], jobs[1]], true));
         submit(&master, "later");
         let cluster = master.lock();
         let before = cluster.job(jobs[1]).unwrap().1.saved.number;
-        assert_eq!(cluster.page(Some(before), None, 2), (vec![jobs[0]], false));
-        assert_eq!(cluster.page(None, Some(JobStatus::Completed), 2), (Vec::new(), false));
+        assert_eq!(cluster.page(Some(before), &|_| true, None, 2), (vec![jobs[0]], false));
+        assert_eq!(
+            cluster.page(None, &|_| true, Some(JobStatus::Completed), 2),
+            (Vec::new(), false)
+        );
     }
 }

@@ -12,22 +12,34 @@ use minispark_engine::{
     schedule::JobStatus,
     sink::commit::{Published, PublishedFile},
 };
-use minispark_flight::{Refusal, ResultFiles, ResultPart, ResultSource, Results};
+use minispark_flight::{Asker, Refusal, ResultFiles, ResultPart, ResultSource, Results};
 
 use super::{Master, cluster::sink_ids};
+use crate::auth::{Caller, Deed};
 
 impl Results for Master {
-    fn find(&self, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+    fn admit(&self, asker: &Asker) -> Result<(), Refusal> {
+        self.reader(asker).map(|_| ())
+    }
+
+    fn find(&self, asker: &Asker, job: &str, sink: &str) -> Result<ResultFiles, Refusal> {
+        let caller = self.reader(asker)?;
+        // What a caller does not see is told apart from nothing by nothing.
+        let is_hidden = |id: JobId| !self.sees(&caller, id);
+        if job.parse().is_ok_and(is_hidden) {
+            return Err(no_job(job));
+        }
         let published = self.published(job, sink)?;
         result_files(job, &published)
     }
 
-    fn list(&self) -> Vec<ResultFiles> {
+    fn list(&self, asker: &Asker) -> Result<Vec<ResultFiles>, Refusal> {
+        let caller = self.reader(asker)?;
         let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        cluster
-            .results()
+        let seen = cluster.results(|job| caller.sees(job.saved.owner.as_deref()));
+        Ok(seen
             .filter_map(|(job, published)| result_files(&job.to_string(), published).ok())
-            .collect()
+            .collect())
     }
 
     fn disk(&self) -> Arc<dyn Disk> {
@@ -39,13 +51,25 @@ impl Results for Master {
     }
 }
 
+fn no_job(job: &str) -> Refusal {
+    Refusal::new(Code::NotFound, format!("no job `{job}`"))
+}
+
 impl Master {
+    /// Who asks, if they may read results.
+    fn reader(&self, asker: &Asker) -> Result<Caller, Refusal> {
+        let caller = Master::admit(self, asker.authorization.as_deref(), asker.peer)?;
+        caller.allow(Deed::Read)?;
+        self.door.count(&caller, asker.peer, self.clock.now())?;
+        Ok(caller)
+    }
+
     /// A sink's result in place, as of a completed job.
     ///
     /// # Errors
     /// Why there is none: no such job or sink, not finished, failed, cancelled.
     pub(crate) fn published(&self, job: &str, sink: &str) -> Result<Published, Refusal> {
-        let unknown = || Refusal::new(Code::NotFound, format!("no job `{job}`"));
+        let unknown = || no_job(job);
         let id: JobId = job.parse().map_err(|_| unknown())?;
         let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         let (view, record) = cluster.job(id).ok_or_else(unknown)?;
@@ -88,7 +112,8 @@ pub(crate) fn no_results(
     }
 }
 
-fn result_files(job: &str, published: &Published) -> Result<ResultFiles, Refusal> {
+/// What is read where typed rows of a result are asked for.
+pub(crate) fn result_files(job: &str, published: &Published) -> Result<ResultFiles, Refusal> {
     Ok(ResultFiles {
         job: String::from(job),
         sink: published.sink.clone(),

@@ -1,7 +1,7 @@
 //! A master without sockets, for tests: a clock that is set by hand, and a job of one task.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, Local};
 use minispark_engine::{
-    disk::RealDisk,
+    disk::{DataDisks, RealDisk},
     formats::Format,
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
     job::check::Site,
@@ -34,8 +34,9 @@ use super::{
     commit::COMMITS_AT_ONCE,
     journal::Journal,
 };
-use crate::protocol::{
-    HASH_VERSION, Load, Outcome, PROTOCOL, Poll, Register, Report, RunningAttempt,
+use crate::{
+    auth::Door,
+    protocol::{HASH_VERSION, Load, Outcome, PROTOCOL, Poll, Register, Report, RunningAttempt},
 };
 
 /// The term of test masters.
@@ -66,6 +67,15 @@ impl Clock for HandClock {
 
 /// A master whose polls are held for `heartbeat`.
 pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<HandClock>) {
+    master_with(folder, heartbeat, None)
+}
+
+/// The same, with a token file.
+pub(crate) fn master_with(
+    folder: &Path,
+    heartbeat: Duration,
+    token_file: Option<PathBuf>,
+) -> (Arc<Master>, Arc<HandClock>) {
     let clock = Arc::new(HandClock::default());
     let key = SharedKey::new([1; 32]);
     let settings = Settings {
@@ -89,7 +99,7 @@ pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<Ha
             budget: Budget::new(1 << 20),
         },
         exchange: Arc::new(RemoteExchange::new(None, key, tokio::runtime::Handle::current())),
-        site: Site { disk: RealDisk::shared(), base_dir: folder.to_owned() },
+        site: Site { data: DataDisks::everywhere(), base_dir: Some(folder.to_owned()) },
         settings,
         heartbeat,
         ticket_key: "01".repeat(32),
@@ -98,6 +108,7 @@ pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<Ha
         stop: CancellationToken::new(),
         work: TaskTracker::new(),
         superseded_by: Mutex::default(),
+        door: Door::new(token_file).unwrap(),
     };
     (Arc::new(master), clock)
 }
@@ -139,13 +150,18 @@ pub(crate) fn one_task(name: &str) -> Plan {
 
 /// Takes the job of one task.
 pub(crate) fn submit(master: &Arc<Master>, name: &str) -> JobId {
+    submit_of(master, name, None)
+}
+
+/// Takes the job of one task for an owner.
+pub(crate) fn submit_of(master: &Arc<Master>, name: &str, owner: Option<&str>) -> JobId {
     let new = NewJob {
         job: JobId::random(),
         submitted_at: master.clock.wall(),
         document: String::from("{}"),
         plan: one_task(name),
         warnings: Vec::new(),
-        owner: None,
+        owner: owner.map(String::from),
         key: None,
     };
     let job = new.job;

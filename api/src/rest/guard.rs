@@ -36,6 +36,15 @@ pub(crate) const MINISPARK_VERSION: HeaderName = HeaderName::from_static("minisp
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// What a browser may do with an answer: nothing that comes from elsewhere, no guess at its type,
+/// no frame around it.
+const BROWSER_RULES: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
 /// The longest request id that is taken from a client.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -47,17 +56,19 @@ pub(crate) struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Those of a server that listens on `bound`: the loopback's names and the address itself.
+    /// Those of a server that listens on `bound`: the loopback's names, the address itself, and
+    /// the `more` that its operator named.
     ///
     /// One that listens on every address (`0.0.0.0`) is addressed by any of them, and by the
     /// machine's name; an address can't be rebound, only a name can.
-    pub(crate) fn of(bound: SocketAddr) -> Self {
+    pub(crate) fn of(bound: SocketAddr, more: &[String]) -> Self {
         let mut names = vec![
             String::from("localhost"),
             String::from("127.0.0.1"),
             String::from("[::1]"),
             host_text(bound.ip()),
         ];
+        names.extend(more.iter().map(|name| name.to_ascii_lowercase()));
         let any_address = bound.ip().is_unspecified();
         if any_address && let Ok(name) = sysinfo::System::host_name() {
             names.push(name.to_ascii_lowercase());
@@ -169,7 +180,9 @@ pub(crate) async fn dress(request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(MINISPARK_VERSION, HeaderValue::from_static(VERSION));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in BROWSER_RULES {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -225,7 +238,7 @@ mod tests {
     use crate::rest::wire::ProblemDocument;
 
     fn app(bound: &str) -> Router {
-        let hosts = AllowedHosts::of(bound.parse().unwrap());
+        let hosts = AllowedHosts::of(bound.parse().unwrap(), &[String::from("Spark.Example")]);
         Router::new()
             .route("/jobs", post(async || "done").get(async || "list"))
             .layer(from_fn_with_state(hosts, refuse_foreign))
@@ -243,10 +256,10 @@ mod tests {
     #[tokio::test]
     async fn only_our_own_host_names_are_served() {
         let local = "127.0.0.1:8080";
-        for host in ["localhost:8080", "127.0.0.1", "LOCALHOST", "[::1]:8080"] {
+        for host in ["localhost:8080", "127.0.0.1", "LOCALHOST", "[::1]:8080", "spark.example:80"] {
             assert_eq!(status(local, "GET", &[("host", host)]).await, StatusCode::OK, "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example:8080", "10.0.0.7"] {
+        for host in ["evil.example", "a.spark.example", "127.0.0.1.evil.example:8080", "10.0.0.7"] {
             assert_eq!(
                 status(local, "GET", &[("host", host)]).await,
                 StatusCode::FORBIDDEN,
@@ -299,6 +312,9 @@ mod tests {
         let listed = app("127.0.0.1:0").oneshot(request("GET", "/jobs")).await.unwrap();
         assert_eq!(listed.headers()[REQUEST_ID], "mine-1");
         assert_eq!(listed.headers()[MINISPARK_VERSION], crate::VERSION);
+        let rules = ["content-security-policy", "x-content-type-options", "x-frame-options"];
+        let rules = rules.map(|name| listed.headers()[name].to_str().unwrap());
+        assert_eq!(rules, ["default-src 'self'; frame-ancestors 'none'", "nosniff", "DENY"]);
 
         let refused = app("127.0.0.1:0").oneshot(request("DELETE", "/jobs")).await.unwrap();
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);

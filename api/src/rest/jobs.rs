@@ -25,10 +25,13 @@ use super::{
     request::{NoParameters, Query, body, cursor, job_id, no_job, page_limit, place},
     wire,
 };
-use crate::master::{
-    Master,
-    cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
-    journal::entry::Key,
+use crate::{
+    auth::Caller,
+    master::{
+        Master,
+        cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
+        journal::entry::Key,
+    },
 };
 
 /// The most bytes of a job document.
@@ -78,6 +81,7 @@ pub(crate) struct SubmitQuery {
 )]
 pub(crate) async fn submit(
     State(master): State<Arc<Master>>,
+    caller: Caller,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
     request: Body,
@@ -91,7 +95,7 @@ pub(crate) async fn submit(
     if master.journal.is_full() {
         return Err(disk_full());
     }
-    let owner = None;
+    let owner = caller.owner();
     let key = idempotency_key(&headers, &document, owner.clone())?;
     let known = key.as_ref().and_then(|key| master.lock().known_key(key));
     let (job, submission) = match known {
@@ -273,7 +277,7 @@ async fn checked(
         let site = &on_thread.site;
         let Checked { plan, warnings } = check::check(&document, strict, site)
             .map_err(|problems| Problem::validation(problems.into_iter().map(finding).collect()))?;
-        let plan = stages::cut(plan, &site.disk).map_err(|error| Problem::from(&error))?;
+        let plan = stages::cut(plan, &site.data.inputs).map_err(|error| Problem::from(&error))?;
         Ok((plan, warnings))
     });
     checking.await.unwrap_or_else(|error| {
@@ -323,7 +327,7 @@ pub(crate) struct ListQuery {
     status: Option<wire::JobState>,
 }
 
-/// `GET /jobs`: the newest first.
+/// `GET /jobs`: those that the caller sees, the newest first.
 #[utoipa::path(
     get,
     path = "/jobs",
@@ -337,6 +341,7 @@ pub(crate) struct ListQuery {
 )]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let limit = page_limit(query.limit)?;
@@ -345,7 +350,8 @@ pub(crate) async fn list(
     let (items, next_cursor) = {
         let cluster = master.lock();
         let now = master.clock.now();
-        let (jobs, has_more) = cluster.page(before, status, limit);
+        let (jobs, has_more) =
+            cluster.page(before, &|job| caller.sees(job.saved.owner.as_deref()), status, limit);
         let rows: Vec<_> = jobs.iter().filter_map(|job| cluster.job(*job)).collect();
         let last = rows.last().map(|(_, record)| record.saved.number);
         let items: Vec<_> = rows.iter().map(|(view, record)| summary(view, record, now)).collect();

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use minispark_engine::error::Code;
+use minispark_flight::Refusal;
 
 use super::wire::{Finding, Place, ProblemDocument};
 
@@ -123,6 +124,12 @@ impl From<&minispark_engine::Error> for Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code, refusal.message)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.0.status.into_response();
@@ -130,6 +137,10 @@ impl IntoResponse for Problem {
             || self.0.status == StatusCode::TOO_MANY_REQUESTS
         {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         response.extensions_mut().insert(self);
         response
@@ -154,7 +165,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InputCorrupt
         | Code::RecordTooLarge => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::Forbidden | Code::PathNotAllowed => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::OutputExists
@@ -167,7 +178,7 @@ pub fn status(code: Code) -> StatusCode {
         Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
-        Code::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+        Code::QueueFull | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::NoWorkers | Code::DiskFull | Code::MemoryLimit => StatusCode::SERVICE_UNAVAILABLE,
         Code::TaskFailed
         | Code::TaskPanicked
@@ -187,6 +198,7 @@ pub fn code_of(status: StatusCode) -> Code {
         StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
         StatusCode::CONFLICT => Code::Conflict,
         StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
         StatusCode::UPGRADE_REQUIRED => Code::UnsupportedVersion,
         status if status.is_client_error() => Code::BadRequest,
         _ => Code::Internal,
@@ -208,6 +220,7 @@ fn is_retryable(status: StatusCode) -> bool {
 fn title(code: Code) -> &'static str {
     match code {
         Code::ValidationFailed => "The job document has errors",
+        Code::PathNotAllowed => "A path is outside the data roots",
         Code::InputNotFound => "An input is missing",
         Code::InputChanged => "An input changed while the job ran",
         Code::InputCorrupt => "An input can't be read",
@@ -223,6 +236,7 @@ fn title(code: Code) -> &'static str {
         Code::Cancelled => "The job was cancelled",
         Code::IdempotencyKeyReused => "The key was used with another document",
         Code::QueueFull => "Too many jobs are waiting",
+        Code::RateLimited => "Too many requests",
         Code::BodyTooLarge => "The request is too large",
         Code::Unauthenticated => "A credential is missing or wrong",
         Code::Forbidden => "Not allowed",

@@ -34,7 +34,10 @@ use super::{
     request::{NoParameters, Query, job_id, no_job},
     wire,
 };
-use crate::master::{Master, results::no_results};
+use crate::master::{
+    Master,
+    results::{no_results, result_files},
+};
 
 mod body;
 mod format;
@@ -161,9 +164,7 @@ pub(crate) async fn download(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let published = master
-        .published(&id, &sink)
-        .map_err(|refusal| Problem::new(refusal.code, refusal.message))?;
+    let published = master.published(&id, &sink)?;
     let format = choose(query.format, &headers, &published.format)?;
     let has_own_format = format == published.format;
     let task = Download {
@@ -273,10 +274,7 @@ impl Download {
         if is_known(&self.headers, &etag) {
             return Ok(not_modified(&etag));
         }
-        let files = self
-            .master
-            .find(job, &published.sink)
-            .map_err(|refusal| Problem::new(refusal.code, refusal.message))?;
+        let files = result_files(job, published)?;
         let (disk, budget) = (self.master.disk(), self.master.budget());
         let format = self.format.clone();
         let steps = self.prepared(move || {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use minispark_engine::{
-    disk::Disk,
+    disk::{DataDisks, Disk},
     exchange::{Exchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term},
     memory::Budget,
@@ -57,8 +57,10 @@ const TASKS_END: Duration = Duration::from_secs(10);
 
 /// What an agent works with.
 pub(crate) struct Tools {
-    /// Files.
+    /// This worker's own files.
     pub(crate) disk: Arc<dyn Disk>,
+    /// The files that tasks may read.
+    pub(crate) data: DataDisks,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// The process's memory.
@@ -244,6 +246,7 @@ impl Agent {
                 }
                 Err(CallError::StaleTerm) => self.master_is_away("it is not in charge any more"),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
+                Err(CallError::NotAdmitted(reason)) => self.not_admitted(reason)?,
                 Err(CallError::Away(reason)) => self.master_is_away(&reason),
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -277,6 +280,16 @@ impl Agent {
 
     fn refused(&self, reason: String) -> Error {
         Error::Refused { url: String::from(self.master.url()), reason }
+    }
+
+    /// A token that was never good is a mistake that is told at once; one that was good until now
+    /// may be so again, and the outputs are kept meanwhile.
+    fn not_admitted(&mut self, reason: String) -> Result<(), Error> {
+        if self.term_seen.is_none() {
+            return Err(Error::NotAdmitted { url: String::from(self.master.url()), reason });
+        }
+        self.master_is_away(&reason);
+        Ok(())
     }
 
     fn master_is_away(&mut self, reason: &str) {
@@ -324,8 +337,10 @@ impl Agent {
                 Err(CallError::StaleTerm) => return Ok(Next::Register),
                 Err(CallError::Lost) => return Ok(Next::NewLife),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
-                Err(CallError::Away(_)) if self.is_draining => return Ok(Next::Stop),
-                Err(CallError::Away(reason)) => {
+                Err(CallError::NotAdmitted(_) | CallError::Away(_)) if self.is_draining => {
+                    return Ok(Next::Stop);
+                }
+                Err(CallError::NotAdmitted(reason) | CallError::Away(reason)) => {
                     self.master_is_away(&reason);
                     Some(backoff.pause())
                 }
@@ -430,6 +445,7 @@ impl Agent {
             budget: self.tools.budget.clone(),
             cancel: running.cancel.clone(),
             disk: Arc::clone(&self.tools.disk),
+            data: self.tools.data.clone(),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),
             store: Arc::clone(&self.tools.store),

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, time::Duration};
 use reqwest::{Client, StatusCode, Url, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::Error, protocol::MAX_MESSAGE_BYTES, rest::wire::ProblemDocument};
+use crate::{auth::Secret, error::Error, protocol::MAX_MESSAGE_BYTES, rest::wire::ProblemDocument};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -30,6 +30,8 @@ pub(crate) enum CallError {
     Lost,
     /// The versions do not meet: it won't get better by itself.
     Unsupported(String),
+    /// The token is missing, wrong, or not a worker's.
+    NotAdmitted(String),
 }
 
 /// The way to the master.
@@ -37,11 +39,12 @@ pub(crate) enum CallError {
 pub(crate) struct MasterClient {
     client: Client,
     base: Url,
+    token: Option<Secret>,
 }
 
 impl MasterClient {
     /// A way to the master at `url`: `http://host:port`, or just `host:port`.
-    pub(crate) fn new(url: &str) -> Result<Self, Error> {
+    pub(crate) fn new(url: &str, token: Option<Secret>) -> Result<Self, Error> {
         let refuse = |reason: String| Error::MasterUrl { url: String::from(url), reason };
         let full = if url.contains("://") { String::from(url) } else { format!("http://{url}") };
         let base: Url = full.parse().map_err(|error| refuse(format!("{error}")))?;
@@ -58,7 +61,7 @@ impl MasterClient {
             .connect_timeout(CONNECT)
             .build()
             .map_err(|error| refuse(format!("{error}")))?;
-        Ok(Self { client, base })
+        Ok(Self { client, base, token })
     }
 
     /// The master's URL.
@@ -90,8 +93,11 @@ impl MasterClient {
         let mut url = self.base.clone();
         url.set_path(path);
         let away = |error: reqwest::Error| CallError::Away(chain(&error));
-        let mut response =
-            self.client.post(url).json(&message).timeout(CALL + hold).send().await.map_err(away)?;
+        let mut request = self.client.post(url).json(&message).timeout(CALL + hold);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let mut response = request.send().await.map_err(away)?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
@@ -114,6 +120,9 @@ fn refused(status: StatusCode, body: &[u8]) -> CallError {
     match (status, code) {
         (StatusCode::CONFLICT, Some("STALE_TERM")) => CallError::StaleTerm,
         (StatusCode::GONE, Some(_)) => CallError::Lost,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(_)) => {
+            CallError::NotAdmitted(problem.map(|problem| problem.detail).unwrap_or_default())
+        }
         (StatusCode::UPGRADE_REQUIRED, _) => {
             CallError::Unsupported(problem.map(|problem| problem.detail).unwrap_or_default())
         }
@@ -178,10 +187,10 @@ mod tests {
     #[test]
     fn a_master_may_be_named_with_or_without_its_scheme() {
         for url in ["http://localhost:8080", "localhost:8080", "http://localhost:8080/"] {
-            assert_eq!(MasterClient::new(url).unwrap().url(), "http://localhost:8080");
+            assert_eq!(MasterClient::new(url, None).unwrap().url(), "http://localhost:8080");
         }
         for url in ["https://localhost:8080", "ftp://x", "http://", "not a url"] {
-            assert!(MasterClient::new(url).is_err(), "{url}");
+            assert!(MasterClient::new(url, None).is_err(), "{url}");
         }
     }
 

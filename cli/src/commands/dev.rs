@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use minispark_api::auth::Secret;
 use minispark_engine::{
     disk::{Disk, Lock, RealDisk},
     error::Code,
@@ -34,9 +35,14 @@ const MASTER: &str = "master";
 ///
 /// # Errors
 /// Where it can't be started or stopped; each says what stands in the way.
-pub(crate) fn dev(args: &args::dev::Dev, global: &Global, output: Output) -> Result<Exit> {
+pub(crate) fn dev(
+    args: &args::dev::Dev,
+    global: &Global,
+    token: Option<Secret>,
+    output: Output,
+) -> Result<Exit> {
     match args {
-        args::dev::Dev::Up(args) => control()?.block_on(up::up(args, global, output)),
+        args::dev::Dev::Up(args) => control()?.block_on(up::up(args, global, token, output)),
         args::dev::Dev::Down(args) => control()?.block_on(down::down(args, output)),
         args::dev::Dev::Status(args) => status(&Folders::of(args)?, output),
     }

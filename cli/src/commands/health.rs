@@ -40,7 +40,7 @@ pub(crate) fn health(args: &args::Health, server: &str, output: Output) -> Resul
         greet(address).map_err(|error| silent(address, &error))?;
         told(output, &json!({ "status": "ok" }), "ok")
     } else {
-        let health = control()?.block_on(Client::new(server)?.ready())?;
+        let health = control()?.block_on(Client::new(server, None)?.ready())?;
         told(output, &health, &health.status)
     }
 }

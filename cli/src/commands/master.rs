@@ -1,5 +1,7 @@
 //! `master`: serves until it is asked to end.
 
+use std::path::PathBuf;
+
 use minispark_api::master::{self, MasterOptions, Retention};
 use minispark_engine::{disk::RealDisk, error::Code};
 use tokio_util::sync::CancellationToken;
@@ -16,11 +18,16 @@ use crate::{
 ///
 /// # Errors
 /// Where an address is taken or refused, a folder can't be used, or flags contradict each other.
-pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
+pub(crate) fn master(
+    args: &args::Master,
+    token_file: Option<PathBuf>,
+    output: Output,
+) -> Result<Exit> {
     if args.repair_state {
         return repair(args, output);
     }
-    if !args.bind.ip().is_loopback() && !args.insecure {
+    let is_open = token_file.is_none();
+    if !args.bind.ip().is_loopback() && is_open && !args.insecure {
         return Err(open_to_all(&args.bind.to_string()));
     }
     if args.lost_after <= args.heartbeat {
@@ -33,8 +40,11 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
     if let Some(note) = note {
         output.say(&note);
     }
-    if args.insecure {
-        tracing::warn!(address = %args.bind, "no authentication: whoever reaches this address may run jobs");
+    if is_open && args.insecure {
+        tracing::warn!(
+            address = %args.bind,
+            "no tokens are asked for: whoever reaches this address may run jobs and read results"
+        );
     }
     let mut flight_bind = args.bind;
     flight_bind.set_port(args.flight_port);
@@ -43,7 +53,10 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
         flight_bind,
         state_dir: host::absolute(&args.state_dir)?,
         output_dir,
-        base_dir: host::working_directory()?,
+        token_file,
+        allowed_hosts: args.allowed_hosts.clone(),
+        read_roots: host::read_roots(&args.read_roots)?,
+        write_roots: host::absolutes(&args.write_roots)?,
         memory_bytes: args.memory,
         heartbeat: args.heartbeat,
         lost_after: args.lost_after,
@@ -111,10 +124,11 @@ pub(super) async fn until_stopped(
 
 /// Why an address that other machines reach is refused.
 pub(super) fn open_to_all(address: &str) -> Error {
-    let what =
-        format!("{address} can be reached by other machines, and there is no authentication");
-    Error::new(Exit::Usage, Code::Forbidden, what)
-        .help("on a network that you trust, add --insecure")
+    let what = format!("{address} can be reached by other machines, and no tokens are asked for");
+    Error::new(Exit::Usage, Code::Forbidden, what).help(
+        "make tokens (minispark token new) and name their file with --token-file; on a network \
+         that you trust, add --insecure",
+    )
 }
 
 fn service_error(error: &minispark_api::Error) -> Error {

@@ -12,7 +12,7 @@ use std::{
 
 use minispark_api::rest::wire::Results;
 use minispark_engine::{
-    disk::{Disk, RealDisk},
+    disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk},
     error::Code,
     formats::WriteFormat,
     job::check::Checked,
@@ -46,6 +46,7 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         output.say(&note);
     }
     let session = Session::new(SessionOptions {
+        data: data_disks(args, &output_dir)?,
         base_dir: host::working_directory()?,
         scratch_dir: output_dir.join(STAGING),
         output_dir,
@@ -74,6 +75,20 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
             Err(failure(outcome.error.as_ref()))
         }
     }
+}
+
+/// The user's own files; beneath roots where some are set.
+fn data_disks(args: &args::Run, output_dir: &Path) -> Result<DataDisks> {
+    let mut data = DataDisks::everywhere();
+    if !args.read_roots.is_empty() {
+        data.inputs = RootedDisk::open(&host::absolutes(&args.read_roots)?)?;
+    }
+    if !args.write_roots.is_empty() {
+        let mut roots = host::absolutes(&args.write_roots)?;
+        roots.push(output_dir.to_owned());
+        data.outputs = RootedDisk::open(&roots)?;
+    }
+    Ok(data)
 }
 
 /// Runs with a progress bar.

@@ -1,7 +1,7 @@
 //! `validate`: all problems of a job document, and no run.
 
 use minispark_engine::{
-    disk::RealDisk,
+    disk::{DataDisks, RealDisk},
     job::check::{Site, check},
 };
 use serde_json::json;
@@ -20,7 +20,8 @@ use crate::{
 /// All problems of the document.
 pub(crate) fn validate(args: &args::Validate, output: Output) -> Result<Exit> {
     let document = host::read_document(&RealDisk, &args.file)?;
-    let site = Site { disk: RealDisk::shared(), base_dir: host::working_directory()? };
+    let base_dir = Some(host::working_directory()?);
+    let site = Site { data: DataDisks::everywhere(), base_dir };
     let shown = args.file.display().to_string();
     let checked = check(&document, args.strict, &site)
         .map_err(|problems| invalid(&document, &shown, &problems))?;

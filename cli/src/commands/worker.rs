@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use minispark_api::worker::{self, WorkerOptions};
+use minispark_api::{
+    auth::Secret,
+    worker::{self, WorkerOptions},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,10 +23,13 @@ use crate::{
 ///
 /// # Errors
 /// Where its port is taken, its folder can't be used, or the master refuses it.
-pub(crate) fn worker(args: args::Worker, server: &str) -> Result<Exit> {
+pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) -> Result<Exit> {
     let bind = SocketAddr::new(args.bind, args.port);
-    if !args.bind.is_loopback() && !args.insecure {
-        return Err(open_to_all(&bind.to_string()));
+    if !args.bind.is_loopback() && token.is_none() {
+        if !args.insecure {
+            return Err(open_to_all(&bind.to_string()));
+        }
+        tracing::warn!(address = %bind, "no token: the master and its network are trusted");
     }
     let work_dir = args.work_dir.unwrap_or_else(|| {
         let name = match args.port {
@@ -34,10 +40,12 @@ pub(crate) fn worker(args: args::Worker, server: &str) -> Result<Exit> {
     });
     let options = WorkerOptions {
         master_url: args.master.unwrap_or_else(|| server.to_owned()),
+        token,
         bind,
         advertise: args.advertise,
         slots: args.slots.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
+        read_roots: host::read_roots(&args.read_roots)?,
         work_dir: host::absolute(&work_dir)?,
         drain: args.drain,
     };

@@ -377,7 +377,8 @@ impl Ends {
     fn next(&mut self, bytes: &[u8], from: usize) -> Option<usize> {
         let mut from = from;
         loop {
-            let skipped = from - self.base;
+            // A base behind `from` is one that a longer search has left: it is of no use here.
+            let skipped = from.wrapping_sub(self.base);
             if let Some(found) = self.found
                 && skipped < 64
             {

@@ -8,12 +8,12 @@
 //! own before it, that is a node whose id has a dot in it ([`is_helper`]), which no document can
 //! name.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::Disk,
+    disk::DataDisks,
     job::{JobSpec, check::fields::Fields},
     plan::Plan,
 };
@@ -41,10 +41,10 @@ pub const MAX_NAME_LENGTH: usize = 256;
 /// The place where a document is checked: its files, and where relative paths begin.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// Files.
-    pub disk: Arc<dyn Disk>,
-    /// Relative paths begin here.
-    pub base_dir: PathBuf,
+    /// The files that jobs may read and write.
+    pub data: DataDisks,
+    /// Relative paths begin here; none are allowed where absent.
+    pub base_dir: Option<PathBuf>,
 }
 
 /// A document that may run.
@@ -124,6 +124,8 @@ pub enum ProblemCode {
     TypeMismatch,
     /// A path that can't be one.
     BadPath,
+    /// A path outside the folders that jobs may use.
+    PathNotAllowed,
     /// An input that is not there, or a glob or folder without files.
     InputNotFound,
     /// An input that is there and can't be used.

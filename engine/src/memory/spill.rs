@@ -625,6 +625,7 @@ pub(crate) mod tests {
             budget,
             cancel: CancelFlag::default(),
             disk,
+            data: crate::disk::DataDisks::everywhere(),
             scratch: folder.join("scratch"),
             spilled_bytes: Arc::default(),
             exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),

@@ -431,7 +431,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        disk::RealDisk,
+        disk::{DataDisks, RealDisk},
         job::check::{Site, check},
     };
 
@@ -443,7 +443,8 @@ mod tests {
         for (name, text) in [("small.csv", "k,v\na,1\n"), ("large.csv", "k,w\na,1\nb,2\nc,3\n")] {
             disk.create(&folder.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
         }
-        let site = Site { disk: Arc::clone(&disk), base_dir: Path::new(folder.path()).to_owned() };
+        let base_dir = Some(Path::new(folder.path()).to_owned());
+        let site = Site { data: DataDisks::everywhere(), base_dir };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
         cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    disk::Disk,
+    disk::{DataDisks, Disk},
     exchange::{Exchange, store::PartitionStore},
     memory::Budget,
 };
@@ -46,8 +46,10 @@ pub struct TaskContext {
     pub budget: Budget,
     /// Set when nobody wants the attempt any more.
     pub cancel: CancelFlag,
-    /// Files.
+    /// The process's own files.
     pub disk: Arc<dyn Disk>,
+    /// The files that jobs may read and write.
+    pub data: DataDisks,
     /// The attempt's own folder for spill files; created on first use, removed with the attempt.
     pub scratch: PathBuf,
     /// Bytes that the attempt has spilled so far; every spill adds to it.

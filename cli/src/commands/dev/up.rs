@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use minispark_api::auth::Secret;
 use minispark_api::rest::wire::WorkerState;
 use minispark_engine::{
     disk::{Disk, RealDisk},
@@ -48,14 +49,20 @@ const HEAD_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// Why it is not up: a taken port, a process that ended, a master that does not answer.
-pub(super) async fn up(args: &args::dev::Up, global: &Global, output: Output) -> Result<Exit> {
+pub(super) async fn up(
+    args: &args::dev::Up,
+    global: &Global,
+    token: Option<Secret>,
+    output: Output,
+) -> Result<Exit> {
     let folders = Folders::of(&args.folder)?;
     for folder in [&folders.logs, &folders.data] {
         RealDisk.create_dir_all(folder).map_err(|error| refused("create", folder, &error))?;
     }
     let _lock = folders.lock()?;
     let mut stop = Stop::listen()?;
-    let mut up = Up { args, global, output, folders: &folders, started: Vec::new(), open: None };
+    let (started, open) = (Vec::new(), None);
+    let mut up = Up { args, global, token, output, folders: &folders, started, open };
     let outcome = tokio::select! {
         outcome = timeout(args.wait, up.all()) => outcome.unwrap_or_else(|_| Err(up.too_late())),
         exit = stop.next() => {
@@ -83,6 +90,8 @@ pub(super) async fn up(args: &args::dev::Up, global: &Global, output: Output) ->
 struct Up<'a> {
     args: &'a args::dev::Up,
     global: &'a Global,
+    /// Shown to the master, where it asks for one.
+    token: Option<Secret>,
     output: Output,
     folders: &'a Folders,
     /// What this call started.
@@ -117,7 +126,7 @@ impl Up<'_> {
         let master = self.with_addresses(MASTER, running.get(MASTER)).await?;
         let rest = master.record.rest.clone().unwrap_or_default();
         let url = format!("http://{rest}");
-        let client = Client::new(&url)?;
+        let client = Client::new(&url, self.token.clone())?;
         let before = self.answering(&client).await?;
 
         for number in missing {

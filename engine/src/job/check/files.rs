@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
-use crate::{disk::Disk, plan::InputFile};
+use crate::{
+    disk::{Disk, rooted::is_not_allowed},
+    plan::InputFile,
+};
 
 /// The most files of one reader.
 const MAX_FILES: usize = 100_000;
@@ -41,8 +44,17 @@ fn resolve(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Optio
     } else if text.contains("://") {
         report.problem(pointer, ProblemCode::NotSupported, "URLs are not supported yet");
         return None;
+    } else if Path::new(text).is_absolute() {
+        return Some(PathBuf::from(text));
+    } else if let Some(base_dir) = &site.base_dir {
+        return Some(base_dir.join(text));
     } else {
-        return Some(site.base_dir.join(text));
+        let message = format!(
+            "`{text}` is relative, and this server has no read root where it could begin; its \
+             operator sets one with --read-root"
+        );
+        report.problem(pointer, ProblemCode::PathNotAllowed, message);
+        return None;
     };
     report.problem(pointer, ProblemCode::BadPath, refusal);
     None
@@ -57,7 +69,7 @@ pub(super) fn inputs(
     report: &mut Report,
 ) -> Option<Vec<InputFile>> {
     let path = resolve(text, pointer, site, report)?;
-    let disk = site.disk.as_ref();
+    let disk = site.data.inputs.as_ref();
     let is_glob = text.contains(['*', '?', '[']) && !disk.exists(&path);
     let paths = if is_glob {
         glob(text, pointer, site, report)?
@@ -77,8 +89,11 @@ pub(super) fn inputs(
             Ok(Found::File { size_bytes }) => files.push(InputFile { path: entry, size_bytes }),
             Ok(Found::Folder) => {}
             Err(error) => {
-                let name = entry.strip_prefix(&site.base_dir).unwrap_or(&entry);
-                let name = name.display().to_string();
+                let base_dir = site.base_dir.as_deref().unwrap_or(Path::new("/"));
+                let name = match entry.strip_prefix(base_dir) {
+                    Ok(rest) if !text.starts_with('/') => rest.display().to_string(),
+                    _ => entry.display().to_string(),
+                };
                 return refuse_input(&name, pointer, &error, report);
             }
         }
@@ -97,7 +112,10 @@ pub(super) fn inputs(
 }
 
 fn refuse_input<T>(text: &str, pointer: &str, error: &io::Error, report: &mut Report) -> Option<T> {
-    if error.kind() == io::ErrorKind::NotFound {
+    if is_not_allowed(error) {
+        let message = format!("`{text}` is outside the folders that jobs may read");
+        report.problem(pointer, ProblemCode::PathNotAllowed, message);
+    } else if error.kind() == io::ErrorKind::NotFound {
         let message = format!("input `{text}` is not there");
         report.problem(pointer, ProblemCode::InputNotFound, message);
     } else {
@@ -114,7 +132,11 @@ fn is_hidden(path: &Path) -> bool {
 
 /// The paths that fit a glob, segment by segment, sorted; `**` stands for any number of folders.
 fn glob(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Option<Vec<PathBuf>> {
-    let start = if text.starts_with('/') { PathBuf::from("/") } else { site.base_dir.clone() };
+    let disk = site.data.inputs.as_ref();
+    let start = match &site.base_dir {
+        Some(base_dir) if !text.starts_with('/') => base_dir.clone(),
+        _ => PathBuf::from("/"),
+    };
     let mut found = vec![start];
     for segment in text.split('/').filter(|segment| !segment.is_empty()) {
         if !segment.contains(['*', '?', '[']) {
@@ -131,15 +153,27 @@ fn glob(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Option<V
                 return None;
             }
         };
-        found = if segment == "**" {
-            found.into_iter().flat_map(|folder| below(site.disk.as_ref(), folder)).collect()
-        } else {
-            let entries = found.iter().flat_map(|folder| entries(site.disk.as_ref(), folder));
-            entries.filter(|path| fits(&pattern, path)).collect()
-        };
+        let mut fitting = Vec::new();
+        for folder in found {
+            let listed = if segment == "**" {
+                below(disk, folder)
+            } else {
+                entries(disk, &folder).map(|mut entries| {
+                    entries.retain(|path| fits(&pattern, path));
+                    entries
+                })
+            };
+            match listed {
+                Ok(listed) => fitting.extend(listed),
+                Err(error) => return refuse_input(text, pointer, &error, report),
+            }
+        }
+        found = fitting;
     }
-    let disk = site.disk.as_ref();
-    let mut found: Vec<_> = found.into_iter().filter(|path| disk.exists(path)).collect();
+    // What leads out is kept, to be refused.
+    found.retain(|path| {
+        disk.exists(path) || look(disk, path).is_err_and(|error| is_not_allowed(&error))
+    });
     found.sort();
     found.dedup();
     Some(found)
@@ -149,14 +183,21 @@ fn fits(pattern: &glob::Pattern, path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| pattern.matches(name))
 }
 
-/// What stands in a folder and is not hidden; nothing where it is none or can't be listed.
-fn entries(disk: &dyn Disk, folder: &Path) -> Vec<PathBuf> {
-    let entries = disk.list(folder).unwrap_or_default();
-    entries.into_iter().filter(|entry| !is_hidden(entry)).collect()
+/// What stands in a folder and is not hidden; nothing where it is none or can't be listed, but an
+/// error where it may not be.
+fn entries(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match disk.list(folder) {
+        Ok(mut entries) => {
+            entries.retain(|entry| !is_hidden(entry));
+            Ok(entries)
+        }
+        Err(error) if is_not_allowed(&error) => Err(error),
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 /// A folder and all folders below it. Links are not told from folders, so the depth is bounded.
-fn below(disk: &dyn Disk, top: PathBuf) -> Vec<PathBuf> {
+fn below(disk: &dyn Disk, top: PathBuf) -> io::Result<Vec<PathBuf>> {
     const MAX_FOLDERS: usize = 10_000;
     const MAX_DEPTH: usize = 32;
     let mut folders = vec![(top, 0)];
@@ -166,13 +207,13 @@ fn below(disk: &dyn Disk, top: PathBuf) -> Vec<PathBuf> {
         if depth == MAX_DEPTH {
             continue;
         }
-        for entry in entries(disk, &folder) {
+        for entry in entries(disk, &folder)? {
             if folders.len() < MAX_FOLDERS && matches!(look(disk, &entry), Ok(Found::Folder)) {
                 folders.push((entry, depth + 1));
             }
         }
     }
-    folders.into_iter().unzip::<_, _, _, Vec<_>>().0
+    Ok(folders.into_iter().map(|(folder, _)| folder).collect())
 }
 
 /// A path without links, `.` and `..`, of which the end need not exist.
@@ -189,6 +230,17 @@ fn true_name(disk: &dyn Disk, path: &Path) -> Option<PathBuf> {
     Some(name)
 }
 
+/// Whether a path, or what there is of it, may not be used.
+fn leads_out(disk: &dyn Disk, path: &Path) -> bool {
+    // What is not there is yet to be made.
+    let is_missing = |found: &io::Result<Found>| {
+        found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let mut found = path.ancestors().map(|folder| look(disk, folder));
+    let nearest = found.find(|found| !is_missing(found));
+    nearest.is_some_and(|nearest| nearest.is_err_and(|error| is_not_allowed(&error)))
+}
+
 /// The target of a writer: nothing is there, and what is nearest above it is a folder.
 pub(super) fn output(
     text: &str,
@@ -197,7 +249,12 @@ pub(super) fn output(
     report: &mut Report,
 ) -> Option<PathBuf> {
     let given: PathBuf = resolve(text, pointer, site, report)?.components().collect();
-    let disk = site.disk.as_ref();
+    let disk = site.data.outputs.as_ref();
+    if leads_out(disk, &given) {
+        let message = format!("`{text}` is outside the folders that jobs may write");
+        report.problem(pointer, ProblemCode::PathNotAllowed, message);
+        return None;
+    }
     // By its one true name, so that two spellings of a target are seen to be one.
     let path = true_name(disk, &given).unwrap_or(given);
     if disk.exists(&path) {

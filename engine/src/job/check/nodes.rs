@@ -419,7 +419,7 @@ impl Binder<'_, '_> {
         if !is_whole && format != Format::Text {
             return None;
         }
-        let schema = infer::schema(&self.site.disk, &format, &files);
+        let schema = infer::schema(&self.site.data.inputs, &format, &files);
         let schema = schema.map_err(|error| {
             let message = error.chain();
             self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, message);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{Checked, ProblemCode, Site, check, is_helper};
 use crate::{
-    disk::RealDisk,
+    disk::DataDisks,
     expr::{AggregateFunction, Expr, SortKey, function::Function, parse::type_name},
     formats::{Format, WriteFormat},
     plan::{JoinColumn, JoinKind, Node, Op, Order},
@@ -47,7 +47,8 @@ impl Place {
     }
 
     fn site(&self) -> Site {
-        Site { disk: RealDisk::shared(), base_dir: self.folder.path().to_path_buf() }
+        let base_dir = Some(self.folder.path().to_path_buf());
+        Site { data: DataDisks::everywhere(), base_dir }
     }
 
     /// The problems of a document, one a line.
@@ -600,7 +601,8 @@ fn diamonds_and_several_sinks_bind_each_node_once() {
 
 /// A place that no case of a property has to make: this package's folder.
 fn here() -> Site {
-    Site { disk: RealDisk::shared(), base_dir: env!("CARGO_MANIFEST_DIR").into() }
+    let base_dir = Some(env!("CARGO_MANIFEST_DIR").into());
+    Site { data: DataDisks::everywhere(), base_dir }
 }
 
 /// Whether a document has problems or all its nodes are bound.
