@@ -60,6 +60,7 @@ const KEYS: &[Key] = &[
     key("worker.bind", &[("worker", "bind")]),
     key("worker.port", &[("worker", "port")]),
     key("worker.advertise", &[("worker", "advertise")]),
+    key("worker.drain", &[("worker", "drain")]),
     key("paths.state_dir", &[("master", "state-dir")]),
     key("paths.output_dir", &[("master", "output-dir"), ("run", "output-dir")]),
     key("paths.work_dir", &[("worker", "work-dir")]),
