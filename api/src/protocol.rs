@@ -100,8 +100,11 @@ pub struct Poll {
 pub struct RunningAttempt {
     /// Which.
     pub attempt: TaskAttempt,
-    /// Rows read so far.
+    /// Rows read so far, of its split and of other tasks' outputs.
     pub rows: u64,
+    /// Bytes of its split read so far.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// How an attempt ended.

@@ -37,6 +37,7 @@ use crate::{
 
 pub mod event;
 mod job;
+pub mod progress;
 mod recover;
 mod stage;
 mod view;
@@ -150,6 +151,11 @@ impl Scheduler {
     /// All workers, lost ones included, by id.
     pub fn workers(&self) -> Vec<WorkerView> {
         self.workers.views()
+    }
+
+    /// The workers that get no new tasks for a while, because too many failed on them.
+    pub fn excluded(&self) -> impl Iterator<Item = &WorkerId> {
+        self.workers.excluded()
     }
 
     /// A job's plan.

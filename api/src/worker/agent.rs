@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -79,6 +82,7 @@ pub(crate) struct Tools {
 struct Running {
     cancel: CancelFlag,
     progress: RowCounter,
+    read_bytes: Arc<AtomicU64>,
     /// Not revoked; what is not wanted is not mentioned any more.
     is_wanted: bool,
 }
@@ -308,6 +312,7 @@ impl Agent {
                 .map(|(attempt, running)| RunningAttempt {
                     attempt: *attempt,
                     rows: running.progress.rows(),
+                    bytes: running.read_bytes.load(Ordering::Relaxed),
                 })
                 .collect(),
             held_jobs: held_jobs.collect(),
@@ -365,6 +370,7 @@ impl Agent {
         let running = Running {
             cancel: CancelFlag::default(),
             progress: RowCounter::default(),
+            read_bytes: Arc::default(),
             is_wanted: true,
         };
         let context = TaskContext {
@@ -373,6 +379,7 @@ impl Agent {
             disk: Arc::clone(&self.tools.disk),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),
+            read_bytes: Arc::clone(&running.read_bytes),
             store: Arc::clone(&self.tools.store),
             exchange: Arc::clone(&self.tools.exchange),
         };

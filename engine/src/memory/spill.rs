@@ -559,6 +559,7 @@ pub(crate) mod tests {
             disk,
             scratch: folder.join("scratch"),
             spilled_bytes: Arc::default(),
+            read_bytes: Arc::default(),
             exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),
             store,
         }
