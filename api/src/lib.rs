@@ -7,6 +7,8 @@
 
 pub mod error;
 pub mod protocol;
+pub mod meter;
+pub(crate) mod metrics;
 pub mod master;
 pub mod worker;
 pub mod rest;

@@ -27,6 +27,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{error::Error, rest};
 
 pub(crate) mod cluster;
+pub(crate) mod events;
+pub(crate) mod observe;
 pub(crate) mod commit;
 pub(crate) mod folder;
 pub(crate) mod results;

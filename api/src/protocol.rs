@@ -11,6 +11,8 @@ use minispark_engine::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::meter::Usage;
+
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;
 
@@ -128,10 +130,9 @@ pub enum Outcome {
 /// How busy a worker is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Use of the processor, 100 a core.
-    pub cpu_percent: f32,
-    /// Resident memory.
-    pub rss_bytes: u64,
+    /// Its process and its machine.
+    #[serde(flatten)]
+    pub usage: Usage,
     /// What is reserved of its budget.
     pub reserved_bytes: u64,
     /// What its partition store holds in memory.

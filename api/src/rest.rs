@@ -19,7 +19,12 @@ pub(crate) mod connection;
 pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
+pub(crate) mod figures;
+pub(crate) mod tasks;
+pub(crate) mod events;
 pub(crate) mod workers;
+pub(crate) mod cluster;
+pub(crate) mod metrics;
 pub(crate) mod server;
 pub(crate) mod internal;
 
@@ -41,25 +46,34 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route("/jobs", post(jobs::submit).get(jobs::list))
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/stages", get(tasks::stages))
+        .route("/jobs/{id}/tasks", get(tasks::list))
+        .route("/jobs/{id}/events", get(events::of_job))
         .route("/jobs/{id}/results", get(results::list))
         .route("/jobs/{id}/results/{sink}", get(results::download))
+        .route("/events", get(events::of_all))
         .route("/workers", get(workers::list))
+        .route("/cluster", get(cluster::show))
+        .route("/metrics", get(metrics::document))
         .route("/version", get(server::version));
     let public = Router::new()
         .nest(BASE, api)
         .route("/health", get(server::health))
         .route("/healthz", get(server::health))
         .route("/readyz", get(server::ready))
+        .route("/metrics", get(metrics::text))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
         .route(protocol::LEAVE, post(internal::leave));
+    let counter = metrics::Counter::of(&master);
     public
         .merge(internal)
         .with_state(master)
         .layer(from_fn_with_state(hosts, guard::refuse_foreign))
         .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(from_fn_with_state(counter, metrics::count))
         .layer(from_fn(guard::dress))
 }
 

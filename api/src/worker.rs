@@ -15,7 +15,6 @@ use crate::{error::Error, master::bind};
 mod agent;
 mod call;
 mod folder;
-mod load;
 mod slots;
 
 use agent::{Agent, Tools};

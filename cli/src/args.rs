@@ -89,6 +89,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// Show where a finished job's results are, print them or download them.
     Results(Results),
+    /// Print what changes, a JSON object a line: a job's events, or everybody's.
+    Events(Events),
     /// List the workers of a master.
     Workers,
     /// End a job.
@@ -207,6 +209,9 @@ pub(crate) struct Submit {
     /// Wait for the end; the exit code tells the outcome.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Wait, and say each change of the job and its stages.
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -217,7 +222,8 @@ pub(crate) struct Submit {
 pub(crate) struct Status {
     /// A job's id, a unique beginning of it, or `@last`; lists all jobs where absent.
     pub(crate) id: Option<String>,
-    /// Follow the job until it ends; the exit code tells the outcome.
+    /// Follow the job until it ends, and say each change of it and its stages; the exit code tells
+    /// the outcome.
     #[arg(long, requires = "id")]
     pub(crate) watch: bool,
 }
@@ -236,6 +242,13 @@ pub(crate) struct Results {
     /// Only this one of several results.
     #[arg(long, value_name = "NODE")]
     pub(crate) sink: Option<String>,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// A job's id, a unique beginning of it, or `@last`; everybody's events where absent.
+    pub(crate) id: Option<String>,
 }
 
 /// `cancel`

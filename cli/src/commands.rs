@@ -22,6 +22,7 @@ mod worker;
 mod submit;
 mod status;
 mod results;
+mod events;
 mod workers;
 mod cancel;
 mod version;
@@ -47,6 +48,7 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
+        Verb::Events(args) => control()?.block_on(events::events(&args, &remote()?)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
         Verb::Version => version::version(output),

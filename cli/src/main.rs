@@ -14,6 +14,7 @@ mod allocator;
 mod args;
 mod commands;
 mod client;
+mod events;
 mod output;
 mod host;
 mod logging;

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Local};
@@ -21,7 +22,11 @@ use minispark_engine::{
 };
 use tokio::sync::watch;
 
-use crate::protocol::{Load, Outcome, Poll, PollAnswer, Register};
+use super::observe::Observer;
+use crate::{
+    metrics::Standing,
+    protocol::{Load, Outcome, Poll, PollAnswer, Register},
+};
 
 /// The most jobs that may wait or run.
 pub(crate) const MAX_OPEN_JOBS: usize = 10_000;
@@ -44,6 +49,7 @@ pub(crate) struct Cluster {
     by_number: BTreeMap<u64, JobId>,
     open_jobs: usize,
     links: BTreeMap<WorkerId, Link>,
+    observer: Observer,
 }
 
 /// What is shown of a job, and what its commit needs.
@@ -165,7 +171,13 @@ impl Cluster {
             by_number: BTreeMap::new(),
             open_jobs: 0,
             links: BTreeMap::new(),
+            observer: Observer::new(term),
         }
+    }
+
+    /// What was seen of jobs and workers.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Takes a job; `None` where too many wait.
@@ -190,10 +202,12 @@ impl Cluster {
             is_committing: false,
         };
         tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
+        let plan = Arc::new(plan);
+        self.observer.submitted(now, job, &plan);
         self.jobs.insert(job, record);
         self.by_number.insert(number, job);
         self.open_jobs += 1;
-        Some(self.step(now, Event::Submit { job, plan: Arc::new(plan) }))
+        Some(self.step(now, Event::Submit { job, plan }))
     }
 
     /// Tells the scheduler what happened; what is left to do comes back.
@@ -214,7 +228,7 @@ impl Cluster {
             }
             Command::Revoke { worker, .. } | Command::DropJob { worker, .. } => self.wake(&worker),
             Command::Commit { job } => effects.push(Effect::Commit(job)),
-            Command::Record(fact) => self.remember(&fact),
+            Command::Record(fact) => self.remember(now, &fact),
             Command::Ended { job } => {
                 if let Some(record) = self.jobs.get(&job) {
                     record.commit.cancel();
@@ -229,9 +243,10 @@ impl Cluster {
     }
 
     /// The one place where facts are remembered: for display, and in the log.
-    fn remember(&mut self, fact: &Fact) {
+    fn remember(&mut self, now: Now, fact: &Fact) {
         let term = self.term;
         tracing::debug!(?fact, %term, "fact");
+        self.observer.fact(now, fact, &self.scheduler);
         match fact {
             Fact::Accepted { .. } | Fact::CommitIntent { .. } | Fact::Committed { .. } => {}
             Fact::AttemptStarted { attempt, .. } => {
@@ -259,9 +274,15 @@ impl Cluster {
                     partition = attempt.task.partition,
                     attempt = %attempt.attempt,
                     code = failure.code.name(),
-                    reason = failure.message,
                     %term,
                     "attempt failed"
+                );
+                // Its text may show a row, which is nothing for a log that everybody keeps.
+                tracing::debug!(
+                    job_id = %attempt.task.job,
+                    attempt = %attempt.attempt,
+                    reason = failure.message,
+                    "why the attempt failed"
                 );
             }
             Fact::OutputAccepted { output, report } => {
@@ -282,7 +303,8 @@ impl Cluster {
                     record.status = *status;
                 }
                 let code = error.as_ref().map(|error| error.failure.code.name());
-                tracing::info!(job_id = %job, ?status, code, elapsed_ms, %term, "job ended");
+                let elapsed_secs = Duration::from_millis(*elapsed_ms).as_secs_f64();
+                tracing::info!(job_id = %job, ?status, code, elapsed_secs, %term, "job ended");
             }
         }
     }
@@ -332,6 +354,7 @@ impl Cluster {
             if let Some(record) = self.jobs.remove(&job) {
                 self.by_number.remove(&record.number);
             }
+            self.observer.forget(job);
             effects.extend(self.step(now, Event::Forget { job }));
         }
     }
@@ -370,6 +393,7 @@ impl Cluster {
             %worker, %epoch, term = %self.term, address = register.address, slots = register.slots,
             "worker up"
         );
+        self.observer.worker_up(&register);
         let Register { address, slots, .. } = register;
         Ok(self.step(now, Event::WorkerJoined { worker, epoch, address, slots }))
     }
@@ -378,6 +402,11 @@ impl Cluster {
     pub(crate) fn poll(&mut self, now: Now, poll: &Poll) -> (Result<Turn, Fenced>, Vec<Effect>) {
         let mut effects = Vec::new();
         let turn = self.poll_into(now, poll, &mut effects);
+        match &turn {
+            Ok(turn) if !turn.answer.superseded => self.observer.polled(now, poll),
+            Ok(_) => {}
+            Err(fenced) => self.observer.fenced(*fenced),
+        }
         (turn, effects)
     }
 
@@ -495,6 +524,7 @@ impl Cluster {
     pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
         let effects = self.step(now, Event::Tick);
         self.notice_losses();
+        self.observer.exclusions(self.scheduler.excluded());
         effects
     }
 
@@ -509,12 +539,14 @@ impl Cluster {
                 link.is_up = false;
                 link.wake();
                 tracing::info!(%worker, %epoch, %term, "worker down");
+                self.observer.worker_down(worker, epoch);
             }
         }
         if self.links.values().any(|link| !link.is_up) {
             let known: BTreeSet<_> =
                 scheduler.workers().into_iter().map(|view| view.worker).collect();
             self.links.retain(|worker, _| known.contains(worker));
+            self.observer.forget_workers(|worker| known.contains(worker));
         }
     }
 
@@ -553,6 +585,7 @@ impl Cluster {
     ) -> Vec<Effect> {
         let Some(record) = self.jobs.get_mut(&job) else { return Vec::new() };
         record.is_committing = false;
+        self.observer.metrics().published(&published);
         record.published.extend(published);
         if record.status.has_ended() {
             // It was cancelled meanwhile; its end has been told, its leftovers have not been swept.
@@ -563,7 +596,36 @@ impl Cluster {
 
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
-        Some((self.scheduler.view(job)?, self.jobs.get(&job)?))
+        let mut view = self.scheduler.view(job)?;
+        view.progress_percent = view.progress_percent.max(self.observer.progress(job));
+        Some((view, self.jobs.get(&job)?))
+    }
+
+    /// What gauges are set from, but for the workers.
+    pub(crate) fn standing(&self) -> Standing {
+        let mut standing = Standing { fenced: self.scheduler.fenced(), ..Standing::default() };
+        standing.event_streams = self.observer.feed().readers() as u64;
+        standing.jobs = [
+            JobStatus::Accepted,
+            JobStatus::Running,
+            JobStatus::Completed,
+            JobStatus::Failed,
+            JobStatus::Cancelled,
+        ]
+        .map(|status| (status, 0))
+        .to_vec();
+        for record in self.jobs.values() {
+            let counted = standing.jobs.iter_mut().find(|(status, _)| *status == record.status);
+            counted.into_iter().for_each(|(_, count)| *count += 1);
+        }
+        standing.queued = standing.jobs[0].1;
+        standing
+    }
+
+    /// The jobs that have not ended, at most so many, the newest first.
+    pub(crate) fn open_jobs(&self, limit: usize) -> Vec<JobId> {
+        let is_open = |job: &&JobId| self.jobs.get(*job).is_some_and(|job| !job.status.has_ended());
+        self.by_number.values().rev().filter(is_open).take(limit).copied().collect()
     }
 
     /// The newest `limit` jobs before number `before`, of one state where one is asked for; and

@@ -19,7 +19,7 @@ use minispark_engine::{
 use serde::Deserialize;
 
 use super::{
-    BASE,
+    BASE, figures,
     problem::Problem,
     request::{NoParameters, Query, body, cursor, job_id, no_job, page_limit, place},
     wire,
@@ -27,6 +27,7 @@ use super::{
 use crate::master::{
     Master,
     cluster::{JobRecord, MAX_OPEN_JOBS, StageRecord, node_ids},
+    observe::JobTrace,
 };
 
 /// The most bytes of a job document.
@@ -187,11 +188,12 @@ fn shown(master: &Master, job: JobId) -> Result<Json<wire::Job>, Problem> {
     let cluster = master.lock();
     let now = master.clock.now();
     let (view, record) = cluster.job(job).ok_or_else(|| no_job(&job.to_string()))?;
-    Ok(Json(document(&view, record, now, master.settings.term)))
+    let trace = cluster.observer().job(job);
+    Ok(Json(document(&view, record, trace, now, master.settings.term)))
 }
 
 /// A job as it is shown in a list.
-fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
+pub(crate) fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
     wire::JobSummary {
         id: view.job.to_string(),
         name: view.plan.name.clone(),
@@ -204,7 +206,13 @@ fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
 }
 
 /// A job as it is shown by itself.
-fn document(view: &JobView, record: &JobRecord, now: Now, term: Term) -> wire::Job {
+pub(crate) fn document(
+    view: &JobView,
+    record: &JobRecord,
+    trace: Option<&JobTrace>,
+    now: Now,
+    term: Term,
+) -> wire::Job {
     let plan = &view.plan;
     let written = record.published.iter().map(|published| published.bytes).sum();
     wire::Job {
@@ -225,9 +233,30 @@ fn document(view: &JobView, record: &JobRecord, now: Now, term: Term) -> wire::J
         error: view.error.as_ref().map(|error| failure(view.job, error)),
         term: term.0,
         rows: rows(view),
-        bytes: wire::Bytes { shuffled: view.shuffled_bytes, spilled: view.spilled_bytes, written },
-        stages: record.stages.iter().map(|stage| stage_document(view, stage)).collect(),
+        bytes: wire::Bytes {
+            read: figures::read_bytes(record),
+            shuffled: view.shuffled_bytes,
+            spilled: view.spilled_bytes,
+            written,
+        },
+        stages: stages(view, record, trace),
+        metrics: figures::of_job(view, record, trace, now),
     }
+}
+
+/// A job's stages.
+pub(crate) fn stages(
+    view: &JobView,
+    record: &JobRecord,
+    trace: Option<&JobTrace>,
+) -> Vec<wire::Stage> {
+    let stages = record.stages.iter();
+    stages
+        .map(|stage| wire::Stage {
+            metrics: figures::of_stage(view, record, stage, trace),
+            ..stage_document(view, stage)
+        })
+        .collect()
 }
 
 fn submitted_at(record: &JobRecord) -> String {
@@ -298,6 +327,7 @@ fn stage_document(view: &JobView, record: &StageRecord) -> wire::Stage {
         rows: record.done.values().map(|report| report.rows).sum(),
         bytes: record.done.values().map(|report| report.bytes).sum(),
         spilled: record.done.values().map(|report| report.spilled_bytes).sum(),
+        metrics: wire::StageMetrics::default(),
     }
 }
 

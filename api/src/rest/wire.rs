@@ -15,6 +15,13 @@ use serde::{
     ser::SerializeMap,
 };
 
+mod observe;
+
+pub use observe::{
+    Attempt, AttemptState, Cluster, JobMetrics, LatencySeconds, MetricBucket, MetricFamily,
+    MetricSample, Metrics, NodeRows, StageMetrics, TaskSeconds, WorkerMetrics,
+};
+
 /// A JSON object whose keys keep the order in which they were put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ordered<V>(pub Vec<(String, V)>);
@@ -207,6 +214,9 @@ pub struct Job {
     pub bytes: Bytes,
     /// Its stages, each behind those it reads.
     pub stages: Vec<Stage>,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: JobMetrics,
 }
 
 /// A job in a list.
@@ -281,6 +291,9 @@ pub struct Rows {
 /// Bytes of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
+    /// Read from inputs.
+    #[serde(default)]
+    pub read: u64,
     /// Put into exchanges.
     pub shuffled: u64,
     /// Spilled to disk.
@@ -290,7 +303,7 @@ pub struct Bytes {
 }
 
 /// A stage of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Its number.
     pub id: u32,
@@ -312,6 +325,9 @@ pub struct Stage {
     pub bytes: u64,
     /// Bytes spilled by its tasks.
     pub spilled: u64,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: StageMetrics,
 }
 
 /// The results of a completed job.
@@ -435,6 +451,9 @@ pub struct Worker {
     pub version: String,
     /// Since its last poll, in seconds.
     pub last_seen_secs: f64,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: WorkerMetrics,
 }
 
 /// The state of a worker.

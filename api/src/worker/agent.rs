@@ -33,13 +33,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     call::{Backoff, CallError, MasterClient},
     folder::WorkFolder,
-    load::Meter,
     slots::{Assigned, Finished, Slots},
 };
 use crate::{
     VERSION,
     error::Error,
     master::folder::from_hex,
+    meter::Meter,
     protocol::{
         self, HASH_VERSION, Leave, Left, Load, Outcome, PROTOCOL, Poll, PollAnswer, Register,
         Registered, Report, RunningAttempt,
@@ -296,7 +296,7 @@ impl Agent {
     /// All that the master has to know.
     fn state(&mut self) -> Poll {
         self.seq += 1;
-        let (cpu_percent, rss_bytes) = self.meter.measure(self.tools.clock.now());
+        let usage = self.meter.measure(self.tools.clock.now());
         let store = &self.tools.store;
         let held_jobs = store.jobs().into_iter().filter(|job| !self.dropping.contains(job));
         Poll {
@@ -322,8 +322,7 @@ impl Agent {
                 .map(|(attempt, outcome)| Report { attempt: *attempt, outcome: outcome.clone() })
                 .collect(),
             load: Load {
-                cpu_percent,
-                rss_bytes,
+                usage,
                 reserved_bytes: self.tools.budget.used_bytes(),
                 store_memory_bytes: store.memory_bytes(),
                 store_disk_bytes: store.disk_bytes(),

@@ -22,7 +22,7 @@ pub(crate) async fn status(args: &args::Status, client: &Client, output: Output)
     let id = client.resolve(id).await?;
     if args.watch {
         let mut stop = Stop::listen()?;
-        return match follow::follow(client, &id, &mut stop, output).await? {
+        return match follow::follow(client, &id, &mut stop, output, true).await? {
             Ok(job) => ended(&job, client, output).await,
             Err(exit) => Ok(exit),
         };
