@@ -49,7 +49,7 @@ pub(crate) struct Cluster {
     by_number: BTreeMap<u64, JobId>,
     open_jobs: usize,
     links: BTreeMap<WorkerId, Link>,
-    observer: Observer,
+    pub(crate) observer: Observer,
 }
 
 /// What is shown of a job, and what its commit needs.

@@ -711,3 +711,170 @@ fn stage_op(plan: &Plan, stage: StageId) -> &'static str {
 fn secs(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use minispark_engine::{
+        error::{Class, Code, Failure},
+        id::{Epoch, WorkerId},
+        task::TaskReport,
+    };
+
+    use crate::{
+        master::testing::{EPOCH, done, master, poll, register, submit},
+        metrics,
+        protocol::{Outcome, Register, Report},
+        rest::wire::AttemptState,
+    };
+
+    const HEARTBEAT: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn a_job_of_one_task_moves_by_the_bytes_that_it_has_read_and_never_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let attempt = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer.assign[0].attempt;
+        let mut progress = |seq, bytes| {
+            let mut running = poll("w", seq, &[attempt]);
+            running.running[0].bytes = bytes;
+            cluster.poll(now, &running).0.unwrap();
+            cluster.job(job).unwrap().0.progress_percent
+        };
+        // One of the split's two bytes, and the task is one of two steps.
+        assert_eq!([progress(2, 0), progress(3, 1), progress(4, 0)], [0.0, 25.0, 25.0]);
+    }
+
+    #[tokio::test]
+    async fn attempts_are_remembered_with_their_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let at = Duration::from_millis;
+        cluster.register(at(0), register("w")).unwrap();
+        let first = cluster.poll(at(0), &poll("w", 1, &[])).0.unwrap().answer.assign[0].attempt;
+        let failure = Failure {
+            class: Class::Retry,
+            code: Code::TaskFailed,
+            message: String::from("no luck"),
+            fetch: None,
+        };
+        let mut failed = poll("w", 2, &[]);
+        failed.reports.push(Report { attempt: first, outcome: Outcome::Failed(failure) });
+        cluster.poll(at(10), &failed).0.unwrap();
+        cluster.tick(at(1_000));
+        let answer = cluster.poll(at(1_000), &poll("w", 3, &[])).0.unwrap().answer;
+        let second = answer.assign[0].attempt;
+        // The worker is lost with the second attempt; its next life gets the third.
+        cluster.tick(at(9_000));
+        let next = Register { epoch: Epoch(EPOCH.0 + 1), ..register("w") };
+        cluster.register(at(9_000), next).unwrap();
+        let mut of_next = poll("w", 1, &[]);
+        of_next.epoch = Epoch(EPOCH.0 + 1);
+        let third = cluster.poll(at(9_000), &of_next).0.unwrap().answer.assign[0].attempt;
+        let report = TaskReport { rows: 5, elapsed_ms: 70, ..TaskReport::default() };
+        let mut ended = super::Poll { seq: 2, ..of_next };
+        ended.reports.push(Report { attempt: third, outcome: Outcome::Done(report) });
+        cluster.poll(at(9_100), &ended).0.unwrap();
+
+        let trace = cluster.observer().job(job).unwrap();
+        let seen: Vec<_> = trace
+            .attempts_from(0)
+            .map(|(number, seen)| (number, seen.attempt, seen.state, seen.ended, seen.rows))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (0, first, AttemptState::Failed, Some(at(10)), 0),
+                (1, second, AttemptState::Lost, Some(at(9_000)), 0),
+                (2, third, AttemptState::Completed, Some(at(9_100)), 5),
+            ]
+        );
+        assert_eq!(trace.attempts_from(2).count(), 1);
+        let tally = cluster.observer().worker(&WorkerId(String::from("w"))).unwrap();
+        assert_eq!((tally.retries, tally.rows_out, tally.latency.count()), (2, 5, 1));
+        let numbers = cluster.observer().metrics();
+        let count = |family: &prometheus::IntCounterVec, labels: &[&str]| {
+            family.with_label_values(labels).get()
+        };
+        assert_eq!(count(&numbers.task_attempts, &["read", "failed"]), 1);
+        assert_eq!(count(&numbers.task_attempts, &["read", "lost"]), 1);
+        assert_eq!(count(&numbers.task_attempts, &["read", "done"]), 1);
+        assert_eq!(count(&numbers.task_retries, &["failed"]), 1);
+        assert_eq!(count(&numbers.task_retries, &["worker_lost"]), 1);
+    }
+
+    #[tokio::test]
+    async fn three_failed_tasks_exclude_a_worker_and_time_brings_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        for _ in 0..3 {
+            submit(&master, "one");
+        }
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, Register { slots: 3, ..register("w") }).unwrap();
+        cluster.register(now, Register { slots: 1, ..register("v") }).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let mut failed = poll("w", 2, &[]);
+        for task in &answer.assign {
+            let failure = Failure {
+                class: Class::Retry,
+                code: Code::TaskFailed,
+                message: String::new(),
+                fetch: None,
+            };
+            let outcome = Outcome::Failed(failure);
+            failed.reports.push(Report { attempt: task.attempt, outcome });
+        }
+        assert_eq!(failed.reports.len(), 3);
+        cluster.poll(now, &failed).0.unwrap();
+        let before = cluster.observer().feed().last();
+        cluster.tick(now);
+        let told = |cluster: &super::super::cluster::Cluster| {
+            let (entries, _) = cluster.observer().feed().after(before, None, 100).unwrap();
+            let workers = entries.iter().filter(|entry| entry.kind == super::Kind::Worker);
+            let state = |entry: &super::super::events::Entry| {
+                let data: serde_json::Value = serde_json::from_str(&entry.data).unwrap();
+                let worker = &data["worker"];
+                format!("{} {}", worker["id"], worker["state"]).replace('"', "")
+            };
+            workers.map(|entry| state(entry)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&cluster), ["w EXCLUDED"]);
+        let standing = metrics::standing(&cluster, now);
+        assert_eq!(standing.workers.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 1, 0]);
+        for minutes in 1..=6 {
+            let later = Duration::from_mins(minutes);
+            // Both go on polling, so nobody is lost.
+            for worker in ["w", "v"] {
+                cluster.poll(later, &poll(worker, 10 + minutes, &[])).0.ok();
+            }
+            cluster.tick(later);
+        }
+        assert!(told(&cluster).contains(&String::from("w UP")), "{:?}", told(&cluster));
+    }
+
+    #[tokio::test]
+    async fn what_ended_is_forgotten_with_its_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        let now = Duration::ZERO;
+        cluster.register(now, register("w")).unwrap();
+        let attempt = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer.assign[0].attempt;
+        let mut report = poll("w", 2, &[]);
+        report.reports.push(done(attempt));
+        cluster.poll(now, &report).0.unwrap();
+        assert_eq!(cluster.observer.attempts, 1);
+        cluster.observer.forget(job);
+        assert_eq!((cluster.observer.attempts, cluster.observer.jobs.len()), (0, 0));
+    }
+}

@@ -242,3 +242,220 @@ impl Snapshot<'_> {
         Ok(jobs::document(&view, record, trace, now, term))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use axum::{
+        body::{Body, BodyDataStream},
+        http::{Request, Response, StatusCode},
+    };
+    use futures::StreamExt;
+    use minispark_engine::{
+        error::{Class, Code, Failure},
+        id::JobId,
+        schedule::Event,
+    };
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use crate::{
+        master::{
+            Master,
+            events::READERS,
+            testing::{done, master, poll, register, submit},
+        },
+        protocol::{Outcome, Report},
+        rest::{guard::AllowedHosts, router},
+    };
+
+    const HEARTBEAT: Duration = Duration::from_mins(1);
+
+    async fn open(master: &Arc<Master>, path: &str, last_id: Option<&str>) -> Response<Body> {
+        let app = router(Arc::clone(master), AllowedHosts::of("127.0.0.1:8080".parse().unwrap()));
+        let mut request = Request::builder().uri(path).header("host", "localhost");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    /// Events as `(id, name, data)`, as they come.
+    struct Stream {
+        bytes: BodyDataStream,
+        text: String,
+    }
+
+    impl Stream {
+        async fn of(master: &Arc<Master>, path: &str, last_id: Option<&str>) -> Self {
+            let answer = open(master, path, last_id).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.headers()["content-type"], "text/event-stream");
+            assert_eq!(answer.headers()["x-accel-buffering"], "no");
+            Self { bytes: answer.into_body().into_data_stream(), text: String::new() }
+        }
+
+        /// The next event; `None` at the stream's end.
+        async fn next(&mut self) -> Option<(String, String, Value)> {
+            loop {
+                if let Some((block, rest)) = self.text.split_once("\n\n") {
+                    let (block, rest) = (block.to_owned(), rest.to_owned());
+                    self.text = rest;
+                    let field = |name: &str| {
+                        let of_name = |line: &str| line.strip_prefix(name).map(str::to_owned);
+                        let value = block.lines().find_map(of_name);
+                        value.map(|value| value.trim_start_matches(": ").to_owned())
+                    };
+                    let Some(data) = field("data") else {
+                        assert_eq!(block.replace(' ', ""), "retry:2000");
+                        continue;
+                    };
+                    let data = serde_json::from_str(&data).unwrap();
+                    return Some((field("id").unwrap(), field("event").unwrap(), data));
+                }
+                let bytes = self.bytes.next().await?.unwrap();
+                self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+        }
+
+        /// The names of the events up to the stream's end.
+        async fn names(&mut self) -> Vec<String> {
+            let mut names = Vec::new();
+            while let Some((_, name, _)) = self.next().await {
+                names.push(name);
+            }
+            names
+        }
+    }
+
+    /// Gives the job's only task to a worker that reports this.
+    fn work(master: &Arc<Master>, job: JobId, outcome: Option<Failure>) {
+        let mut cluster = master.lock();
+        let now = master.clock.now();
+        cluster.register(now, register("w")).unwrap();
+        let answer = cluster.poll(now, &poll("w", 1, &[])).0.unwrap().answer;
+        let attempt = answer.assign[0].attempt;
+        let report = match outcome {
+            None => done(attempt),
+            Some(failure) => Report { attempt, outcome: Outcome::Failed(failure) },
+        };
+        let mut report_poll = poll("w", 2, &[]);
+        report_poll.reports.push(report);
+        cluster.poll(now, &report_poll).0.unwrap();
+        // The commit of a test's job has nothing to pull.
+        cluster.step(now, Event::Committed { job });
+    }
+
+    #[tokio::test]
+    async fn a_job_is_followed_from_how_it_stands_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut stream = Stream::of(&master, &format!("/api/v1/jobs/{job}/events"), None).await;
+        let (id, name, data) = stream.next().await.unwrap();
+        assert_eq!((id.as_str(), name.as_str()), ("7-1", "job"));
+        assert_eq!((&data["status"], &data["name"]), (&"ACCEPTED".into(), &"one".into()));
+        assert_eq!(data["job_id"], job.to_string());
+        assert!(chrono::DateTime::parse_from_rfc3339(data["time"].as_str().unwrap()).is_ok());
+        work(&master, job, None);
+        let names = stream.names().await;
+        assert_eq!(names, ["job", "stage", "task", "task", "progress", "stage", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_resumed_behind_the_last_event_of_the_same_term() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        work(&master, job, None);
+        let path = format!("/api/v1/jobs/{job}/events");
+        // A job that has ended says so, and no more.
+        assert_eq!(Stream::of(&master, &path, None).await.names().await, ["job", "end"]);
+        for unknown in ["6-1", "7-999", "nonsense"] {
+            let mut stream = Stream::of(&master, &path, Some(unknown)).await;
+            assert_eq!(stream.names().await, ["reset", "job", "end"], "{unknown}");
+        }
+        let mut all = Stream::of(&master, "/api/v1/events", Some("7-0")).await;
+        let mut events = Vec::new();
+        loop {
+            let event = all.next().await.unwrap();
+            let is_end = event.1 == "end";
+            events.push(event);
+            if is_end {
+                break;
+            }
+        }
+        let ids: Vec<u64> = events.iter().map(|(id, ..)| id[2..].parse().unwrap()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{ids:?}");
+        let third = &events[2].0;
+        let mut rest = Stream::of(&master, "/api/v1/events", Some(third)).await;
+        assert_eq!(rest.next().await.as_ref(), events.get(3));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_a_warning_and_the_end_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let mut stream = Stream::of(&master, &format!("/api/v1/jobs/{job}/events"), None).await;
+        let failure = Failure {
+            class: Class::Fail,
+            code: Code::InputCorrupt,
+            message: String::from("bad row"),
+            fetch: None,
+        };
+        work(&master, job, Some(failure));
+        let mut seen = Vec::new();
+        while let Some((_, name, data)) = stream.next().await {
+            if name == "warning" {
+                assert_eq!(
+                    (&data["code"], &data["where"]["worker"]),
+                    (&"INPUT_CORRUPT".into(), &"w".into())
+                );
+            }
+            if name == "end" {
+                assert_eq!(
+                    (&data["status"], &data["error"]["code"]),
+                    (&"FAILED".into(), &"INPUT_CORRUPT".into())
+                );
+            }
+            seen.push(name);
+        }
+        assert_eq!(seen, ["job", "job", "stage", "task", "task", "warning", "end"]);
+    }
+
+    #[tokio::test]
+    async fn so_many_may_follow_and_the_next_is_told_to_poll() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut streams = Vec::new();
+        for _ in 0..READERS {
+            streams.push(Stream::of(&master, "/api/v1/events", None).await);
+        }
+        let refused = open(&master, "/api/v1/events", None).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key("retry-after"));
+        streams.pop();
+        assert_eq!(open(&master, "/api/v1/events", None).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn streams_end_with_the_master() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut stream = Stream::of(&master, "/api/v1/events", None).await;
+        master.stop.cancel();
+        assert_eq!(stream.next().await, None);
+        let refused = open(&master, "/api/v1/events", None).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn there_are_no_events_of_a_job_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let path = format!("/api/v1/jobs/{}/events", JobId::random());
+        assert_eq!(open(&master, &path, None).await.status(), StatusCode::NOT_FOUND);
+    }
+}
