@@ -11,6 +11,7 @@ use minispark_engine::{
     schedule::{JobStatus, Now},
     sink::commit::Published,
 };
+use minispark_flight::traffic::Fetched;
 use prometheus::{
     Counter, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -26,6 +27,9 @@ use crate::{
 };
 
 pub(crate) mod latency;
+mod fetch;
+
+use fetch::FetchSeconds;
 
 /// The media type of the text.
 pub(crate) const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
@@ -50,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) fenced: IntCounterVec,
     pub(crate) rows: IntCounterVec,
     pub(crate) bytes: IntCounterVec,
+    fetch_seconds: FetchSeconds,
+    fetch_failures: IntCounterVec,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
     rejected: IntCounterVec,
@@ -60,6 +66,8 @@ pub(crate) struct Metrics {
 struct LookedUp {
     meter: Meter,
     fenced_attempts: u64,
+    /// What the master itself last said to have fetched, for results.
+    fetched: Fetched,
     jobs: IntGaugeVec,
     queue_depth: IntGauge,
     tasks_running: IntGauge,
@@ -139,8 +147,16 @@ impl Metrics {
             bytes: int_counters(
                 r,
                 "bytes_total",
-                "Bytes read from inputs, put into exchanges, spilled, and written to results.",
+                "Bytes read from inputs, put into exchanges, received from other workers, spilled, \
+                 and written to results.",
                 &["kind"],
+            ),
+            fetch_seconds: register(r, FetchSeconds::new()),
+            fetch_failures: int_counters(
+                r,
+                "shuffle_fetch_failures_total",
+                "Fetches from other workers that broke off, and messages whose bytes were wrong.",
+                &["reason"],
             ),
             http_requests: int_counters(
                 r,
@@ -172,6 +188,14 @@ impl Metrics {
         self.bytes.with_label_values(&["written"]).inc_by(bytes);
     }
 
+    /// A process has fetched so much more.
+    pub(crate) fn fetched(&self, more: &Fetched) {
+        self.fetch_seconds.add(more);
+        self.bytes.with_label_values(&["shuffle_received"]).inc_by(more.bytes);
+        self.fetch_failures.with_label_values(&["lost"]).inc_by(more.lost);
+        self.fetch_failures.with_label_values(&["corrupt"]).inc_by(more.corrupt);
+    }
+
     /// A request was answered. `route` is the route's own text, not the request's path.
     pub(crate) fn request(
         &self,
@@ -201,6 +225,8 @@ impl Metrics {
         let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = cluster();
         looked_up.set(now, &standing, &self.fenced);
+        self.fetched(&standing.fetched.since(&looked_up.fetched));
+        looked_up.fetched = standing.fetched;
         self.registry.gather()
     }
 
@@ -247,6 +273,8 @@ pub(crate) struct Standing {
     pub(crate) disk_bytes: u64,
     /// Messages that the scheduler has dropped.
     pub(crate) fenced: u64,
+    /// What the master has fetched, for results.
+    pub(crate) fetched: Fetched,
     /// Readers of events.
     pub(crate) event_streams: u64,
 }
@@ -256,6 +284,7 @@ impl LookedUp {
         Self {
             meter: Meter::new(),
             fenced_attempts: 0,
+            fetched: Fetched::default(),
             jobs: int_gauges(r, "jobs", "Jobs that are remembered, by state.", &["state"]),
             queue_depth: int_gauge(r, "queue_depth", "Jobs of which no task has started."),
             tasks_running: int_gauge(r, "tasks_running", "Tasks that workers run or will run."),

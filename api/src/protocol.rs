@@ -9,6 +9,7 @@ use minispark_engine::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     task::{Task, TaskReport},
 };
+use minispark_flight::traffic::Fetched;
 use serde::{Deserialize, Serialize};
 
 use crate::meter::Usage;
@@ -133,6 +134,9 @@ pub struct Load {
     /// Its process and its machine.
     #[serde(flatten)]
     pub usage: Usage,
+    /// What it has fetched from other workers since its process's start.
+    #[serde(default)]
+    pub fetched: Fetched,
     /// What is reserved of its budget.
     pub reserved_bytes: u64,
     /// What its partition store holds in memory.

@@ -16,6 +16,7 @@ pub mod wire;
 pub mod problem;
 pub(crate) mod guard;
 pub(crate) mod connection;
+pub(crate) mod stall;
 pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;

@@ -76,6 +76,7 @@ pub async fn run(
         clock: Arc::new(SystemClock::start()),
         budget,
         store,
+        traffic: exchange.traffic(),
         exchange: Arc::new(exchange),
         key,
         address: address.clone(),

@@ -21,6 +21,7 @@ use minispark_engine::{
     },
     task::TaskReport,
 };
+use minispark_flight::traffic::Fetched;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -137,6 +138,8 @@ pub(crate) struct Tally {
     pub(crate) spilled_bytes: u64,
     /// Bytes of results that left its tasks.
     pub(crate) result_bytes: u64,
+    /// What it last said to have fetched.
+    fetched: Fetched,
 }
 
 impl Observer {
@@ -475,8 +478,11 @@ impl Observer {
         }
     }
 
-    /// A poll says how far its attempts are.
+    /// A poll says what its worker has fetched, and how far its attempts are.
     pub(crate) fn polled(&mut self, now: Now, poll: &Poll) {
+        let fetched = poll.load.fetched;
+        let before = std::mem::replace(&mut self.tally(&poll.worker).fetched, fetched);
+        self.metrics.fetched(&fetched.since(&before));
         let mut moved = BTreeSet::new();
         for running in &poll.running {
             let job = running.attempt.task.job;
@@ -557,6 +563,7 @@ impl Observer {
             shuffled_bytes: 0,
             spilled_bytes: 0,
             result_bytes: 0,
+            fetched: Fetched::default(),
         })
     }
 

@@ -11,6 +11,8 @@ use axum_server::accept::Accept;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
+use super::stall::Stalling;
+
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 1_024;
 
@@ -27,14 +29,16 @@ impl Default for Limited {
 }
 
 impl<I, S> Accept<I, S> for Limited {
-    type Stream = I;
+    type Stream = Stalling<I>;
     type Service = Counted<S>;
-    type Future = Ready<io::Result<(I, Counted<S>)>>;
+    type Future = Ready<io::Result<(Stalling<I>, Counted<S>)>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         ready(match permit {
-            Ok(permit) => Ok((stream, Counted { service, _permit: Arc::new(permit) })),
+            Ok(permit) => {
+                Ok((Stalling::new(stream), Counted { service, _permit: Arc::new(permit) }))
+            }
             Err(_) => Err(io::Error::other("too many connections")),
         })
     }

@@ -48,6 +48,7 @@ fn standing(master: &Master) -> Standing {
     let mut standing = metrics::standing(&master.lock(), master.clock.now());
     standing.budget_bytes += master.publisher.budget.limit_bytes();
     standing.reserved_bytes += master.publisher.budget.used_bytes();
+    standing.fetched = master.exchange.traffic().fetched();
     standing
 }
 

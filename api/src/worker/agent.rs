@@ -26,7 +26,7 @@ use minispark_engine::{
         metrics::RowCounter,
     },
 };
-use minispark_flight::SharedKey;
+use minispark_flight::{SharedKey, traffic::Traffic};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,8 @@ pub(crate) struct Tools {
     pub(crate) store: Arc<PartitionStore>,
     /// Map outputs of all workers.
     pub(crate) exchange: Arc<dyn Exchange>,
+    /// Counts what is fetched from them.
+    pub(crate) traffic: Arc<Traffic>,
     /// Signs tickets once the master has told the key.
     pub(crate) key: SharedKey,
     /// The Flight address as other workers reach it.
@@ -323,6 +325,7 @@ impl Agent {
                 .collect(),
             load: Load {
                 usage,
+                fetched: self.tools.traffic.fetched(),
                 reserved_bytes: self.tools.budget.used_bytes(),
                 store_memory_bytes: store.memory_bytes(),
                 store_disk_bytes: store.disk_bytes(),
