@@ -133,14 +133,22 @@ impl Reader {
             stop: master.stop.clone(),
             _place: place,
         };
-        // A job that has ended has nothing more to tell but that.
+        // A job that has ended has nothing more to tell but that, unless the feed still has it.
         if let Some(job) = job
             && let Some(end) = snapshot.end(job)?
+            && !reader.is_to_hear_the_end()
         {
             reader.pending.push_back(end);
             reader.has_ended = true;
         }
         Ok(reader)
+    }
+
+    /// Whether the end of its job stands in the feed before it.
+    fn is_to_hear_the_end(&self) -> bool {
+        let is_end = |entry: &Arc<Entry>| entry.kind == Kind::End;
+        let before = self.feed.after(self.reached, self.job, usize::MAX);
+        before.is_ok_and(|(entries, _)| entries.iter().any(is_end))
     }
 
     fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
