@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes: IntCounterVec,
     fetch_seconds: FetchSeconds,
     fetch_failures: IntCounterVec,
+    checksum_failures: IntCounterVec,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
     rejected: IntCounterVec,
@@ -158,6 +159,12 @@ impl Metrics {
                 "Fetches from other workers that broke off, and messages whose bytes were wrong.",
                 &["reason"],
             ),
+            checksum_failures: int_counters(
+                r,
+                "checksum_failures_total",
+                "Blocks whose bytes were not those that were written.",
+                &["kind"],
+            ),
             http_requests: int_counters(
                 r,
                 "http_requests_total",
@@ -194,6 +201,7 @@ impl Metrics {
         self.bytes.with_label_values(&["shuffle_received"]).inc_by(more.bytes);
         self.fetch_failures.with_label_values(&["lost"]).inc_by(more.lost);
         self.fetch_failures.with_label_values(&["corrupt"]).inc_by(more.corrupt);
+        self.checksum_failures.with_label_values(&["shuffle"]).inc_by(more.corrupt);
     }
 
     /// A request was answered. `route` is the route's own text, not the request's path.

@@ -93,6 +93,8 @@ pub(crate) enum Verb {
     Events(Events),
     /// List the workers of a master.
     Workers,
+    /// Show a cluster in a few numbers.
+    Cluster,
     /// End a job.
     Cancel(Cancel),
     /// Print the version.

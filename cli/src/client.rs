@@ -5,7 +5,7 @@
 use std::{error::Error as _, time::Duration};
 
 use minispark_api::rest::wire::{
-    Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+    Cluster, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
 };
 use minispark_engine::error::Code;
 use reqwest::{Method, Response};
@@ -98,6 +98,14 @@ impl Client {
     /// Where the master can't be asked.
     pub(crate) async fn workers(&self) -> Result<Page<Worker>> {
         self.get("/api/v1/workers").await
+    }
+
+    /// The cluster in a few numbers.
+    ///
+    /// # Errors
+    /// Where the master can't be asked.
+    pub(crate) async fn cluster(&self) -> Result<Cluster> {
+        self.get("/api/v1/cluster").await
     }
 
     /// Ends a job; the answer is its status. One that has ended is left as it is.

@@ -24,6 +24,7 @@ mod status;
 mod results;
 mod events;
 mod workers;
+mod cluster;
 mod cancel;
 mod version;
 mod follow;
@@ -50,6 +51,7 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
         Verb::Events(args) => control()?.block_on(events::events(&args, &remote()?)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
+        Verb::Cluster => control()?.block_on(cluster::cluster(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
         Verb::Version => version::version(output),
     }

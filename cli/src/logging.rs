@@ -5,8 +5,11 @@
 //! into it can neither end it nor drive a terminal.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     fmt,
     io::{self, IsTerminal, Write},
+    panic::{self, PanicHookInfo},
+    thread,
 };
 
 use serde::Serialize;
@@ -50,7 +53,24 @@ pub(crate) fn start(global: &Global, level: &str) -> Result<()> {
     let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let look = if is_json { Look::Json } else { Look::Text { is_coloured } };
     let started = Registry::default().with(filter).with(Lines(look)).try_init();
-    started.map_err(|error| Error::usage(format!("logging is already started: {error}")))
+    started.map_err(|error| Error::usage(format!("logging is already started: {error}")))?;
+    panic::set_hook(Box::new(panicked));
+    Ok(())
+}
+
+/// A panic as a line of the log. What it says may show a row, so its place is told and its text
+/// is for those who debug.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let current = thread::current();
+    let name = current.name().unwrap_or("unnamed");
+    let at = panic.location().map(ToString::to_string);
+    tracing::error!(thread = name, at, "a thread panicked");
+    tracing::debug!(thread = name, reason = panic.payload_as_str(), "why it panicked");
+    // Only where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(thread = name, %backtrace, "where it panicked");
+    }
 }
 
 /// How lines look.

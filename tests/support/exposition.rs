@@ -63,7 +63,8 @@ fn is_name(name: &str) -> bool {
 }
 
 fn series(name: &str, labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    let labels: Vec<_> =
+        labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
     if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) }
 }
 

@@ -615,8 +615,10 @@ impl Cluster {
         .map(|status| (status, 0))
         .to_vec();
         for record in self.jobs.values() {
-            let counted = standing.jobs.iter_mut().find(|(status, _)| *status == record.status);
-            counted.into_iter().for_each(|(_, count)| *count += 1);
+            let mut counted = standing.jobs.iter_mut();
+            if let Some((_, count)) = counted.find(|(status, _)| *status == record.status) {
+                *count += 1;
+            }
         }
         standing.queued = standing.jobs[0].1;
         standing

@@ -183,6 +183,13 @@ impl Observer {
     /// A job is about to be accepted.
     pub(crate) fn submitted(&mut self, now: Now, job: JobId, plan: &Arc<Plan>) {
         self.metrics.jobs_submitted.inc();
+        self.watch(now, job, plan);
+        let fields = json!({"name": plan.name, "status": JobState::Accepted});
+        self.tell(Kind::Job, Some(job), fields);
+    }
+
+    /// From now on a job's figures are kept.
+    pub(crate) fn watch(&mut self, now: Now, job: JobId, plan: &Arc<Plan>) {
         let stages = vec![StageTrace::default(); plan.stages.len()];
         let trace = JobTrace {
             plan: Arc::clone(plan),
@@ -199,8 +206,6 @@ impl Observer {
             told_at: now,
         };
         self.jobs.insert(job, trace);
-        let fields = json!({"name": plan.name, "status": JobState::Accepted});
-        self.tell(Kind::Job, Some(job), fields);
     }
 
     /// A job is not known any more.
@@ -308,8 +313,8 @@ impl Observer {
         let op = stage_op(&trace.plan, task.stage);
         self.metrics.task_attempts.with_label_values(&[op, outcome]).inc();
         let code = failure.code.name();
-        let fields = Map::from_iter([(String::from("code"), json!(code))]);
-        self.tell_task(attempt, &worker, state, fields);
+        let why = Map::from_iter([(String::from("code"), json!(code))]);
+        self.tell_task(attempt, &worker, state, why);
         let fields = json!({
             "code": code,
             "message": failure.message,
@@ -488,10 +493,10 @@ impl Observer {
             let job = running.attempt.task.job;
             let Some(trace) = self.jobs.get_mut(&job) else { continue };
             let read = Read { rows: running.rows, bytes: running.bytes };
-            if let Some((_, before)) = trace.running.get_mut(&running.attempt)
-                && *before != read
+            if let Some((_, known)) = trace.running.get_mut(&running.attempt)
+                && *known != read
             {
-                *before = read;
+                *known = read;
                 moved.insert(job);
             }
         }
@@ -569,12 +574,12 @@ impl Observer {
 
     // What is told.
 
-    fn tell_stage(&self, job: JobId, stage: StageId, state: NodeState) {
+    fn tell_stage(&self, job: JobId, id: StageId, state: NodeState) {
         let Some(trace) = self.jobs.get(&job) else { return };
-        let Some(planned) = trace.plan.stages.get(stage.index()) else { return };
-        let done = trace.stages.get(stage.index()).map_or(0, |stage| stage.done);
+        let Some(planned) = trace.plan.stages.get(id.index()) else { return };
+        let done = trace.stages.get(id.index()).map_or(0, |stage| stage.done);
         let fields = json!({"stage": {
-            "id": stage.0,
+            "id": id.0,
             "nodes": node_ids(&trace.plan, &planned.nodes()),
             "state": state,
             "tasks": planned.partitions,
@@ -647,12 +652,12 @@ pub(crate) fn stamped(clock: &dyn Clock, job: Option<JobId>, fields: Value) -> S
 }
 
 impl JobTrace {
-    /// A place among the attempts: `number` of the first one, and the attempts from there on.
+    /// The attempts from number `from` on, with their numbers.
     pub(crate) fn attempts_from(
         &self,
-        number: u64,
+        from: u64,
     ) -> impl Iterator<Item = (u64, AttemptTrace)> + '_ {
-        let skip = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let shown = |(number, attempt): (u64, &AttemptTrace)| {
             let mut attempt = attempt.clone();
             if let Some((_, read)) = self.running.get(&attempt.attempt) {

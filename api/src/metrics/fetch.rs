@@ -1,6 +1,9 @@
 //! Fetches between workers as series: workers count them, the master adds them up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use minispark_flight::traffic::{FETCH_SECS, Fetched};
 use prometheus::{
@@ -24,7 +27,7 @@ impl FetchSeconds {
     /// # Errors
     /// Where its name were no good one.
     pub(crate) fn new() -> prometheus::Result<Self> {
-        let desc = Desc::new(NAME.to_owned(), HELP.to_owned(), Vec::new(), Default::default())?;
+        let desc = Desc::new(NAME.to_owned(), HELP.to_owned(), Vec::new(), HashMap::new())?;
         Ok(Self { sum: Arc::default(), desc })
     }
 

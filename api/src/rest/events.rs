@@ -219,7 +219,7 @@ impl Snapshot<'_> {
         }
         let now = self.master.clock.now();
         let open = self.cluster.open_jobs(MAX_JOBS_SHOWN);
-        for (view, record) in open.into_iter().filter_map(|job| self.cluster.job(job)) {
+        for (view, record) in open.into_iter().filter_map(|id| self.cluster.job(id)) {
             let summary = jobs::summary(&view, record, now);
             events.push(self.event(Kind::Job.name(), Some(view.job), json!(summary)));
         }

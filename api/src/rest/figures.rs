@@ -82,9 +82,9 @@ pub(crate) fn of_stage(
     }
     for index in &stage.nodes {
         let Some(node) = view.plan.nodes.get(index.index()) else { continue };
-        let counted = stage.done.values().flat_map(|report| &report.nodes);
+        let all = stage.done.values().flat_map(|report| &report.nodes);
         let mut rows = wire::NodeRows::default();
-        for of_task in counted.filter(|rows| rows.node == *index) {
+        for of_task in all.filter(|of_task| of_task.node == *index) {
             rows.rows_in += of_task.rows_in;
             rows.rows_out += of_task.rows_out;
         }
@@ -158,6 +158,7 @@ fn rate(amount: u64, ran: Option<Duration>) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use std::time::Duration;
 

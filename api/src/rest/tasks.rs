@@ -8,7 +8,10 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use minispark_engine::schedule::{JobView, Now};
+use minispark_engine::{
+    error::Code,
+    schedule::{JobView, Now},
+};
 use serde::Deserialize;
 
 use super::{
@@ -74,12 +77,10 @@ pub(crate) async fn list(
     };
     let next_cursor = next.map(cursor);
     let link = next_cursor.as_ref().map(|cursor| {
-        let stage = query.stage.map(|stage| format!("&stage={stage}")).unwrap_or_default();
-        let state = query.state.map(|state| format!("&state={}", state.name()));
-        let state = state.unwrap_or_default();
-        format!(
-            "<{BASE}/jobs/{job}/tasks?limit={limit}&cursor={cursor}{stage}{state}>; rel=\"next\""
-        )
+        let of_stage = query.stage.map(|stage| format!("&stage={stage}")).unwrap_or_default();
+        let in_state = query.state.map(|state| format!("&state={}", state.name()));
+        let filter = of_stage + &in_state.unwrap_or_default();
+        format!("<{BASE}/jobs/{job}/tasks?limit={limit}&cursor={cursor}{filter}>; rel=\"next\"")
     });
     let mut response = Json(wire::Page { items, next_cursor }).into_response();
     if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
@@ -104,6 +105,6 @@ fn document(view: &JobView, record: &JobRecord, seen: &AttemptTrace, now: Now) -
         bytes: seen.bytes,
         read_bytes: seen.read_bytes,
         spilled_bytes: seen.spilled_bytes,
-        code: seen.code.map(|code| code.name()),
+        code: seen.code.map(Code::name),
     }
 }

@@ -67,14 +67,13 @@ impl Progress {
     fn share(&self, plan: &Plan, task: TaskId, read: Read) -> f64 {
         let Some(stage) = plan.stages.get(task.stage.index()) else { return 0.0 };
         let split = stage.splits.get(task.partition as usize);
-        let (part, whole) = match split {
-            Some(split) => (read.bytes, split.end.saturating_sub(split.start)),
+        let (part, whole) = if let Some(split) = split {
+            (read.bytes, split.end.saturating_sub(split.start))
+        } else {
             // Rows are spread evenly enough over buckets for people to look at.
-            None => {
-                let inputs = stage.inputs.iter();
-                let rows = inputs.map(|input| self.rows_for_one(plan, input.index()));
-                (read.rows, rows.sum())
-            }
+            let inputs = stage.inputs.iter();
+            let rows = inputs.map(|input| self.rows_for_one(plan, input.index()));
+            (read.rows, rows.sum())
         };
         if whole == 0 { 0.0 } else { ratio(part, whole).min(MOST_OF_A_TASK) }
     }
@@ -98,6 +97,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these percents are exact")]
 mod tests {
     use std::sync::Arc;
 
