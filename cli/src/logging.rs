@@ -128,10 +128,10 @@ where
             Look::Json => serde_json::to_string(&line),
             Look::Text { is_coloured } => Ok(line.text(is_coloured)),
         };
-        let Ok(mut line) = text else { return };
-        line.push('\n');
+        let Ok(mut text) = text else { return };
+        text.push('\n');
         // There is nobody left to tell when stderr itself is gone.
-        drop(io::stderr().lock().write_all(line.as_bytes()));
+        drop(io::stderr().lock().write_all(text.as_bytes()));
     }
 }
 
@@ -173,7 +173,8 @@ impl Line<'_> {
             text.push('=');
             let value = shown(value);
             let is_word = !value.is_empty() && !value.contains([' ', '"', '=']);
-            text.push_str(&if is_word { value } else { format!("{value:?}") });
+            let value = if is_word { value } else { format!("{value:?}") };
+            text.push_str(&value);
         }
         text
     }

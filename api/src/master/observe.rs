@@ -725,6 +725,7 @@ fn secs(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these percents are exact")]
 mod tests {
     use std::time::Duration;
 
@@ -849,8 +850,9 @@ mod tests {
         cluster.poll(now, &failed).0.unwrap();
         let before = cluster.observer().feed().last();
         cluster.tick(now);
-        let told = |cluster: &super::super::cluster::Cluster| {
-            let (entries, _) = cluster.observer().feed().after(before, None, 100).unwrap();
+        let feed = std::sync::Arc::clone(cluster.observer().feed());
+        let told = || {
+            let (entries, _) = feed.after(before, None, 100).unwrap();
             let workers = entries.iter().filter(|entry| entry.kind == super::Kind::Worker);
             let state = |entry: &super::super::events::Entry| {
                 let data: serde_json::Value = serde_json::from_str(&entry.data).unwrap();
@@ -859,7 +861,7 @@ mod tests {
             };
             workers.map(|entry| state(entry)).collect::<Vec<_>>()
         };
-        assert_eq!(told(&cluster), ["w EXCLUDED"]);
+        assert_eq!(told(), ["w EXCLUDED"]);
         let standing = metrics::standing(&cluster, now);
         assert_eq!(standing.workers.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 1, 0]);
         for minutes in 1..=6 {
@@ -870,7 +872,7 @@ mod tests {
             }
             cluster.tick(later);
         }
-        assert!(told(&cluster).contains(&String::from("w UP")), "{:?}", told(&cluster));
+        assert!(told().contains(&String::from("w UP")), "{:?}", told());
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ pub(crate) async fn follow(
     let mut follower =
         Follower { client, id, output, tell, progress: None, last_id: None, percent: 0.0 };
     let outcome = tokio::select! {
-        ended = follower.to_the_end() => ended.map(Ok),
+        ended = follower.until_the_end() => ended.map(Ok),
         exit = stop.next() => Ok(Err(exit)),
     };
     if let Some(progress) = follower.progress {
@@ -63,7 +63,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    async fn to_the_end(&mut self) -> Result<Job> {
+    async fn until_the_end(&mut self) -> Result<Job> {
         let mut pause = FIRST_PAUSE;
         let mut last_answer = Instant::now();
         loop {
@@ -158,8 +158,8 @@ fn told(name: &str, data: &Value) -> Option<String> {
             let nodes = stage["nodes"].as_array()?.iter().filter_map(Value::as_str);
             let nodes = nodes.collect::<Vec<_>>().join(", ");
             let (done, tasks) = (stage["tasks_done"].as_u64()?, stage["tasks"].as_u64()?);
-            let state = text(&stage["state"])?;
-            Some(format!("stage {} ({nodes}) {state}, {done} of {tasks} tasks done", stage["id"]))
+            let (id, now) = (&stage["id"], text(&stage["state"])?);
+            Some(format!("stage {id} ({nodes}) {now}, {done} of {tasks} tasks done"))
         }
         "warning" => {
             let place = serde_json::from_value(data["where"].clone()).ok();
