@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use super::observe::Observer;
 use crate::{
-    metrics::Standing,
+    metrics::{Standing, state as job_state},
     protocol::{Load, Outcome, Poll, PollAnswer, Register},
 };
 
@@ -304,7 +304,8 @@ impl Cluster {
                 }
                 let code = error.as_ref().map(|error| error.failure.code.name());
                 let elapsed_secs = Duration::from_millis(*elapsed_ms).as_secs_f64();
-                tracing::info!(job_id = %job, ?status, code, elapsed_secs, %term, "job ended");
+                let status = job_state(*status);
+                tracing::info!(job_id = %job, status, code, elapsed_secs, %term, "job ended");
             }
         }
     }

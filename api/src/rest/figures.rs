@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minispark_engine::{
-    plan::{Op, Output, Plan},
+    plan::{NodeIndex, Op, Output, Plan},
     schedule::{JobView, Now},
     task::{NodeRows, TaskReport},
 };
@@ -80,20 +80,28 @@ pub(crate) fn of_stage(
         metrics.attempts = seen.attempts;
         metrics.running = seen.running;
     }
-    for index in &stage.nodes {
-        let Some(node) = view.plan.nodes.get(index.index()) else { continue };
-        let all = stage.done.values().flat_map(|report| &report.nodes);
-        let mut rows = wire::NodeRows::default();
-        for of_task in all.filter(|of_task| of_task.node == *index) {
-            rows.rows_in += of_task.rows_in;
-            rows.rows_out += of_task.rows_out;
-        }
+    for (counted, rows) in rows_of(stage) {
+        let Some(node) = view.plan.nodes.get(counted.index()) else { continue };
         if let Op::Filter { .. } = node.op {
             metrics.rows_filtered += rows.rows_in.saturating_sub(rows.rows_out);
         }
         metrics.nodes.0.push((node.id.clone(), rows));
     }
     metrics
+}
+
+/// The rows of a stage's nodes, all tasks together. Stages have many tasks and few nodes, which
+/// all tasks list alike, so each report is gone through once.
+fn rows_of(stage: &StageRecord) -> Vec<(NodeIndex, wire::NodeRows)> {
+    let mut sums: Vec<(NodeIndex, wire::NodeRows)> =
+        stage.nodes.iter().map(|node| (*node, wire::NodeRows::default())).collect();
+    for counted in stage.done.values().flat_map(|report| &report.nodes) {
+        if let Some((_, sum)) = sums.iter_mut().find(|(node, _)| *node == counted.node) {
+            sum.rows_in += counted.rows_in;
+            sum.rows_out += counted.rows_out;
+        }
+    }
+    sums
 }
 
 /// The figures of a worker.
