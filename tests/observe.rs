@@ -311,6 +311,55 @@ fn a_running_job_moves_within_its_only_task() {
 }
 
 #[test]
+fn a_lost_worker_is_seen_in_attempts_numbers_and_events_and_progress_never_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("lines.txt");
+    fs::write(&input, "some words of a line\n".repeat(1_500_000)).unwrap();
+    let document = json!({"dag": {"nodes": [
+        {"id": "read", "op": "read_text", "path": input, "partitions": 1},
+        {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+        {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "count"},
+    ], "edges": [["read", "flat"], ["flat", "agg"]]}});
+    let mut cluster = Cluster::start(Settings { heartbeat: "50ms", ..Settings::default() });
+    let id = cluster.submit(&document.to_string());
+    let mut events = Events::open(&cluster, &format!("/api/v1/jobs/{id}/events"), None);
+    let mut told = Vec::new();
+    while let Some(event) = events.next() {
+        let is_under_way = event.1 == "progress";
+        told.push(event);
+        if is_under_way {
+            break;
+        }
+    }
+    let running = cluster.get(&format!("/api/v1/jobs/{id}/tasks?state=RUNNING"));
+    let runs_on = running["items"][0]["worker"].as_str().unwrap().to_owned();
+    let place = (0..2).find(|&n| cluster.workers[n].logged("worker") == runs_on).unwrap();
+    cluster.workers[place].kill();
+    told.extend(events.rest());
+    cluster.completed(&id);
+
+    let lost = cluster.get(&format!("/api/v1/jobs/{id}/tasks?state=LOST"));
+    assert_eq!(lost["items"][0]["worker"], runs_on, "{lost:#}");
+    assert_eq!(lost["items"].as_array().unwrap().len(), 1);
+    let scraped = scrape(&cluster);
+    let lost: f64 = scraped
+        .samples
+        .iter()
+        .filter(|(series, _)| series.contains(r#"outcome="lost""#))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(lost.to_bits(), 1.0_f64.to_bits());
+    let retries = scraped.value(r#"minispark_task_retries_total{reason="worker_lost"}"#);
+    assert_eq!(retries.to_bits(), 1.0_f64.to_bits());
+    let warned = told.iter().find(|(_, name, _)| name == "warning").unwrap();
+    assert_eq!(warned.2["where"]["worker"], runs_on.as_str());
+    let progress: Vec<f64> =
+        told.iter().filter_map(|(_, _, data)| data["progress_percent"].as_f64()).collect();
+    assert!(progress.windows(2).all(|pair| pair[0] <= pair[1]), "{progress:?}");
+    assert_eq!(told.last().unwrap().2["progress_percent"], 100.0);
+}
+
+#[test]
 fn logs_are_json_lines_that_tell_each_change_and_no_row() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("bad.csv");

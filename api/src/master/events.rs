@@ -13,7 +13,7 @@ use minispark_engine::id::{JobId, Term};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How many events are kept; at about 300 bytes each this is a megabyte.
-const KEPT: usize = 4_096;
+pub(crate) const KEPT: usize = 4_096;
 
 /// How many clients may follow at once.
 pub(crate) const READERS: usize = 64;

@@ -271,7 +271,7 @@ mod tests {
     use crate::{
         master::{
             Master,
-            events::READERS,
+            events::{KEPT, READERS},
             testing::{done, master, poll, register, submit},
         },
         protocol::{Outcome, Report},
@@ -446,6 +446,23 @@ mod tests {
         assert!(refused.headers().contains_key("retry-after"));
         streams.pop();
         assert_eq!(open(&master, "/api/v1/events", None).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_falls_behind_is_dropped_and_may_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let mut stream = Stream::of(&master, "/api/v1/events", None).await;
+        submit(&master, "one");
+        let (id, name, _) = stream.next().await.unwrap();
+        assert_eq!((id.as_str(), name.as_str()), ("7-1", "job"));
+        for _ in 0..=KEPT {
+            submit(&master, "more");
+        }
+        // It has not read for as long as the feed remembers: nobody waits for it.
+        assert_eq!(stream.next().await, None);
+        let mut again = Stream::of(&master, "/api/v1/events", Some(&id)).await;
+        assert_eq!(again.next().await.unwrap().1, "reset");
     }
 
     #[tokio::test]
