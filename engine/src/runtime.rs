@@ -514,3 +514,49 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     };
     paths.into_iter().filter(is_staging).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::{Session, SessionOptions};
+    use crate::{
+        disk::{Disk, RealDisk},
+        schedule::JobStatus,
+        task::context::CancelFlag,
+    };
+
+    #[test]
+    fn a_run_moves_within_its_only_task_and_never_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("lines.txt");
+        let line = b"some words of a line\n";
+        RealDisk.create(&input).unwrap().write_all(&line.repeat(400_000)).unwrap();
+        let options = SessionOptions {
+            base_dir: folder.path().to_owned(),
+            output_dir: folder.path().join("out"),
+            scratch_dir: folder.path().join("scratch"),
+            threads: 1,
+            memory_bytes: 1 << 30,
+        };
+        let document = r#"{"dag": {"nodes": [
+            {"id": "read", "op": "read_text", "path": "lines.txt", "partitions": 1},
+            {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+            {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "count"}
+        ], "edges": [["read", "flat"], ["flat", "agg"]]}}"#;
+        let session = Session::new(options).unwrap();
+        let checked = session.check(document, true).unwrap();
+        let mut seen = Vec::new();
+        let outcome = session
+            .run(checked, &CancelFlag::default(), &mut |view| {
+                seen.push((view.tasks_done, view.progress_percent));
+            })
+            .unwrap();
+        assert_eq!(outcome.status, JobStatus::Completed);
+        assert!(seen.iter().any(|(done, percent)| *done == 0 && *percent > 0.0), "{seen:?}");
+        assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{seen:?}");
+        let last = seen.last().unwrap().1;
+        assert!((last - 100.0).abs() < f64::EPSILON, "{seen:?}");
+        assert!(seen.iter().rev().skip(1).all(|(_, percent)| *percent < 100.0), "{seen:?}");
+    }
+}
