@@ -342,13 +342,13 @@ fn a_lost_worker_is_seen_in_attempts_numbers_and_events_and_progress_never_falls
     assert_eq!(lost["items"][0]["worker"], runs_on, "{lost:#}");
     assert_eq!(lost["items"].as_array().unwrap().len(), 1);
     let scraped = scrape(&cluster);
-    let lost: f64 = scraped
+    let counted: f64 = scraped
         .samples
         .iter()
         .filter(|(series, _)| series.contains(r#"outcome="lost""#))
         .map(|(_, count)| count)
         .sum();
-    assert_eq!(lost.to_bits(), 1.0_f64.to_bits());
+    assert_eq!(counted.to_bits(), 1.0_f64.to_bits());
     let retries = scraped.value(r#"minispark_task_retries_total{reason="worker_lost"}"#);
     assert_eq!(retries.to_bits(), 1.0_f64.to_bits());
     let warned = told.iter().find(|(_, name, _)| name == "warning").unwrap();
