@@ -16,14 +16,13 @@ use minispark_engine::{
 use tempfile::TempDir;
 
 #[path = "../tests/support/generate.rs"]
-#[expect(clippy::disallowed_methods, reason = "an input for the program, not a part of it")]
 mod generate;
 
 /// What the program allocates with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The least size of the text: a run takes much longer than to start it.
+/// The size of the text: a run takes much longer than to start it.
 const TEXT_BYTES: u64 = 32 << 20;
 /// More than the jobs need, so that nothing spills.
 const MEMORY_BYTES: u64 = 1 << 30;

@@ -35,9 +35,6 @@ mod keyed;
 mod ordered;
 #[path = "kernels/spill.rs"]
 mod spill;
-#[path = "../tests/support/generate.rs"]
-#[expect(clippy::disallowed_methods, reason = "an input for the program, not a part of it")]
-mod generate;
 
 /// What the program allocates with.
 #[global_allocator]
@@ -46,7 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Rows of an input: enough that tables leave the caches.
 const ROWS: usize = 128 * BATCH_ROWS;
 /// The least size of the text that is read and cut into words.
-const TEXT_BYTES: u64 = 8 << 20;
+const TEXT_BYTES: usize = 8 << 20;
 
 fn main() {
     let mut criterion = Criterion::default()

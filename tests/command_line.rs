@@ -86,6 +86,26 @@ fn help_and_version_are_answers() {
 }
 
 #[test]
+fn health_is_0_of_what_serves_and_4_of_what_does_not() {
+    let mut cluster = one_worker();
+    assert_eq!(cluster.client(&["health"]).expect_done().json()["status"], "ok");
+    let address = cluster.get("/api/v1/workers")["items"][0]["address"].clone();
+    let worker = ["health", "--worker", address.as_str().unwrap()];
+    assert_eq!(cluster.client(&worker).expect_done().json()["status"], "ok");
+
+    // A process that is stopped still gets its connections from the system.
+    signal(cluster.workers[0].id(), "STOP");
+    let ran = cluster.client(&worker);
+    assert_eq!(ran.code(), 4, "{ran:?}");
+    assert!(ran.stderr.contains("the worker does not answer"), "{ran:?}");
+    signal(cluster.workers[0].id(), "CONT");
+
+    cluster.master.kill();
+    let ran = cluster.client(&["health"]);
+    assert_eq!(ran.code(), 4, "{ran:?}");
+}
+
+#[test]
 fn an_unknown_command_is_exit_2() {
     assert_eq!(run(minispark().arg("explode")).code(), 2);
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -117,6 +117,19 @@ fn every_package_keeps_the_workspace_lints() {
     for name in CRATES {
         let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name}");
+    }
+}
+
+#[test]
+fn every_script_can_be_parsed_and_started() {
+    let mut scripts = files_below(&root().join("scripts"));
+    scripts.extend(files_below(&root().join("tests")));
+    scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    assert!(scripts.len() > 5, "{scripts:?}");
+    for path in scripts {
+        run(command("bash").arg("-n").arg(&path)).expect_done();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_ne!(mode & 0o111, 0, "{} can't be started", path.display());
     }
 }
 

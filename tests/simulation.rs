@@ -21,7 +21,10 @@ use minispark_engine::{
     exchange::MapOutput,
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     plan::{Output, Plan},
-    schedule::{Command, Event, JobStatus, JobView, Now, Scheduler, Settings},
+    schedule::{
+        Command, Event, Fact, JobStatus, JobView, Now, Scheduler, Settings,
+        ledger::{Ledger, Restored},
+    },
     task::TaskReport,
 };
 
@@ -135,14 +138,27 @@ enum Outcome {
 
 #[derive(Clone, Debug)]
 enum Up {
-    Register { slots: u32 },
-    Poll { running: Vec<TaskAttempt>, held_jobs: Vec<JobId>, reports: Vec<(TaskAttempt, Outcome)> },
+    Register {
+        slots: u32,
+        held: Vec<TaskAttempt>,
+    },
+    Poll {
+        term: Term,
+        running: Vec<TaskAttempt>,
+        held_jobs: Vec<JobId>,
+        reports: Vec<(TaskAttempt, Outcome)>,
+    },
 }
 
 #[derive(Clone, Debug)]
 enum Down {
-    Registered,
+    Registered {
+        term: Term,
+    },
+    /// The worker registered with an earlier master.
+    StaleTerm,
     Reply {
+        term: Term,
         commands: Vec<Command>,
         acks: Vec<TaskAttempt>,
     },
@@ -173,6 +189,8 @@ enum Happening {
         attempt: TaskAttempt,
     },
     MasterWakes,
+    MasterCrash,
+    MasterStart,
     CommitAnswered {
         job: JobId,
         commit: u64,
@@ -208,7 +226,11 @@ struct Simulation {
     now: Now,
     happenings: BTreeMap<(Now, u64), Happening>,
     sequence: u64,
+    settings: Settings,
     scheduler: Scheduler,
+    /// All facts since the beginning, and how many of them are on disk.
+    journal: (Vec<Fact>, usize),
+    is_master_down: bool,
     next_tick: Option<Now>,
     workers: Vec<Worker>,
     strangers: BTreeSet<(usize, usize)>,
@@ -236,7 +258,10 @@ impl Simulation {
             now: Now::ZERO,
             happenings: BTreeMap::new(),
             sequence: 0,
-            scheduler: Scheduler::new(settings),
+            scheduler: Scheduler::new(settings.clone()),
+            settings,
+            journal: (Vec::new(), 0),
+            is_master_down: false,
             next_tick: None,
             workers: Vec::new(),
             strangers: BTreeSet::new(),
@@ -263,6 +288,7 @@ impl Simulation {
                 is_alive: false,
                 is_paused: false,
                 is_registered: false,
+                term: Term(0),
                 slowness: if is_slow { 20 } else { 1 },
                 running: BTreeMap::new(),
                 unreported: BTreeMap::new(),
@@ -292,6 +318,14 @@ impl Simulation {
     /// Decides beforehand what goes wrong when.
     fn plan_faults(&mut self) {
         self.at(HEAL_AT, Happening::Heal);
+        if self.faults.master_crashes {
+            self.plan_outages(
+                0,
+                15 * SECOND,
+                |_| Happening::MasterCrash,
+                |_| Happening::MasterStart,
+            );
+        }
         for worker in 0..self.workers.len() {
             let faults = self.faults.clone();
             if faults.crashes {
@@ -393,7 +427,8 @@ impl Simulation {
     }
 
     fn is_over(&self) -> bool {
-        self.now > HEAL_AT + 10 * SECOND && self.unfinished().is_empty()
+        let has_settled = self.now > HEAL_AT + 10 * SECOND && !self.is_master_down;
+        has_settled && self.unfinished().is_empty()
     }
 
     fn unfinished(&self) -> Vec<(JobId, Option<String>)> {
@@ -407,7 +442,7 @@ impl Simulation {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::ToMaster { worker, epoch, message } => {
-                if !self.workers[worker].is_mute {
+                if !self.workers[worker].is_mute && !self.is_master_down {
                     self.master_receives(worker, epoch, message);
                 }
             }
@@ -424,7 +459,17 @@ impl Simulation {
             Happening::Finish { worker, process, attempt } => self.finish(worker, process, attempt),
             Happening::MasterWakes => {
                 self.next_tick = None;
-                self.step(Event::Tick);
+                if !self.is_master_down {
+                    self.step(Event::Tick);
+                }
+            }
+            Happening::MasterCrash => self.crash_master(),
+            Happening::MasterStart => self.start_master(),
+            // Who has something to say to the master tries again.
+            happening @ (Happening::Submit { .. } | Happening::Cancel { .. })
+                if self.is_master_down =>
+            {
+                self.after(SECOND, happening);
             }
             Happening::CommitAnswered { job, commit } => self.answer_commit(job, commit),
             Happening::Submit { job, plan } => {
@@ -450,6 +495,7 @@ impl Simulation {
 
     fn heal(&mut self) {
         self.has_healed = true;
+        self.start_master();
         let last = self.workers.len() - 1;
         for worker in 0..self.workers.len() {
             self.start(worker);
@@ -476,17 +522,21 @@ impl Simulation {
     fn master_receives(&mut self, worker: usize, epoch: Epoch, message: Up) {
         let id = self.workers[worker].id.clone();
         match message {
-            Up::Register { slots } => {
-                let address = format!("{id}:1");
-                self.step(Event::WorkerJoined { worker: id.clone(), epoch, address, slots });
+            Up::Register { slots, held } => {
+                let (address, worker_id) = (format!("{id}:1"), id.clone());
+                self.step(Event::WorkerJoined { worker: worker_id, epoch, address, slots, held });
                 let is_known = self.scheduler.knows(&id, epoch);
-                let answer = if is_known { Down::Registered } else { Down::Gone };
+                let term = self.settings.term;
+                let answer = if is_known { Down::Registered { term } } else { Down::Gone };
                 self.send_down(worker, epoch, answer);
+            }
+            Up::Poll { term, .. } if term < self.settings.term => {
+                self.send_down(worker, epoch, Down::StaleTerm);
             }
             Up::Poll { .. } if !self.scheduler.knows(&id, epoch) => {
                 self.send_down(worker, epoch, Down::Gone);
             }
-            Up::Poll { running, held_jobs, reports } => {
+            Up::Poll { running, held_jobs, reports, .. } => {
                 let acks = reports.iter().map(|(attempt, _)| *attempt).collect();
                 let seen = Event::WorkerSeen { worker: id.clone(), epoch, running, held_jobs };
                 // Either order must do.
@@ -513,7 +563,8 @@ impl Simulation {
                 if !is_seen_first {
                     commands.extend(self.step_for(worker, seen));
                 }
-                self.send_down(worker, epoch, Down::Reply { commands, acks });
+                let term = self.settings.term;
+                self.send_down(worker, epoch, Down::Reply { term, commands, acks });
             }
         }
     }
@@ -536,7 +587,8 @@ impl Simulation {
             let epoch =
                 commands.iter().find_map(|command| addressee(command).map(|(_, epoch)| epoch));
             if let Some(epoch) = epoch {
-                self.send_down(worker, epoch, Down::Reply { commands, acks: Vec::new() });
+                let (term, acks) = (self.settings.term, Vec::new());
+                self.send_down(worker, epoch, Down::Reply { term, commands, acks });
             }
         }
     }
@@ -545,7 +597,17 @@ impl Simulation {
     /// worker.
     fn take_step(&mut self, event: Event) -> BTreeMap<usize, Vec<Command>> {
         let commands = self.scheduler.step(self.now, event);
+        self.sort(commands)
+    }
+
+    fn sort(&mut self, commands: Vec<Command>) -> BTreeMap<usize, Vec<Command>> {
         for command in &commands {
+            if let Command::Record(fact) = command {
+                self.journal.0.push(fact.clone());
+                if fact.is_binding() {
+                    self.journal.1 = self.journal.0.len();
+                }
+            }
             self.tell(|| format!("    {command:?}"));
         }
         self.witness.check(&self.scheduler, &commands);
@@ -567,6 +629,48 @@ impl Simulation {
         }
         self.set_alarm();
         by_worker
+    }
+
+    /// The master dies, and with it the facts that were not on disk yet.
+    fn crash_master(&mut self) {
+        self.is_master_down = true;
+        self.commits.clear();
+        let (facts, on_disk) = &mut self.journal;
+        let lagging = facts.len() - *on_disk;
+        let lost = self.random.below(lagging as u64 + 1);
+        facts.truncate(facts.len() - usize::try_from(lost).unwrap_or_default());
+    }
+
+    /// The next master takes up what the journal says.
+    fn start_master(&mut self) {
+        if !self.is_master_down {
+            return;
+        }
+        self.is_master_down = false;
+        self.settings.term.0 += 1;
+        self.scheduler = Scheduler::new(self.settings.clone());
+        let mut order = Vec::new();
+        let mut ledgers = BTreeMap::<JobId, Ledger>::new();
+        for fact in &self.journal.0 {
+            if let Fact::Accepted { job } = fact {
+                order.push(*job);
+            }
+            let job = fact.job();
+            let begin = || Ledger::new(&self.plans[&job]);
+            ledgers.entry(job).or_insert_with(begin).apply(fact);
+        }
+        let past = order.into_iter().filter_map(|job| {
+            // What is kept in a snapshot must be as good as what was folded.
+            let text = serde_json::to_vec(&ledgers.remove(&job)?).ok()?;
+            let ledger = serde_json::from_slice(&text).ok()?;
+            let plan = Arc::clone(&self.plans[&job]);
+            Some(Restored { job, plan, ledger, elapsed: SECOND })
+        });
+        let past: Vec<_> = past.collect();
+        self.witness.master_restarted(&self.journal.0);
+        let commands = self.scheduler.restore(self.now, past);
+        let by_worker = self.sort(commands);
+        assert!(by_worker.is_empty(), "a command to a worker that has not registered");
     }
 
     /// The master sleeps until the scheduler says so: what it needs to know of time is in

@@ -46,6 +46,22 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file of the state folder has another format, which must not be touched.
+    #[error(
+        "`{}` has format {found} and this build knows format {known}; start the build that wrote it",
+        path.display()
+    )]
+    StateVersion {
+        /// The file.
+        path: PathBuf,
+        /// The format that it names.
+        found: u32,
+        /// The format of this build.
+        known: u32,
+    },
+    /// The journal can't be written any more; what is on disk counts at the next start.
+    #[error("the journal can't be written: {0}")]
+    Journal(String),
     /// A newer master is in charge of the workers.
     #[error("a newer master is in charge (term {newer}, ours is {ours}); this one stops")]
     Superseded {
@@ -97,6 +113,8 @@ impl Error {
             Self::Bind { .. } | Self::Locked { .. } => Code::Conflict,
             Self::NotOwned { .. } => Code::Forbidden,
             Self::StateCorrupt { .. } => Code::StateCorrupt,
+            Self::StateVersion { .. } => Code::UnsupportedVersion,
+            Self::Journal(_) => Code::Internal,
             Self::Superseded { .. } => Code::StaleTerm,
             Self::Refused { .. } => Code::UnsupportedVersion,
             Self::MasterUrl { .. } => Code::BadRequest,

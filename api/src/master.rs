@@ -7,36 +7,47 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use minispark_engine::{
-    disk::RealDisk,
-    job::check::Site,
+    disk::{Disk, RealDisk},
+    error::{Class, Code, Failure},
+    job::check::{self, Site},
     memory::Budget,
+    plan::stages,
     runtime::{Clock, SystemClock},
-    schedule::{Event, Scheduler, Settings},
+    schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,
 };
 use minispark_flight::{FlightService, RemoteExchange, Results, SharedKey};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{error::Error, rest};
+use crate::{VERSION, error::Error, rest};
 
 pub(crate) mod cluster;
 pub(crate) mod events;
 pub(crate) mod observe;
 pub(crate) mod commit;
 pub(crate) mod folder;
+pub(crate) mod journal;
 pub(crate) mod results;
+pub(crate) mod retention;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use cluster::{Cluster, Effect};
 use folder::StateFolder;
+use journal::{
+    Journal,
+    entry::{Entry, Memory, Saved, Started},
+};
+
+pub use journal::repair::Repaired;
+pub use retention::Retention;
 
 /// How a master works.
 #[derive(Clone, Debug)]
@@ -61,6 +72,8 @@ pub struct MasterOptions {
     pub no_worker_wait: Duration,
     /// How often a task is tried before its job fails.
     pub attempts: u32,
+    /// What is kept of jobs that have ended.
+    pub retention: Retention,
 }
 
 /// Where a master listens.
@@ -78,6 +91,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long open requests and commits get to end when the master stops.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How often old jobs are looked for.
+const TIDY: Duration = Duration::from_mins(1);
+
 /// How many documents are checked at once; each reads samples of its inputs.
 const CHECKS_AT_ONCE: usize = 4;
 
@@ -85,6 +101,8 @@ const CHECKS_AT_ONCE: usize = 4;
 pub(crate) struct Master {
     pub(crate) cluster: Mutex<Cluster>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) retention: Retention,
     pub(crate) publisher: Publisher,
     pub(crate) exchange: Arc<RemoteExchange>,
     pub(crate) site: Site,
@@ -122,8 +140,69 @@ impl Master {
             match effect {
                 Effect::Commit(job) => drop(self.work.spawn(commit::commit(master, job))),
                 Effect::Sweep(job) => drop(self.work.spawn(commit::sweep(master, job))),
+                Effect::Remove(paths) => drop(self.work.spawn(commit::remove(master, paths))),
             }
         }
+    }
+
+    /// Takes up the jobs of earlier lives. Those that another build has planned and that have not
+    /// ended are planned anew from their documents.
+    fn take_up(self: &Arc<Self>, mut memory: Memory) {
+        let (term, at) = (self.settings.term, self.clock.wall());
+        let version = String::from(VERSION);
+        self.journal.append(&[Entry::Started(Started { term, version, at })]);
+        for saved in memory.jobs.values_mut() {
+            if saved.engine != VERSION && !saved.status().has_ended() {
+                self.plan_anew(saved);
+            }
+        }
+        let effects = {
+            let mut cluster = self.lock();
+            cluster.restore(self.clock.now(), at, memory)
+        };
+        self.act(effects);
+    }
+
+    /// Makes the plan of a job that another build has planned; it starts from its beginning. One
+    /// that this build can't plan fails.
+    fn plan_anew(&self, saved: &mut Saved) {
+        let document = saved.document.clone().unwrap_or_default();
+        let planned = check::check(&document, false, &self.site)
+            .map_err(|problems| {
+                let first = problems.first().map(|problem| problem.message.clone());
+                first.unwrap_or_default()
+            })
+            .and_then(|checked| {
+                stages::cut(checked.plan, &self.site.disk).map_err(|error| error.chain())
+            });
+        let job = saved.job;
+        match planned {
+            Ok(plan) => {
+                tracing::info!(job_id = %job, engine = saved.engine, "planned anew after an upgrade");
+                saved.engine = String::from(VERSION);
+                saved.ledger = Ledger::new(&plan);
+                saved.plan = Arc::new(plan);
+            }
+            Err(reason) => {
+                let message = format!("minispark {VERSION} can't plan the job anew: {reason}");
+                let failure = Failure {
+                    class: Class::Fail,
+                    code: Code::ValidationFailed,
+                    message,
+                    fetch: None,
+                };
+                let (nodes, attempt, worker) = (Vec::new(), None, None);
+                let error = JobError { failure, nodes, attempt, worker };
+                saved.ledger.apply(&Fact::Ended {
+                    job,
+                    status: JobStatus::Failed,
+                    error: Some(error),
+                    elapsed_ms: 0,
+                });
+                saved.shed();
+            }
+        }
+        self.journal.append(&[Entry::Job(Box::new(saved.clone()))]);
     }
 
     /// Stops this master, because a worker has seen a later one.
@@ -133,11 +212,21 @@ impl Master {
     }
 
     async fn tick(self: Arc<Self>) {
+        let mut last_tidied = self.clock.now();
         loop {
             tokio::time::sleep(TICK).await;
+            let now = self.clock.now();
             let effects = {
                 let mut cluster = self.lock();
-                cluster.tick(self.clock.now())
+                let mut effects = cluster.tick(now);
+                if now.saturating_sub(last_tidied) >= TIDY {
+                    last_tidied = now;
+                    effects.extend(cluster.retain(now, &self.retention).1);
+                }
+                if self.journal.wants_snapshot() {
+                    cluster.snapshot();
+                }
+                effects
             };
             self.act(effects);
         }
@@ -155,6 +244,8 @@ pub async fn run(
 ) -> Result<(), Error> {
     let disk = RealDisk::shared();
     let state = StateFolder::open(&disk, &options.state_dir)?;
+    let (journal, memory) = Journal::open(&disk, &options.state_dir)?;
+    let journal = Arc::new(journal);
     folder::prepare_output(&*disk, &options.output_dir)?;
     let rest_listener = bind("REST", options.bind)?;
     let flight_listener = bind("Flight", options.flight_bind)?;
@@ -175,9 +266,12 @@ pub async fn run(
     };
     let key = SharedKey::new(state.ticket_key);
     let runtime = tokio::runtime::Handle::current();
+    let cluster = Cluster::new(state.term, Scheduler::new(settings.clone()), Arc::clone(&journal));
     let master = Arc::new(Master {
-        cluster: Mutex::new(Cluster::new(state.term, Scheduler::new(settings.clone()))),
+        cluster: Mutex::new(cluster),
         clock: Arc::new(SystemClock::start()),
+        journal,
+        retention: options.retention,
         publisher: Publisher {
             disk: Arc::clone(&disk),
             output_dir: options.output_dir,
@@ -195,6 +289,7 @@ pub async fn run(
         superseded_by: Mutex::default(),
     });
 
+    master.take_up(memory);
     tracing::info!(
         rest = %addresses.rest, flight = %addresses.flight, term = %state.term, "master started"
     );
@@ -205,12 +300,25 @@ pub async fn run(
     if tokio::time::timeout(GRACE, master.work.wait()).await.is_err() {
         tracing::warn!("a commit did not end in time");
     }
+    master.journal.close();
     tracing::info!(term = %state.term, "master stopped");
     let newer = *master.superseded_by.lock().unwrap_or_else(PoisonError::into_inner);
     match newer {
         Some(newer) => Err(Error::Superseded { newer, ours: state.term.0 }),
         None => outcome,
     }
+}
+
+/// Sets corrupt segments of a master's journal aside; see [`Repaired`]. No master may run on the
+/// folder.
+///
+/// # Errors
+/// Where the folder is in use or can't be read or written.
+pub fn repair_state(state_dir: &Path) -> Result<Vec<Repaired>, Error> {
+    let disk: Arc<dyn Disk> = RealDisk::shared();
+    disk.create_dir_all(state_dir).map_err(minispark_engine::Error::io("create", state_dir))?;
+    let _lock = folder::lock(&*disk, state_dir)?;
+    journal::repair::repair(&disk, state_dir)
 }
 
 /// Serves REST, Flight and the clock until the master is stopped, or one of them ends.
@@ -224,6 +332,10 @@ async fn serve(
         FlightService { store: None, results: Some(Arc::clone(master) as Arc<dyn Results>), key };
     let stop = master.stop.clone();
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+    let watch = parts.spawn({
+        let journal = Arc::clone(&master.journal);
+        async move { Err(Error::Journal(String::from(&*journal.broken().await))) }
+    });
     parts.spawn(rest::serve(Arc::clone(master), rest_listener, GRACE));
     parts.spawn({
         let stop = stop.clone();
@@ -247,6 +359,7 @@ async fn serve(
         }
     }
     ticks.abort();
+    watch.abort();
     // REST lets open requests end first; Flight ends its streams with its token.
     while let Ok(Some(ended)) = tokio::time::timeout(GRACE * 2, parts.join_next()).await {
         outcome = outcome.and(flatten(ended));

@@ -81,6 +81,8 @@ struct LookedUp {
     cpu: Counter,
     slots: IntGauge,
     events_streams: IntGauge,
+    journal_bytes: IntGauge,
+    journal_syncs: IntCounter,
 }
 
 impl Metrics {
@@ -283,6 +285,10 @@ pub(crate) struct Standing {
     pub(crate) fenced: u64,
     /// What the master has fetched, for results.
     pub(crate) fetched: Fetched,
+    /// What the journal has written.
+    pub(crate) journal_bytes: u64,
+    /// How often it was synced.
+    pub(crate) journal_syncs: u64,
     /// Readers of events.
     pub(crate) event_streams: u64,
 }
@@ -331,6 +337,16 @@ impl LookedUp {
                 )),
             ),
             slots: int_gauge(r, "slots", "How many tasks the workers that are up run at once."),
+            journal_bytes: int_gauge(
+                r,
+                "journal_bytes",
+                "Bytes of records that the journal has written in the master's life.",
+            ),
+            journal_syncs: int_counter(
+                r,
+                "journal_syncs_total",
+                "How often the journal was synced to disk.",
+            ),
             events_streams: int_gauge(r, "event_streams", "Clients that follow events."),
         }
     }
@@ -355,9 +371,11 @@ impl LookedUp {
             (&self.memory_reserved, standing.reserved_bytes),
             (&self.spill_bytes, standing.disk_bytes),
             (&self.events_streams, standing.event_streams),
+            (&self.journal_bytes, standing.journal_bytes),
         ] {
             gauge.set(signed(value));
         }
+        self.journal_syncs.inc_by(standing.journal_syncs.saturating_sub(self.journal_syncs.get()));
         let fenced_since = standing.fenced.saturating_sub(self.fenced_attempts);
         fenced.with_label_values(&["attempt"]).inc_by(fenced_since);
         self.fenced_attempts = standing.fenced;
@@ -382,7 +400,12 @@ pub(crate) fn state(status: JobStatus) -> &'static str {
 pub(crate) fn standing(cluster: &Cluster, now: Now) -> Standing {
     let mut standing = cluster.standing();
     let workers = cluster.workers();
-    let states = [wire::WorkerState::Up, wire::WorkerState::Excluded, wire::WorkerState::Down];
+    let states = [
+        wire::WorkerState::Up,
+        wire::WorkerState::Excluded,
+        wire::WorkerState::Draining,
+        wire::WorkerState::Down,
+    ];
     let count = |state| {
         let with_it = workers.iter().filter(|(view, ..)| wire::WorkerState::of(view) == state);
         (state, with_it.count() as u64)

@@ -56,6 +56,9 @@ pub struct Register {
     pub slots: u32,
     /// Its memory budget.
     pub budget_bytes: u64,
+    /// The attempts whose outputs it can serve.
+    #[serde(default)]
+    pub held: Vec<TaskAttempt>,
 }
 
 /// The answer to [`Register`].
@@ -96,6 +99,9 @@ pub struct Poll {
     pub reports: Vec<Report>,
     /// How busy it is.
     pub load: Load,
+    /// It is about to leave and wants no new attempts.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// An attempt that a worker runs.
@@ -160,16 +166,22 @@ pub struct PollAnswer {
     pub drop_jobs: Vec<JobId>,
     /// A later poll has taken this one's place; nothing of it counts.
     pub superseded: bool,
+    /// A draining worker may go: nobody has to read what it holds.
+    #[serde(default)]
+    pub may_leave: bool,
 }
 
 impl PollAnswer {
     /// Whether it asks for anything to be done.
     pub fn has_commands(&self) -> bool {
-        !self.assign.is_empty() || !self.revoke.is_empty() || !self.drop_jobs.is_empty()
+        let has_lists =
+            !self.assign.is_empty() || !self.revoke.is_empty() || !self.drop_jobs.is_empty();
+        has_lists || self.may_leave
     }
 }
 
-/// A worker says goodbye: it runs nothing any more and its outputs are gone.
+/// A worker says goodbye: it runs nothing any more and serves nothing. What it keeps on disk it
+/// announces when it comes back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Leave {
     /// Its protocol version.

@@ -45,7 +45,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router {
     let api = Router::new()
         .route("/jobs", post(jobs::submit).get(jobs::list))
-        .route("/jobs/{id}", get(jobs::show))
+        .route("/jobs/{id}", get(jobs::show).delete(jobs::delete))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/jobs/{id}/stages", get(tasks::stages))
         .route("/jobs/{id}/tasks", get(tasks::list))
@@ -53,12 +53,14 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route("/jobs/{id}/results", get(results::list))
         .route("/jobs/{id}/results/{sink}", get(results::download))
         .route("/events", get(events::of_all))
+        .route("/gc", post(jobs::gc))
         .route("/workers", get(workers::list))
         .route("/cluster", get(cluster::show))
         .route("/metrics", get(metrics::document))
         .route("/version", get(server::version));
+    let settle = from_fn_with_state(Arc::clone(&master), guard::settle);
     let public = Router::new()
-        .nest(BASE, api)
+        .nest(BASE, api.layer(settle.clone()))
         .route("/health", get(server::health))
         .route("/healthz", get(server::health))
         .route("/readyz", get(server::ready))
@@ -67,7 +69,8 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
         .route(protocol::POLL, post(internal::poll))
-        .route(protocol::LEAVE, post(internal::leave));
+        .route(protocol::LEAVE, post(internal::leave))
+        .layer(settle);
     let counter = metrics::Counter::of(&master);
     public
         .merge(internal)

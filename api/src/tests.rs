@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
-    master::{self, MasterOptions},
+    master::{self, MasterOptions, Retention},
     worker::{self, WorkerOptions},
 };
 
@@ -35,6 +35,7 @@ fn master_options(folder: &Path) -> MasterOptions {
         lost_after: Duration::from_mins(1),
         no_worker_wait: Duration::from_mins(1),
         attempts: 4,
+        retention: Retention::default(),
     }
 }
 
@@ -46,6 +47,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         slots: 2,
         memory_bytes: 64 << 20,
         work_dir: folder.join(name),
+        drain: Duration::from_secs(10),
     }
 }
 
@@ -223,7 +225,7 @@ async fn a_worker_goes_on_with_a_restarted_master_in_the_same_life() {
     cluster.stop_master().await;
     cluster.start_master().await;
     let (status, body) = cluster.get(&format!("/api/v1/jobs/{job}")).await;
-    assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("NOT_FOUND")));
+    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("COMPLETED")));
     let (_, version) = cluster.get("/api/v1/version").await;
     assert_eq!(version["term"], 2);
     let after = cluster.worker_since(1).await;

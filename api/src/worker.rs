@@ -36,6 +36,9 @@ pub struct WorkerOptions {
     pub memory_bytes: u64,
     /// Holds the lock, the identity, and spill and shuffle files.
     pub work_dir: PathBuf,
+    /// How long it goes on for others when it is asked to end: its tasks may end, and others may
+    /// read what it holds. What is not over by then is handed back.
+    pub drain: Duration,
 }
 
 /// How long the agent's blocking leftovers may take once it has ended.
@@ -64,7 +67,8 @@ pub async fn run(
         tokio::net::TcpListener::from_std(listener).map_err(system("prepare the Flight socket"))?;
 
     let budget = Budget::new(options.memory_bytes);
-    let store = Arc::new(PartitionStore::new(Arc::clone(&disk), folder.shuffle(), budget.clone()));
+    let store = PartitionStore::durable(Arc::clone(&disk), folder.shuffle(), budget.clone())?;
+    let store = Arc::new(store);
     let key = SharedKey::default();
     let own = (folder.worker.clone(), Arc::clone(&store));
     let exchange = RemoteExchange::new(Some(own), key.clone(), runtime::Handle::current());
@@ -81,6 +85,7 @@ pub async fn run(
         key,
         address: address.clone(),
         slots: options.slots.max(1),
+        drain: options.drain,
     };
     let agent = Agent::new(tools, master, folder)?;
 
@@ -191,6 +196,7 @@ mod tests {
             slots: 1,
             memory_bytes: 0,
             work_dir: PathBuf::new(),
+            drain: std::time::Duration::ZERO,
         };
         let master = MasterClient::new(&options.master_url).unwrap();
         advertised(&options, options.bind, &master).unwrap()

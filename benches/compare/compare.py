@@ -15,7 +15,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 DATA = os.environ.get("COMPARE_DATA", os.path.join(HERE, "data"))
 BINARY = os.path.join(ROOT, "target", "release", "minispark")
-GENERATE = os.path.join(ROOT, "target", "release", "examples", "generate")
 
 
 def peak_mib():
@@ -136,9 +135,9 @@ def main():
     parser.add_argument("--out", help="write the report here as well")
     options = parser.parse_args()
     os.makedirs(DATA, exist_ok=True)
-    source = os.path.join(DATA, f"lines-{options.bytes}.txt")
+    source = os.path.join(DATA, f"text-{options.bytes}.txt")
     if not os.path.exists(source):
-        subprocess.run([GENERATE, str(options.bytes), source], check=True)
+        subprocess.run([BINARY, "generate", "text", "--size", f"{options.bytes}B", source], check=True)
     systems = options.systems.split(",")
     runs = {system: [] for system in systems}
     results = {}

@@ -19,7 +19,7 @@ use minispark_engine::{
 };
 use tempfile::TempDir;
 
-use crate::{Numbers, TEXT_BYTES, collect, context, drain, generate, rows_and_bytes, word};
+use crate::{Numbers, TEXT_BYTES, collect, context, drain, rows_and_bytes, word};
 
 /// Rows of a file with columns.
 const FILE_ROWS: u64 = 16 * BATCH_ROWS as u64;
@@ -77,6 +77,29 @@ fn rows(header: &str, mut write: impl FnMut(Row, &mut String) -> std::fmt::Resul
     text
 }
 
+/// Lines of 8 to 25 words, of which one in five begins with a capital and one in 25 is in capitals,
+/// or has a letter beyond ASCII.
+fn lines() -> String {
+    let mut numbers = Numbers(7);
+    let mut text = String::new();
+    while text.len() < TEXT_BYTES {
+        for at in 0..8 + numbers.below(18) {
+            if at > 0 {
+                text.push(' ');
+            }
+            let word = word(numbers.rank(300_000));
+            match numbers.below(25) {
+                0 => text.push_str(&word.to_uppercase()),
+                1..=5 => text.push_str(&word.replacen('w', "W", 1)),
+                6 => text.push_str(&word.replacen('w', "ñ", 1)),
+                _ => text.push_str(&word),
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// A file in a folder of its own, and how it is read.
 pub(crate) struct Table {
     _folder: TempDir,
@@ -88,7 +111,7 @@ pub(crate) struct Table {
 impl Table {
     /// Lines of words, as a word count reads them.
     pub(crate) fn lines() -> Self {
-        Self::written(Format::Text, |path| generate::text(path, TEXT_BYTES, 42).unwrap())
+        Self::of(Format::Text, lines().as_bytes())
     }
 
     fn of(format: Format, content: &[u8]) -> Self {

@@ -13,6 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::units::{duration, size_bytes};
 
+pub(crate) mod dev;
+pub(crate) mod generate;
+
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
     document invalid, 4 server unreachable, 5 not allowed, 6 no such job, 7 job failed, \
     8 job cancelled, 9 job not finished, 10 conflict, 130 interrupted, 143 terminated.";
@@ -79,10 +82,16 @@ pub(crate) enum Verb {
     Run(Run),
     /// Check a job document and list all its problems; runs nothing.
     Validate(Validate),
+    /// Make data from a seed: the same bytes on every machine.
+    #[command(subcommand)]
+    Generate(generate::Generate),
     /// Start a master: REST, scheduling, results.
     Master(Master),
     /// Start a worker that runs a master's tasks.
     Worker(Worker),
+    /// Start, stop or show a master and workers on this machine, in the background.
+    #[command(subcommand)]
+    Dev(dev::Dev),
     /// Hand a job to a master.
     Submit(Submit),
     /// Show a job, or list all jobs.
@@ -97,6 +106,12 @@ pub(crate) enum Verb {
     Cluster,
     /// End a job.
     Cancel(Cancel),
+    /// Forget a job that has ended; its outputs stay.
+    Rm(Rm),
+    /// Let go of old jobs and of typed copies beyond the quota, now.
+    Gc,
+    /// Ask a server whether it works; exit code 0 or 4, for health checks.
+    Health(Health),
     /// Print the version.
     Version,
 }
@@ -171,6 +186,18 @@ pub(crate) struct Master {
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     pub(crate) attempts: u32,
+    /// How many ended jobs are remembered; the oldest go first, their outputs stay.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) keep_jobs: usize,
+    /// How long ended jobs are remembered.
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
+    pub(crate) keep_for: Duration,
+    /// How much typed copies of text results may take; the oldest go first, the text stays.
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = size_bytes)]
+    pub(crate) results_quota: u64,
+    /// Set corrupt parts of the state aside, say what they held, and end.
+    #[arg(long)]
+    pub(crate) repair_state: bool,
 }
 
 /// `worker`
@@ -201,6 +228,9 @@ pub(crate) struct Worker {
     /// Serve an address that other machines reach; tickets are checked, the network is trusted.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// How long tasks may go on, and outputs be read, after the signal to end.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) drain: Duration,
 }
 
 /// `submit`
@@ -214,6 +244,10 @@ pub(crate) struct Submit {
     /// Wait, and say each change of the job and its stages.
     #[arg(long)]
     pub(crate) watch: bool,
+    /// A name for this submission: the same again gives the same job [default: a random one, for
+    /// tries of this very call].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -258,6 +292,24 @@ pub(crate) struct Events {
 pub(crate) struct Cancel {
     /// A job's id, a unique beginning of it, or `@last`.
     pub(crate) id: String,
+}
+
+/// `rm`
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// A job's id, a unique beginning of it, or `@last`.
+    pub(crate) id: String,
+    /// Remove its outputs as well.
+    #[arg(long)]
+    pub(crate) outputs: bool,
+}
+
+/// `health`
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Ask the worker at this Flight address instead of the master.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) worker: Option<String>,
 }
 
 /// An address of a master: `http://host:port`, without a slash at its end.

@@ -5,7 +5,8 @@
 use std::{error::Error as _, time::Duration};
 
 use minispark_api::rest::wire::{
-    Cluster, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted, Worker,
+    Cluster, Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, Results, Submitted,
+    Worker,
 };
 use minispark_engine::error::Code;
 use reqwest::{Method, Response};
@@ -22,6 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a download may stand still.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pauses between tries of a submission whose answer did not come: a master that restarts is
+/// back soon.
+const SUBMIT_PAUSES: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_200)];
 /// The most bytes of an answer that is read whole.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
 
@@ -53,18 +58,58 @@ impl Client {
         &self.server
     }
 
-    /// Hands a job document over; the answer holds `job_id`.
+    /// Hands a job document over; the answer holds `job_id`. The same `key` gives the same job, so
+    /// a call whose answer was lost is made again.
     ///
     /// # Errors
     /// What the master refuses, with all problems of the document.
-    pub(crate) async fn submit(&self, document: String, strict: bool) -> Result<Submitted> {
+    pub(crate) async fn submit(
+        &self,
+        document: &str,
+        strict: bool,
+        key: &str,
+    ) -> Result<Submitted> {
         let path = if strict { "/api/v1/jobs?strict=true" } else { "/api/v1/jobs" };
-        let request = self
-            .http
-            .request(Method::POST, self.url(path))
-            .timeout(CALL_TIMEOUT)
-            .header("content-type", "application/json")
-            .body(document);
+        let mut pauses = SUBMIT_PAUSES.iter();
+        loop {
+            let request = self
+                .http
+                .request(Method::POST, self.url(path))
+                .timeout(CALL_TIMEOUT)
+                .header("content-type", "application/json")
+                .header("idempotency-key", key)
+                .body(document.to_owned());
+            match self.json(path, request).await {
+                Err(error) if error.exit == Exit::Unreachable => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(error),
+                },
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Forgets a final job; its outputs stay, unless they are to go as well.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where there is none, [`Exit::Conflict`] where it runs.
+    pub(crate) async fn forget(&self, job: &str, outputs: bool) -> Result<()> {
+        let path = format!("/api/v1/jobs/{job}?outputs={outputs}");
+        let request = self.http.request(Method::DELETE, self.url(&path)).timeout(CALL_TIMEOUT);
+        let answer = request.send().await.map_err(|error| self.unreachable(&path, &error))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(self.refusal(&path, answer).await)
+    }
+
+    /// Lets the master let go of what is beyond its rules of retention.
+    ///
+    /// # Errors
+    /// Where the master can't be asked.
+    pub(crate) async fn gc(&self) -> Result<Freed> {
+        let path = "/api/v1/gc";
+        let request = self.http.request(Method::POST, self.url(path)).timeout(CALL_TIMEOUT);
         self.json(path, request).await
     }
 
@@ -193,6 +238,14 @@ impl Client {
         Error::new(Exit::NoSuchJob, Code::NotFound, what)
             .at(self.server.as_str())
             .help("list the jobs: minispark status")
+    }
+
+    /// Whether the master takes jobs.
+    ///
+    /// # Errors
+    /// [`Exit::Unreachable`] where it does not.
+    pub(crate) async fn ready(&self) -> Result<Health> {
+        self.get("/readyz").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -17,8 +17,10 @@ use crate::{
 
 mod run;
 mod validate;
+mod generate;
 mod master;
 mod worker;
+mod dev;
 mod submit;
 mod status;
 mod results;
@@ -26,6 +28,9 @@ mod events;
 mod workers;
 mod cluster;
 mod cancel;
+mod rm;
+mod gc;
+mod health;
 mod version;
 mod follow;
 
@@ -44,8 +49,10 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
+        Verb::Generate(args) => generate::generate(&args, output),
         Verb::Master(args) => master::master(&args, output),
         Verb::Worker(args) => worker::worker(args, &global.server),
+        Verb::Dev(args) => dev::dev(&args, &global, output),
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
@@ -53,6 +60,9 @@ pub(crate) fn execute(cli: Cli, output: Output) -> Result<Exit> {
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cluster => control()?.block_on(cluster::cluster(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
+        Verb::Rm(args) => control()?.block_on(rm::rm(&args, &remote()?, output)),
+        Verb::Gc => control()?.block_on(gc::gc(&remote()?, output)),
+        Verb::Health(args) => health::health(&args, &global.server, output),
         Verb::Version => version::version(output),
     }
 }

@@ -54,12 +54,17 @@ pub(crate) fn default_threads() -> usize {
 
 /// The most memory that this process ever had resident, in bytes, where the system tells.
 pub(crate) fn peak_memory_bytes(disk: &dyn Disk) -> Option<u64> {
-    let file = disk.open(Path::new("/proc/self/status")).ok()?;
-    let bytes = read_up_to(file.as_ref(), SYSTEM_FILE_LIMIT_BYTES).ok()??;
-    let text = String::from_utf8_lossy(&bytes);
+    let text = small_file(disk, Path::new("/proc/self/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// The text of a small file, one of the system's or our own; `None` where it can't be had.
+pub(crate) fn small_file(disk: &dyn Disk, path: &Path) -> Option<String> {
+    let file = disk.open(path).ok()?;
+    let bytes = read_up_to(file.as_ref(), SYSTEM_FILE_LIMIT_BYTES).ok()??;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A job document's text.

@@ -16,6 +16,7 @@ mod commands;
 mod client;
 mod events;
 mod output;
+mod generate;
 mod host;
 mod logging;
 mod units;

@@ -50,8 +50,9 @@ pub(crate) fn size_bytes(text: &str) -> Result<u64, UnitError> {
 /// # Errors
 /// Where it is no whole number with a unit, or 0, or too large.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
-    const UNITS: &[(&str, u64)] = &[("MS", 1), ("S", 1_000), ("M", 60_000), ("H", 3_600_000)];
-    scaled(text, UNITS, "30s", "ms, s, m, h").map(Duration::from_millis)
+    const UNITS: &[(&str, u64)] =
+        &[("MS", 1), ("S", 1_000), ("M", 60_000), ("H", 3_600_000), ("D", 86_400_000)];
+    scaled(text, UNITS, "30s", "ms, s, m, h, d").map(Duration::from_millis)
 }
 
 fn scaled(
@@ -139,6 +140,7 @@ mod tests {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(duration("30d"), Ok(Duration::from_hours(30 * 24)));
         assert!(duration("5").is_err());
     }
 

@@ -75,6 +75,12 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the system says.
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
 
+    /// Cuts a file off behind its first `bytes` and makes that durable.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+
     /// Creates a folder (mode 0750) and its missing parents.
     ///
     /// # Errors
@@ -197,6 +203,12 @@ impl Disk for RealDisk {
             .mode(0o640)
             .open(path)?;
         Ok(Box::new(file))
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.set_len(bytes)?;
+        file.sync_all()
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {

@@ -176,6 +176,8 @@ pub enum Code {
     FetchFailed,
     /// The job was cancelled.
     Cancelled,
+    /// The key of a submission was used with another document.
+    IdempotencyKeyReused,
     /// Too many jobs wait.
     QueueFull,
     /// A request's body is too large.

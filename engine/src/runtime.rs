@@ -291,7 +291,13 @@ impl Run<'_> {
     ) -> Result<(JobView, Vec<Published>)> {
         let (worker, epoch) = this_process();
         let slots = u32::try_from(threads).unwrap_or(u32::MAX);
-        self.happen(Event::WorkerJoined { worker, epoch, address: String::new(), slots })?;
+        self.happen(Event::WorkerJoined {
+            worker,
+            epoch,
+            address: String::new(),
+            slots,
+            held: Vec::new(),
+        })?;
         self.happen(Event::Submit { job: self.job, plan: Arc::clone(&self.plan) })?;
         let mut last_watch = self.clock.now();
         while !(self.has_ended && self.running.is_empty()) {

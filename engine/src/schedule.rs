@@ -36,6 +36,7 @@ use crate::{
 };
 
 pub mod event;
+pub mod ledger;
 mod job;
 pub mod progress;
 mod recover;
@@ -47,10 +48,17 @@ mod tests;
 
 pub use event::{Command, Event, Fact, JobError, JobStatus, JobView, NodeStatus, WorkerView};
 
+pub use stage::{Accepted, Run};
+
 use job::{Job, Turn, Wake};
+use ledger::Restored;
 use recover::Verdict;
-use stage::TaskState;
+use stage::{Life, TaskState};
 use worker::Workers;
+
+/// How much longer than usual a worker of an earlier life is waited for, at least: workers that
+/// wait for their master ask for it every few seconds.
+const LEAST_GRACE: Duration = Duration::from_secs(5);
 
 /// Time since the driver's start, on a clock that never goes back.
 pub type Now = Duration;
@@ -114,8 +122,13 @@ impl Scheduler {
             Event::Submit { job, plan } => self.submit(&mut turn, job, plan),
             Event::Cancel { job } => self.cancel(&mut turn, job),
             Event::Forget { job } => self.forget(job),
-            Event::WorkerJoined { worker, epoch, address, slots } => {
-                self.worker_joined(&mut turn, &worker, epoch, address, slots);
+            Event::WorkerJoined { worker, epoch, address, slots, held } => {
+                self.worker_joined(&mut turn, &worker, epoch, address, slots, &held);
+            }
+            Event::WorkerDraining { worker, epoch } => {
+                if self.workers.knows(&worker, epoch) {
+                    self.workers.drain(&worker);
+                }
             }
             Event::WorkerSeen { worker, epoch, running, held_jobs } => {
                 self.worker_seen(&mut turn, &worker, epoch, &running, &held_jobs);
@@ -132,6 +145,37 @@ impl Scheduler {
             Event::Tick => self.tick(&mut turn),
         }
         self.assign(&mut turn);
+        self.wakes.extend(turn.wakes);
+        turn.commands
+    }
+
+    /// Takes up jobs of an earlier life of the scheduler, in the order of their submission.
+    ///
+    /// The lives of workers that hold outputs or run attempts count as up without slots until they
+    /// register again ([`Event::WorkerJoined`]) or are lost for their silence. What comes out is to
+    /// be treated as what [`Scheduler::step`] gives.
+    pub fn restore(&mut self, now: Now, past: Vec<Restored>) -> Vec<Command> {
+        let settings = self.settings.clone();
+        let mut turn = Turn { now, settings: &settings, commands: Vec::new(), wakes: Vec::new() };
+        let grace = settings.lost_after.max(LEAST_GRACE);
+        for (worker, life) in ledger::last_lives(&past) {
+            self.workers.expect(now, worker, life, grace, settings.lost_after);
+        }
+        for past in past {
+            let id = past.job;
+            self.submissions += 1;
+            let mut job = Job::taken_up(now, self.submissions, past, &self.workers);
+            for (worker, attempt) in job.runs() {
+                self.workers.occupy(&worker, attempt);
+            }
+            if !job.has_ended() {
+                job.replan(&mut turn);
+                job.settle(&mut turn);
+            }
+            self.order.insert(job.number, id);
+            self.jobs.insert(id, job);
+            self.requeue(id);
+        }
         self.wakes.extend(turn.wakes);
         turn.commands
     }
@@ -181,6 +225,12 @@ impl Scheduler {
     /// where this one was declared lost).
     pub fn knows(&self, worker: &WorkerId, epoch: Epoch) -> bool {
         self.workers.knows(worker, epoch)
+    }
+
+    /// Whether a draining worker may go: it runs nothing, and nobody has to read what it holds.
+    pub fn may_leave(&self, worker: &WorkerId, epoch: Epoch) -> bool {
+        let is_idle = self.workers.get(worker).is_none_or(|known| known.running.is_empty());
+        is_idle && !self.jobs.values().any(|job| job.needs(worker, epoch))
     }
 
     /// How many messages had no effect because they were not current.
@@ -266,8 +316,8 @@ impl Scheduler {
                 turn.commands.push(Command::DropJob { worker, epoch, job: id });
             }
         }
-        let elapsed = turn.now.saturating_sub(job.submitted).as_millis();
-        let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let elapsed = job.earlier.saturating_add(turn.now.saturating_sub(job.submitted));
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         turn.record(Fact::Ended { job: id, status, error, elapsed_ms });
         turn.commands.push(Command::Ended { job: id });
         self.requeue(id);
@@ -282,6 +332,7 @@ impl Scheduler {
         epoch: Epoch,
         address: String,
         slots: u32,
+        held: &[TaskAttempt],
     ) {
         let past = self.workers.get(worker).map(|known| (known.epoch, known.is_up));
         if past.is_some_and(|(last, is_up)| epoch < last || (epoch == last && !is_up)) {
@@ -296,7 +347,21 @@ impl Scheduler {
                 job.stages.iter_mut().for_each(|stage| stage.readdress(worker, epoch, &address));
             }
         }
-        self.workers.join(turn.now, worker, epoch, address, slots, self.settings.lost_after);
+        let is_expected = self.workers.get(worker).is_some_and(|known| known.is_expected);
+        let lost_after = self.settings.lost_after;
+        self.workers.join(turn.now, worker, epoch, address.clone(), slots, lost_after);
+        if held.is_empty() && !is_expected {
+            return;
+        }
+        let held: BTreeSet<_> = held.iter().copied().collect();
+        let life = Life { worker, epoch, address: &address, is_expected };
+        let concerned: Vec<JobId> = self.order.values().copied().collect();
+        for id in concerned {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.worker_returned(turn, &life, &held);
+                self.requeue(id);
+            }
+        }
     }
 
     fn worker_seen(

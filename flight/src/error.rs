@@ -88,6 +88,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::InputChanged
         | Code::NotFinished
         | Code::JobFailed
+        | Code::IdempotencyKeyReused
         | Code::Conflict
         | Code::UnsupportedVersion => tonic::Code::FailedPrecondition,
         Code::StaleTerm => tonic::Code::Aborted,

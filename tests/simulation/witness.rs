@@ -54,6 +54,34 @@ impl Witness {
         self.check_views(scheduler);
     }
 
+    /// The master begins anew from these facts; the others are as if they had never been.
+    pub(crate) fn master_restarted(&mut self, facts: &[Fact]) {
+        self.accepted.clear();
+        self.progress.clear();
+        self.failures.clear();
+        self.ended.clear();
+        for fact in facts {
+            match fact {
+                Fact::OutputAccepted { output, .. } => {
+                    self.accepted.insert(output.map.task, output.clone());
+                }
+                Fact::OutputLost { attempt } => {
+                    self.accepted.remove(&attempt.task);
+                }
+                Fact::Ended { job, status, .. } => {
+                    self.ended.insert(*job, *status);
+                }
+                Fact::Accepted { .. }
+                | Fact::AttemptStarted { .. }
+                | Fact::AttemptFailed { .. }
+                | Fact::AttemptReturned { .. }
+                | Fact::StageDone { .. }
+                | Fact::CommitIntent { .. }
+                | Fact::Committed { .. } => {}
+            }
+        }
+    }
+
     fn is_over(&self, scheduler: &Scheduler, job: JobId) -> bool {
         self.ended.contains_key(&job)
             || scheduler.view(job).is_none_or(|view| view.status.has_ended())
@@ -106,17 +134,7 @@ impl Witness {
     }
 
     fn check_fact(&mut self, scheduler: &Scheduler, fact: &Fact) {
-        let job = match fact {
-            Fact::Accepted { job }
-            | Fact::StageDone { job, .. }
-            | Fact::CommitIntent { job }
-            | Fact::Committed { job }
-            | Fact::Ended { job, .. } => *job,
-            Fact::AttemptStarted { attempt, .. }
-            | Fact::AttemptFailed { attempt, .. }
-            | Fact::OutputLost { attempt } => attempt.task.job,
-            Fact::OutputAccepted { output, .. } => output.map.task.job,
-        };
+        let job = fact.job();
         assert!(!self.ended.contains_key(&job), "a fact after the end: {fact:?}");
         match fact {
             Fact::Accepted { .. } => {
@@ -137,6 +155,7 @@ impl Witness {
                 self.ended.insert(job, *status);
             }
             Fact::AttemptFailed { .. }
+            | Fact::AttemptReturned { .. }
             | Fact::StageDone { .. }
             | Fact::CommitIntent { .. }
             | Fact::Committed { .. } => {}
@@ -146,7 +165,8 @@ impl Witness {
     fn check_workers(&self, scheduler: &Scheduler) {
         let mut running = BTreeSet::new();
         for worker in scheduler.workers() {
-            let is_within_slots = worker.running.len() <= worker.slots as usize;
+            let is_within_slots =
+                worker.is_expected || worker.running.len() <= worker.slots as usize;
             assert!(is_within_slots, "{} has more tasks than slots", worker.worker);
             assert!(worker.is_up || worker.running.is_empty(), "{} is dead", worker.worker);
             for attempt in worker.running {

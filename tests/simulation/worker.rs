@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minispark_engine::{
     error::{Class, Code},
     exchange::MapOutput,
-    id::{Epoch, TaskAttempt, WorkerId},
+    id::{Epoch, TaskAttempt, Term, WorkerId},
     schedule::Command,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Worker {
     pub(crate) is_alive: bool,
     pub(crate) is_paused: bool,
     pub(crate) is_registered: bool,
+    /// The highest term that it has heard of.
+    pub(crate) term: Term,
     pub(crate) slowness: u32,
     pub(crate) running: BTreeMap<TaskAttempt, Vec<MapOutput>>,
     /// Finished attempts until they are acknowledged.
@@ -44,8 +46,11 @@ impl Simulation {
         dead.is_paused = false;
         dead.running.clear();
         dead.unreported.clear();
-        dead.store.clear();
         dead.mailbox.clear();
+        // What lies on its disk comes back with it, what was in memory does not.
+        let mut kept = std::mem::take(&mut dead.store);
+        kept.retain(|_, _| self.random.chance(50));
+        self.workers[worker].store = kept;
     }
 
     pub(crate) fn start(&mut self, worker: usize) {
@@ -93,9 +98,10 @@ impl Simulation {
                 polling.running.keys().chain(polling.unreported.keys()).copied().collect();
             let held: BTreeSet<_> = polling.store.keys().map(|attempt| attempt.task.job).collect();
             let reports = polling.unreported.iter().map(|(of, how)| (*of, how.clone())).collect();
-            Up::Poll { running, held_jobs: held.into_iter().collect(), reports }
+            let held_jobs = held.into_iter().collect();
+            Up::Poll { term: polling.term, running, held_jobs, reports }
         } else {
-            Up::Register { slots: polling.slots }
+            Up::Register { slots: polling.slots, held: polling.store.keys().copied().collect() }
         };
         self.send_up(worker, message);
     }
@@ -106,11 +112,16 @@ impl Simulation {
             return;
         }
         match message {
-            Down::Registered => {
-                if !receiver.is_registered {
+            Down::Registered { term } => {
+                if term >= receiver.term && !receiver.is_registered {
                     receiver.is_registered = true;
+                    receiver.term = term;
                     self.poll(worker);
                 }
+            }
+            Down::StaleTerm => {
+                receiver.is_registered = false;
+                self.poll(worker);
             }
             Down::Gone => {
                 receiver.running.clear();
@@ -119,7 +130,9 @@ impl Simulation {
                 receiver.epoch.0 += 1;
                 self.poll(worker);
             }
-            Down::Reply { commands, acks } => {
+            // What an older master says has no effect.
+            Down::Reply { term, .. } if term != receiver.term => {}
+            Down::Reply { commands, acks, .. } => {
                 for attempt in acks {
                     self.workers[worker].unreported.remove(&attempt);
                 }

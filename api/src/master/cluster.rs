@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -16,23 +17,31 @@ use minispark_engine::{
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
     plan::{NodeIndex, Output, Plan, Stage},
     runtime::sinks,
-    schedule::{Command, Event, Fact, JobStatus, JobView, Now, Scheduler, WorkerView},
+    schedule::{
+        Command, Event, Fact, JobStatus, JobView, Now, Scheduler, WorkerView,
+        ledger::{Ledger, Restored, StageLedger},
+    },
     sink::commit::Published,
-    task::{ResultPlace, Task, TaskReport, context::CancelFlag},
+    task::{ResultPlace, Task, context::CancelFlag},
 };
 use tokio::sync::watch;
 
-use super::observe::Observer;
+use super::{
+    journal::{
+        Journal,
+        entry::{self, Entry, Key, Memory, Saved},
+    },
+    observe::Observer,
+};
 use crate::{
+    VERSION,
     metrics::{Standing, state as job_state},
     protocol::{Load, Outcome, Poll, PollAnswer, Register},
+    rest::wire::Finding,
 };
 
 /// The most jobs that may wait or run.
 pub(crate) const MAX_OPEN_JOBS: usize = 10_000;
-
-/// The most final jobs that are remembered; the oldest go first.
-const MAX_FINAL_JOBS: usize = 10_000;
 
 /// The most map outputs that one poll's answer lists, unless a single task needs more: at about
 /// 250 bytes each this keeps an answer well below what a worker takes.
@@ -50,53 +59,86 @@ pub(crate) struct Cluster {
     open_jobs: usize,
     links: BTreeMap<WorkerId, Link>,
     pub(crate) observer: Observer,
+    /// The jobs of repeatable submissions.
+    by_key: BTreeMap<(Option<String>, String), JobId>,
+    journal: Arc<Journal>,
+    /// What is to be journaled together.
+    pending: Vec<Entry>,
 }
 
 /// What is shown of a job, and what its commit needs.
 pub(crate) struct JobRecord {
-    /// Its place among all jobs, by submission.
-    pub(crate) number: u64,
-    /// When it was submitted, for display.
-    pub(crate) submitted_at: DateTime<Local>,
-    /// Its state.
-    pub(crate) status: JobStatus,
-    /// Its stages.
-    pub(crate) stages: Vec<StageRecord>,
-    /// The results that are in place.
-    pub(crate) published: Vec<Published>,
+    /// What is kept of it.
+    pub(crate) saved: Saved,
+    /// Its stages without their splits, of which each task gets its own; none once it has ended.
+    stages: Vec<Arc<Stage>>,
     /// Ends a commit under way.
     commit: CancelFlag,
     is_committing: bool,
+    /// When it ended; what ended in an earlier life of the master did so at the start of this one,
+    /// and `earlier` before that.
+    ended: Option<Ended>,
 }
 
-/// What is shown of a stage, and what is sent of it.
-pub(crate) struct StageRecord {
-    /// The stage without its splits, of which each task gets its own.
-    stage: Arc<Stage>,
-    /// The nodes it works for.
-    pub(crate) nodes: Vec<NodeIndex>,
-    /// Whether an attempt was ever started.
-    pub(crate) has_started: bool,
-    /// The partitions whose output counts.
-    pub(crate) done: BTreeMap<u32, TaskReport>,
-    /// Attempts that failed or went with their worker.
-    pub(crate) failed_attempts: u32,
+/// When a job ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: Now,
+    earlier: Duration,
 }
 
-impl StageRecord {
-    fn new(stage: &Stage) -> Self {
-        Self {
-            stage: Arc::new(Stage { splits: Vec::new(), ..stage.clone() }),
-            nodes: stage.nodes(),
-            has_started: false,
-            done: BTreeMap::new(),
-            failed_attempts: 0,
-        }
+/// A job that is to run.
+pub(crate) struct NewJob {
+    /// Its identity.
+    pub(crate) job: JobId,
+    /// When it was submitted, for display.
+    pub(crate) submitted_at: DateTime<Local>,
+    /// Its document.
+    pub(crate) document: String,
+    /// Its plan.
+    pub(crate) plan: Plan,
+    /// What was strange in the document.
+    pub(crate) warnings: Vec<Finding>,
+    /// Whose it is, where tokens are used.
+    pub(crate) owner: Option<String>,
+    /// By which the submission may be repeated.
+    pub(crate) key: Option<Key>,
+}
+
+/// What became of a submission.
+pub(crate) enum Submission {
+    /// The job is taken.
+    Taken(Vec<Effect>),
+    /// The same submission was taken before, as this job.
+    Repeated(JobId),
+    /// The key belongs to another document.
+    KeyReused,
+    /// Too many jobs wait.
+    QueueFull,
+}
+
+impl JobRecord {
+    fn new(saved: Saved) -> Self {
+        let without_splits = |stage: &Stage| Stage { splits: Vec::new(), ..stage.clone() };
+        let stages = saved.plan.stages.iter().map(without_splits).map(Arc::new).collect();
+        let (commit, is_committing) = (CancelFlag::default(), false);
+        Self { saved, stages, commit, is_committing, ended: None }
     }
 
-    /// The stage, without splits.
-    pub(crate) fn stage(&self) -> &Stage {
-        &self.stage
+    /// Its state.
+    pub(crate) fn status(&self) -> JobStatus {
+        self.saved.status()
+    }
+
+    /// How long ago it ended.
+    pub(super) fn age(&self, now: Now) -> Option<Duration> {
+        let Ended { at, earlier } = self.ended?;
+        Some(earlier.saturating_add(now.saturating_sub(at)))
+    }
+
+    /// Its stages with what happened to them.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (&Stage, &StageLedger)> {
+        self.saved.plan.stages.iter().zip(&self.saved.ledger.stages)
     }
 }
 
@@ -117,12 +159,14 @@ impl Link {
 }
 
 /// Something that the master has to do outside the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Put a job's results in place.
     Commit(JobId),
     /// Remove what a final job has staged.
     Sweep(JobId),
+    /// Remove files that nobody may ask for any more.
+    Remove(Vec<PathBuf>),
 }
 
 /// Why a worker's message has no effect.
@@ -163,7 +207,7 @@ pub(crate) struct CommitWork {
 
 impl Cluster {
     /// One without jobs and workers.
-    pub(crate) fn new(term: Term, scheduler: Scheduler) -> Self {
+    pub(crate) fn new(term: Term, scheduler: Scheduler, journal: Arc<Journal>) -> Self {
         Self {
             term,
             scheduler,
@@ -171,6 +215,9 @@ impl Cluster {
             by_number: BTreeMap::new(),
             open_jobs: 0,
             links: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            journal,
+            pending: Vec::new(),
             observer: Observer::new(term),
         }
     }
@@ -180,34 +227,101 @@ impl Cluster {
         &self.observer
     }
 
-    /// Takes a job; `None` where too many wait.
-    pub(crate) fn submit(
+    /// Takes up the jobs of earlier lives; at `wall` it is `now`.
+    pub(crate) fn restore(
         &mut self,
         now: Now,
-        submitted_at: DateTime<Local>,
-        job: JobId,
-        plan: Plan,
-    ) -> Option<Vec<Effect>> {
+        wall: DateTime<Local>,
+        memory: Memory,
+    ) -> Vec<Effect> {
+        let mut saved: Vec<Saved> = memory.jobs.into_values().collect();
+        saved.sort_unstable_by_key(|saved| saved.number);
+        let mut past = Vec::with_capacity(saved.len());
+        for saved in saved {
+            let since = wall.signed_duration_since(saved.submitted_at).to_std().unwrap_or_default();
+            let job = saved.job;
+            let elapsed =
+                saved.ledger.end.as_ref().map(|end| Duration::from_millis(end.elapsed_ms));
+            let restored = Restored {
+                job,
+                plan: Arc::clone(&saved.plan),
+                ledger: saved.ledger.clone(),
+                elapsed: elapsed.unwrap_or(since),
+            };
+            past.push(restored);
+            self.by_number.insert(saved.number, job);
+            if let Some(key) = &saved.key {
+                self.by_key.insert((key.owner.clone(), key.key.clone()), job);
+            }
+            let mut record = JobRecord::new(saved);
+            match elapsed {
+                Some(elapsed) => {
+                    let earlier = since.saturating_sub(elapsed);
+                    record.ended = Some(Ended { at: now, earlier });
+                    record.stages.clear();
+                }
+                None => {
+                    self.open_jobs += 1;
+                    self.observer.watch(now, job, &record.saved.plan);
+                }
+            }
+            self.jobs.insert(job, record);
+        }
+        let open = self.open_jobs;
+        tracing::info!(term = %self.term, jobs = self.jobs.len(), open, "state restored");
+        let mut effects: Vec<Effect> = memory.just_ended.into_iter().map(Effect::Sweep).collect();
+        for command in self.scheduler.restore(now, past) {
+            self.act(now, command, &mut effects);
+        }
+        self.flush();
+        effects
+    }
+
+    /// Takes a job, unless it has been taken before.
+    pub(crate) fn submit(&mut self, now: Now, new: NewJob) -> Submission {
+        let NewJob { job, submitted_at, document, plan, warnings, owner, key } = new;
+        if let Some(known) = key.as_ref().and_then(|key| self.known_key(key)) {
+            return known;
+        }
         if self.open_jobs >= MAX_OPEN_JOBS {
-            return None;
+            return Submission::QueueFull;
         }
         let number = self.by_number.last_key_value().map_or(1, |(last, _)| last + 1);
-        let record = JobRecord {
+        let plan = Arc::new(plan);
+        let saved = Saved {
+            job,
             number,
             submitted_at,
-            status: JobStatus::Accepted,
-            stages: plan.stages.iter().map(StageRecord::new).collect(),
+            engine: String::from(VERSION),
+            document: Some(document),
+            ledger: Ledger::new(&plan),
+            plan: Arc::clone(&plan),
+            warnings,
+            owner,
+            key,
             published: Vec::new(),
-            commit: CancelFlag::default(),
-            is_committing: false,
         };
         tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
-        let plan = Arc::new(plan);
         self.observer.submitted(now, job, &plan);
-        self.jobs.insert(job, record);
+        if let Some(key) = &saved.key {
+            self.by_key.insert((key.owner.clone(), key.key.clone()), job);
+        }
+        self.pending.push(Entry::Job(Box::new(saved.clone())));
+        self.jobs.insert(job, JobRecord::new(saved));
         self.by_number.insert(number, job);
         self.open_jobs += 1;
-        Some(self.step(now, Event::Submit { job, plan }))
+        Submission::Taken(self.step(now, Event::Submit { job, plan }))
+    }
+
+    /// What a submission by a key comes to that was used before.
+    pub(crate) fn known_key(&self, key: &Key) -> Option<Submission> {
+        let job = self.by_key.get(&(key.owner.clone(), key.key.clone()))?;
+        let first = self.jobs.get(job)?.saved.key.as_ref()?;
+        Some(if first.body == key.body {
+            Submission::Repeated(*job)
+        } else {
+            Submission::KeyReused
+        })
     }
 
     /// Tells the scheduler what happened; what is left to do comes back.
@@ -217,7 +331,48 @@ impl Cluster {
         for command in commands {
             self.act(now, command, &mut effects);
         }
+        self.flush();
         effects
+    }
+
+    /// Journals what was remembered.
+    pub(super) fn flush(&mut self) {
+        self.journal.append(&std::mem::take(&mut self.pending));
+    }
+
+    /// Something to be journaled with the next [`Cluster::flush`].
+    pub(super) fn pending(&mut self, entry: Entry) {
+        self.pending.push(entry);
+    }
+
+    /// The jobs that have ended and are not committing, by submission.
+    pub(super) fn finals(&self) -> impl Iterator<Item = (JobId, &JobRecord)> {
+        self.by_number.values().filter_map(|job| Some((*job, self.final_job(*job)?)))
+    }
+
+    /// A job that has ended and is not committing.
+    pub(super) fn final_job(&self, job: JobId) -> Option<&JobRecord> {
+        self.jobs.get(&job).filter(|job| job.status().has_ended() && !job.is_committing)
+    }
+
+    pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut JobRecord> {
+        self.jobs.get_mut(&job)
+    }
+
+    /// Removes what is shown of a job.
+    pub(super) fn remove(&mut self, job: JobId) {
+        let Some(record) = self.jobs.remove(&job) else { return };
+        self.observer.forget(job);
+        self.by_number.remove(&record.saved.number);
+        if let Some(key) = record.saved.key {
+            self.by_key.remove(&(key.owner, key.key));
+        }
+    }
+
+    /// All that is remembered, as a snapshot keeps it.
+    pub(crate) fn snapshot(&self) {
+        let jobs = self.jobs.values().map(|record| Entry::Job(Box::new(record.saved.clone())));
+        self.journal.snapshot(jobs);
     }
 
     fn act(&mut self, now: Now, command: Command, effects: &mut Vec<Effect>) {
@@ -228,7 +383,7 @@ impl Cluster {
             }
             Command::Revoke { worker, .. } | Command::DropJob { worker, .. } => self.wake(&worker),
             Command::Commit { job } => effects.push(Effect::Commit(job)),
-            Command::Record(fact) => self.remember(now, &fact),
+            Command::Record(fact) => self.remember(now, fact),
             Command::Ended { job } => {
                 if let Some(record) = self.jobs.get(&job) {
                     record.commit.cancel();
@@ -237,37 +392,53 @@ impl Cluster {
                     }
                 }
                 self.open_jobs = self.open_jobs.saturating_sub(1);
-                self.forget_old(now, effects);
             }
         }
     }
 
     /// The one place where facts are remembered: for display, and in the log.
-    fn remember(&mut self, now: Now, fact: &Fact) {
+    fn remember(&mut self, now: Now, fact: Fact) {
+        self.tell(&fact);
+        self.observer.fact(now, &fact, &self.scheduler);
+        if let Some(record) = self.jobs.get_mut(&fact.job()) {
+            record.saved.ledger.apply(&fact);
+            if record.status().has_ended() && record.ended.is_none() {
+                record.ended = Some(Ended { at: now, earlier: Duration::ZERO });
+                record.saved.shed();
+                record.stages.clear();
+            }
+        }
+        match self.pending.last_mut() {
+            Some(Entry::Facts(facts)) => facts.push(fact),
+            _ => self.pending.push(Entry::Facts(vec![fact])),
+        }
+    }
+
+    /// Puts a fact into the log, before it is remembered.
+    fn tell(&self, fact: &Fact) {
         let term = self.term;
         tracing::debug!(?fact, %term, "fact");
-        self.observer.fact(now, fact, &self.scheduler);
+        let record = self.jobs.get(&fact.job());
         match fact {
-            Fact::Accepted { .. } | Fact::CommitIntent { .. } | Fact::Committed { .. } => {}
+            Fact::Accepted { .. }
+            | Fact::AttemptReturned { .. }
+            | Fact::OutputAccepted { .. }
+            | Fact::OutputLost { .. }
+            | Fact::CommitIntent { .. }
+            | Fact::Committed { .. } => {}
             Fact::AttemptStarted { attempt, .. } => {
                 let job = attempt.task.job;
-                if let Some(record) = self.jobs.get_mut(&job)
-                    && record.status == JobStatus::Accepted
-                {
-                    record.status = JobStatus::Running;
+                if record.is_some_and(|record| record.status() == JobStatus::Accepted) {
                     tracing::info!(job_id = %job, %term, "job started");
                 }
-                if let Some(stage) = self.stage_of(*attempt)
-                    && !stage.has_started
-                {
-                    stage.has_started = true;
-                    tracing::info!(job_id = %job, stage = %attempt.task.stage, %term, "stage started");
+                let stage = attempt.task.stage;
+                let ledger =
+                    record.and_then(|record| record.saved.ledger.stages.get(stage.index()));
+                if ledger.is_some_and(|ledger| ledger.attempts == 0) {
+                    tracing::info!(job_id = %job, %stage, %term, "stage started");
                 }
             }
-            Fact::AttemptFailed { attempt, failure } => {
-                if let Some(stage) = self.stage_of(*attempt) {
-                    stage.failed_attempts += 1;
-                }
+            Fact::AttemptFailed { attempt, failure, .. } => {
                 tracing::warn!(
                     job_id = %attempt.task.job,
                     stage = %attempt.task.stage,
@@ -285,33 +456,16 @@ impl Cluster {
                     "why the attempt failed"
                 );
             }
-            Fact::OutputAccepted { output, report } => {
-                if let Some(stage) = self.stage_of(output.map) {
-                    stage.done.insert(output.map.task.partition, report.clone());
-                }
-            }
-            Fact::OutputLost { attempt } => {
-                if let Some(stage) = self.stage_of(*attempt) {
-                    stage.done.remove(&attempt.task.partition);
-                }
-            }
             Fact::StageDone { job, stage } => {
                 tracing::info!(job_id = %job, %stage, %term, "stage done");
             }
             Fact::Ended { job, status, error, elapsed_ms } => {
-                if let Some(record) = self.jobs.get_mut(job) {
-                    record.status = *status;
-                }
                 let code = error.as_ref().map(|error| error.failure.code.name());
                 let elapsed_secs = Duration::from_millis(*elapsed_ms).as_secs_f64();
                 let status = job_state(*status);
                 tracing::info!(job_id = %job, status, code, elapsed_secs, %term, "job ended");
             }
         }
-    }
-
-    fn stage_of(&mut self, attempt: TaskAttempt) -> Option<&mut StageRecord> {
-        self.jobs.get_mut(&attempt.task.job)?.stages.get_mut(attempt.task.stage.index())
     }
 
     fn log_assignment(&self, worker: &WorkerId, attempt: TaskAttempt, epoch: Epoch) {
@@ -321,7 +475,7 @@ impl Cluster {
         let job = attempt.task.job;
         let plan = self.scheduler.plan(job);
         let stage = self.jobs.get(&job).and_then(|job| job.stages.get(attempt.task.stage.index()));
-        let nodes = plan.zip(stage).map(|(plan, stage)| node_ids(plan, &stage.nodes).join(", "));
+        let nodes = plan.zip(stage).map(|(plan, stage)| node_ids(plan, &stage.nodes()).join(", "));
         tracing::debug!(
             job_id = %job,
             stage = %attempt.task.stage,
@@ -339,24 +493,6 @@ impl Cluster {
     fn wake(&self, worker: &WorkerId) {
         if let Some(link) = self.links.get(worker) {
             link.wake();
-        }
-    }
-
-    /// Forgets the oldest final jobs beyond the number that is kept.
-    fn forget_old(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let finals = self.jobs.len().saturating_sub(self.open_jobs);
-        let excess = finals.saturating_sub(MAX_FINAL_JOBS);
-        let is_final = |job: &&JobId| {
-            self.jobs.get(*job).is_some_and(|job| job.status.has_ended() && !job.is_committing)
-        };
-        let old: Vec<JobId> =
-            self.by_number.values().filter(is_final).take(excess).copied().collect();
-        for job in old {
-            if let Some(record) = self.jobs.remove(&job) {
-                self.by_number.remove(&record.number);
-            }
-            self.observer.forget(job);
-            effects.extend(self.step(now, Event::Forget { job }));
         }
     }
 
@@ -395,8 +531,8 @@ impl Cluster {
             "worker up"
         );
         self.observer.worker_up(&register);
-        let Register { address, slots, .. } = register;
-        Ok(self.step(now, Event::WorkerJoined { worker, epoch, address, slots }))
+        let Register { address, slots, held, .. } = register;
+        Ok(self.step(now, Event::WorkerJoined { worker, epoch, address, slots, held }))
     }
 
     /// Takes a poll: its reports, its load, and what its worker should do differently.
@@ -444,6 +580,11 @@ impl Cluster {
             answer.acks.push(attempt);
         }
         self.answer(now, poll, seen(poll), &mut answer, effects);
+        if poll.draining {
+            let (worker, epoch) = (poll.worker.clone(), poll.epoch);
+            effects.extend(self.step(now, Event::WorkerDraining { worker, epoch }));
+            answer.may_leave = self.scheduler.may_leave(&poll.worker, poll.epoch);
+        }
         let wake = self.links.get(&poll.worker).ok_or(Fenced::Unknown)?.wake.subscribe();
         Ok(Turn { answer, wake })
     }
@@ -457,6 +598,7 @@ impl Cluster {
         let is_current = self.links.get(&poll.worker).is_some_and(|link| link.seq == poll.seq);
         if is_known && is_current {
             self.answer(now, poll, seen(poll), &mut answer, &mut effects);
+            answer.may_leave = poll.draining && self.scheduler.may_leave(&poll.worker, poll.epoch);
         } else {
             answer.superseded = true;
         }
@@ -497,6 +639,7 @@ impl Cluster {
                 other => self.act(now, other, effects),
             }
         }
+        self.flush();
     }
 
     /// All that a worker needs for an attempt.
@@ -507,7 +650,7 @@ impl Cluster {
         let splits = &plan.stages.get(index)?.splits;
         Some(Task {
             attempt,
-            stage: Arc::clone(&self.jobs.get(&job)?.stages.get(index)?.stage),
+            stage: Arc::clone(self.jobs.get(&job)?.stages.get(index)?),
             split: splits.get(attempt.task.partition as usize).cloned(),
             inputs,
             result: ResultPlace::Store,
@@ -555,13 +698,13 @@ impl Cluster {
     pub(crate) fn begin_commit(&mut self, job: JobId) -> Option<CommitWork> {
         let plan = Arc::clone(self.scheduler.plan(job)?);
         let record = self.jobs.get_mut(&job)?;
-        if record.status.has_ended() || record.is_committing {
+        if record.status().has_ended() || record.is_committing {
             return None;
         }
         record.is_committing = true;
         let is_published = |stage: &StageId| match &plan.stages.get(stage.index())?.output {
             Output::Sink(sink) => {
-                Some(record.published.iter().any(|published| published.sink == sink.id))
+                Some(record.saved.published.iter().any(|published| published.sink == sink.id))
             }
             Output::Exchange(_) => None,
         };
@@ -587,8 +730,12 @@ impl Cluster {
         let Some(record) = self.jobs.get_mut(&job) else { return Vec::new() };
         record.is_committing = false;
         self.observer.metrics().published(&published);
-        record.published.extend(published);
-        if record.status.has_ended() {
+        record.saved.published.extend(published.iter().cloned());
+        if !published.is_empty() {
+            self.pending.push(Entry::Published(entry::Results { job, published }));
+        }
+        if record.status().has_ended() {
+            self.flush();
             // It was cancelled meanwhile; its end has been told, its leftovers have not been swept.
             return vec![Effect::Sweep(job)];
         }
@@ -606,6 +753,8 @@ impl Cluster {
     pub(crate) fn standing(&self) -> Standing {
         let mut standing = Standing { fenced: self.scheduler.fenced(), ..Standing::default() };
         standing.event_streams = self.observer.feed().readers() as u64;
+        let journal = self.journal.figures();
+        (standing.journal_bytes, standing.journal_syncs) = (journal.bytes, journal.syncs);
         standing.jobs = [
             JobStatus::Accepted,
             JobStatus::Running,
@@ -617,7 +766,7 @@ impl Cluster {
         .to_vec();
         for record in self.jobs.values() {
             let mut counted = standing.jobs.iter_mut();
-            if let Some((_, count)) = counted.find(|(status, _)| *status == record.status) {
+            if let Some((_, count)) = counted.find(|(status, _)| *status == record.status()) {
                 *count += 1;
             }
         }
@@ -627,7 +776,8 @@ impl Cluster {
 
     /// The jobs that have not ended, at most so many, the newest first.
     pub(crate) fn open_jobs(&self, limit: usize) -> Vec<JobId> {
-        let is_open = |job: &&JobId| self.jobs.get(*job).is_some_and(|job| !job.status.has_ended());
+        let is_open =
+            |job: &&JobId| self.jobs.get(*job).is_some_and(|job| !job.status().has_ended());
         self.by_number.values().rev().filter(is_open).take(limit).copied().collect()
     }
 
@@ -645,7 +795,7 @@ impl Cluster {
             .rev()
             .filter(|(_, job)| {
                 status.is_none_or(|status| {
-                    self.jobs.get(*job).is_some_and(|job| job.status == status)
+                    self.jobs.get(*job).is_some_and(|job| job.status() == status)
                 })
             })
             .take(limit + 1)
@@ -675,10 +825,9 @@ impl Cluster {
 
     /// Results in place of completed jobs.
     pub(crate) fn results(&self) -> impl Iterator<Item = (JobId, &Published)> {
-        self.jobs
-            .iter()
-            .filter(|(_, record)| record.status == JobStatus::Completed)
-            .flat_map(|(job, record)| record.published.iter().map(|published| (*job, published)))
+        self.jobs.iter().filter(|(_, record)| record.status() == JobStatus::Completed).flat_map(
+            |(job, record)| record.saved.published.iter().map(|published| (*job, published)),
+        )
     }
 
     /// The number of the last poll that was taken of a worker.
@@ -861,7 +1010,7 @@ mod tests {
             },
         };
         assert_eq!(cluster.end_commit(now, job, Vec::new(), failed), [Effect::Sweep(job)]);
-        assert_eq!(cluster.job(job).unwrap().1.status, JobStatus::Cancelled);
+        assert_eq!(cluster.job(job).unwrap().1.status(), JobStatus::Cancelled);
         assert!(cluster.begin_commit(job).is_none());
     }
 
@@ -886,9 +1035,9 @@ mod tests {
         let (_, effects) = cluster.poll(now, &report);
         assert_eq!(effects, [Effect::Sweep(job)]);
         let (view, record) = cluster.job(job).unwrap();
-        assert_eq!((view.status, record.status), (JobStatus::Failed, JobStatus::Failed));
-        let stage = &record.stages[0];
-        assert_eq!((stage.has_started, stage.failed_attempts, stage.done.len()), (true, 1, 0));
+        assert_eq!((view.status, record.status()), (JobStatus::Failed, JobStatus::Failed));
+        let (_, stage) = record.stages().next().unwrap();
+        assert_eq!((stage.attempts, stage.failed_attempts, stage.totals.tasks), (1, 1, 0));
     }
 
     #[tokio::test]
@@ -900,7 +1049,7 @@ mod tests {
         assert_eq!(first, (vec![jobs[2], jobs[1]], true));
         submit(&master, "later");
         let cluster = master.lock();
-        let before = cluster.job(jobs[1]).unwrap().1.number;
+        let before = cluster.job(jobs[1]).unwrap().1.saved.number;
         assert_eq!(cluster.page(Some(before), None, 2), (vec![jobs[0]], false));
         assert_eq!(cluster.page(None, Some(JobStatus::Completed), 2), (Vec::new(), false));
     }

@@ -2,7 +2,7 @@
 //!
 //! The work is blocking and runs beside the loop; what happened comes back to it as an event.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use minispark_engine::{
     Error as EngineError,
@@ -24,6 +24,10 @@ pub(crate) const COMMITS_AT_ONCE: usize = 4;
 pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
     // The semaphore is never closed; without a permit the commit would only be less bounded.
     let _permit = master.commits.acquire().await;
+    // Results appear once it is on disk that they are about to.
+    if !master.journal.settled_at_last().await {
+        return;
+    }
     let Some(work) = master.lock().begin_commit(job) else { return };
     let publisher = master.publisher.clone();
     let exchange = Arc::clone(&master.exchange);
@@ -87,8 +91,34 @@ fn publish(
     (in_place, failure)
 }
 
+/// Removes files, of a job that is not known any more or of results that have expired; and the
+/// folders that are empty then.
+pub(crate) async fn remove(master: Arc<Master>, paths: Vec<PathBuf>) {
+    if !master.journal.settled_at_last().await {
+        return;
+    }
+    let disk = Arc::clone(&master.publisher.disk);
+    let removing = tokio::task::spawn_blocking(move || {
+        for path in paths {
+            let removed = disk.remove(&path).and_then(|()| {
+                let folders = path.ancestors().skip(1).take(2);
+                folders.map(|folder| disk.remove_empty_dir(folder)).collect::<Result<(), _>>()
+            });
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "a file is left");
+            }
+        }
+    });
+    if let Err(error) = removing.await {
+        tracing::warn!(%error, "files are left");
+    }
+}
+
 /// Removes what a final job has staged.
 pub(crate) async fn sweep(master: Arc<Master>, job: JobId) {
+    if !master.journal.settled_at_last().await {
+        return;
+    }
     let (plan, is_completed) = {
         let cluster = master.lock();
         let Some((view, _)) = cluster.job(job) else { return };

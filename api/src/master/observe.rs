@@ -84,10 +84,6 @@ pub(crate) struct StageTrace {
     pub(crate) started: Option<Now>,
     /// When its last output was accepted.
     pub(crate) ended: Option<Now>,
-    /// Attempts started.
-    pub(crate) attempts: u64,
-    /// Attempts that run.
-    pub(crate) running: u32,
     done: u32,
     is_done: bool,
 }
@@ -222,9 +218,10 @@ impl Observer {
             Fact::AttemptStarted { attempt, worker, epoch } => {
                 self.attempt_started(now, *attempt, worker, *epoch);
             }
-            Fact::AttemptFailed { attempt, failure } => {
-                self.attempt_failed(now, *attempt, failure, scheduler);
+            Fact::AttemptFailed { attempt, failure, worker_lost } => {
+                self.attempt_failed(now, *attempt, failure, *worker_lost);
             }
+            Fact::AttemptReturned { attempt } => self.attempt_returned(now, *attempt),
             Fact::OutputAccepted { output, report } => {
                 self.output_accepted(now, output.map, &output.worker, report);
             }
@@ -245,13 +242,6 @@ impl Observer {
             trace.started = Some(now);
             self.metrics.queue_wait.observe(secs(now.saturating_sub(trace.submitted)));
         }
-        // A task whose attempt was handed back starts again without a word about the one before.
-        let same = |other: &&TaskAttempt| other.task == task;
-        let handed_back: Vec<_> = trace.running.keys().filter(same).copied().collect();
-        for before in handed_back {
-            trace.finish(now, before, AttemptState::Cancelled);
-            trace.last_ends.insert(task, "handed_back");
-        }
         let reason = trace.last_ends.remove(&task);
         let started = AttemptTrace {
             attempt,
@@ -268,11 +258,8 @@ impl Observer {
         };
         self.attempts += trace.start(started);
         let stage = trace.stages.get_mut(task.stage.index());
-        let is_stage_first = stage.is_some_and(|stage| {
-            stage.attempts += 1;
-            stage.running += 1;
-            stage.started.replace(stage.started.unwrap_or(now)).is_none()
-        });
+        let is_stage_first = stage
+            .is_some_and(|stage| stage.started.replace(stage.started.unwrap_or(now)).is_none());
         if let Some(reason) = reason {
             self.metrics.task_retries.with_label_values(&[reason]).inc();
             self.tally(worker).retries += 1;
@@ -287,18 +274,12 @@ impl Observer {
         self.keep_bound();
     }
 
-    fn attempt_failed(
-        &mut self,
-        now: Now,
-        attempt: TaskAttempt,
-        failure: &Failure,
-        scheduler: &Scheduler,
-    ) {
+    fn attempt_failed(&mut self, now: Now, attempt: TaskAttempt, failure: &Failure, is_lost: bool) {
         let TaskAttempt { task, .. } = attempt;
         let Some(trace) = self.jobs.get_mut(&task.job) else { return };
         let Some(seen) = trace.attempt(attempt).cloned() else { return };
         let worker = WorkerId(seen.worker.to_string());
-        let (state, reason, outcome) = if !scheduler.knows(&worker, seen.epoch) {
+        let (state, reason, outcome) = if is_lost {
             (AttemptState::Lost, "worker_lost", "lost")
         } else if failure.fetch.is_some() {
             (AttemptState::Failed, "fetch_failed", "failed")
@@ -326,6 +307,17 @@ impl Observer {
             },
         });
         self.tell(Kind::Warning, Some(task.job), fields);
+    }
+
+    fn attempt_returned(&mut self, now: Now, attempt: TaskAttempt) {
+        let Some(trace) = self.jobs.get_mut(&attempt.task.job) else { return };
+        let Some(seen) = trace.attempt(attempt).cloned() else { return };
+        trace.finish(now, attempt, AttemptState::Cancelled);
+        trace.last_ends.insert(attempt.task, "handed_back");
+        let op = stage_op(&trace.plan, attempt.task.stage);
+        self.metrics.task_attempts.with_label_values(&[op, "cancelled"]).inc();
+        let worker = WorkerId(seen.worker.to_string());
+        self.tell_task(attempt, &worker, AttemptState::Cancelled, Map::new());
     }
 
     fn output_accepted(
@@ -668,11 +660,6 @@ impl JobTrace {
         (self.first..).zip(&self.attempts).skip(skip).map(shown)
     }
 
-    /// Attempts started.
-    pub(crate) fn attempts(&self) -> u64 {
-        self.stages.iter().map(|stage| stage.attempts).sum()
-    }
-
     /// Remembers an attempt; gives by how many there are more.
     fn start(&mut self, attempt: AttemptTrace) -> usize {
         let number = self.first + self.attempts.len() as u64;
@@ -689,9 +676,6 @@ impl JobTrace {
     /// An attempt is over.
     fn finish(&mut self, now: Now, attempt: TaskAttempt, state: AttemptState) {
         let Some((number, read)) = self.running.remove(&attempt) else { return };
-        if let Some(stage) = self.stages.get_mut(attempt.task.stage.index()) {
-            stage.running = stage.running.saturating_sub(1);
-        }
         if let Some(kept) = self.numbered(number) {
             (kept.state, kept.ended) = (state, Some(now));
             (kept.rows, kept.read_bytes) = (read.rows, read.bytes);
@@ -863,7 +847,10 @@ mod tests {
         };
         assert_eq!(told(), ["w EXCLUDED"]);
         let standing = metrics::standing(&cluster, now);
-        assert_eq!(standing.workers.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 1, 0]);
+        assert_eq!(
+            standing.workers.iter().map(|(_, count)| *count).collect::<Vec<_>>(),
+            [1, 1, 0, 0]
+        );
         for minutes in 1..=6 {
             let later = Duration::from_mins(minutes);
             // Both go on polling, so nobody is lost.

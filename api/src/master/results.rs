@@ -58,7 +58,7 @@ impl Master {
         if let Some((code, message)) = no_results(job, view.status, view.error.as_ref()) {
             return Err(Refusal::new(code, message));
         }
-        let published = record.published.iter().find(|published| published.sink == sink);
+        let published = record.saved.published.iter().find(|published| published.sink == sink);
         published.cloned().ok_or_else(|| {
             let message = format!("the result of sink `{sink}` is gone");
             Refusal::new(Code::ResultExpired, message)

@@ -28,7 +28,12 @@ use minispark_flight::{RemoteExchange, SharedKey};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Master, cluster::Cluster, commit::COMMITS_AT_ONCE};
+use super::{
+    Master, Retention,
+    cluster::{Cluster, NewJob, Submission},
+    commit::COMMITS_AT_ONCE,
+    journal::Journal,
+};
 use crate::protocol::{
     HASH_VERSION, Load, Outcome, PROTOCOL, Poll, Register, Report, RunningAttempt,
 };
@@ -69,8 +74,14 @@ pub(crate) fn master(folder: &Path, heartbeat: Duration) -> (Arc<Master>, Arc<Ha
         no_worker_wait: Duration::from_mins(1),
         attempts: 4,
     };
+    let (journal, memory) = Journal::open(&RealDisk::shared(), &folder.join("state")).unwrap();
+    let journal = Arc::new(journal);
+    let mut cluster = Cluster::new(TERM, Scheduler::new(settings.clone()), Arc::clone(&journal));
+    cluster.restore(Duration::ZERO, clock.wall(), memory);
     let master = Master {
-        cluster: Mutex::new(Cluster::new(TERM, Scheduler::new(settings.clone()))),
+        cluster: Mutex::new(cluster),
+        journal,
+        retention: Retention::default(),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         publisher: Publisher {
             disk: RealDisk::shared(),
@@ -128,9 +139,19 @@ pub(crate) fn one_task(name: &str) -> Plan {
 
 /// Takes the job of one task.
 pub(crate) fn submit(master: &Arc<Master>, name: &str) -> JobId {
-    let job = JobId::random();
-    let effects =
-        master.lock().submit(master.clock.now(), master.clock.wall(), job, one_task(name)).unwrap();
+    let new = NewJob {
+        job: JobId::random(),
+        submitted_at: master.clock.wall(),
+        document: String::from("{}"),
+        plan: one_task(name),
+        warnings: Vec::new(),
+        owner: None,
+        key: None,
+    };
+    let job = new.job;
+    let Submission::Taken(effects) = master.lock().submit(master.clock.now(), new) else {
+        panic!("the job was not taken");
+    };
     master.act(effects);
     job
 }
@@ -146,6 +167,7 @@ pub(crate) fn register(worker: &str) -> Register {
         address: String::from("127.0.0.1:9001"),
         slots: 1,
         budget_bytes: 1 << 20,
+        held: Vec::new(),
     }
 }
 
@@ -164,6 +186,7 @@ pub(crate) fn poll(worker: &str, seq: u64, running: &[TaskAttempt]) -> Poll {
         held_jobs: Vec::new(),
         reports: Vec::new(),
         load: Load::default(),
+        draining: false,
     }
 }
 

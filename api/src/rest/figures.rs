@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Local};
 use minispark_engine::{
-    plan::{NodeIndex, Op, Output, Plan},
-    schedule::{JobView, Now},
-    task::{NodeRows, TaskReport},
+    plan::{Op, Output, Stage},
+    schedule::{
+        JobView, Now,
+        ledger::{StageLedger, Totals},
+    },
+    task::NodeRows,
 };
 
 use super::wire;
 use crate::{
     master::{
-        cluster::{JobRecord, StageRecord},
+        cluster::JobRecord,
         observe::{JobTrace, Tally},
     },
     protocol::Load,
@@ -24,17 +28,17 @@ pub(crate) fn of_job(
     trace: Option<&JobTrace>,
     now: Now,
 ) -> wire::JobMetrics {
-    let reports = || record.stages.iter().flat_map(|stage| stage.done.values());
     let started = trace.and_then(|trace| trace.started);
     let ran = started.map(|started| view.ended.unwrap_or(now).saturating_sub(started));
     let rows = |rows: &NodeRows| wire::NodeRows { rows_in: rows.rows_in, rows_out: rows.rows_out };
     let nodes = view.plan.nodes.iter().zip(&view.rows);
+    let ended = view.ended.map(|_| record.saved.submitted_at + view.elapsed(now));
     wire::JobMetrics {
         started_at: started.map(|at| time(view, record, at)),
-        ended_at: view.ended.map(|at| time(view, record, at)),
-        attempts: trace.map_or(0, JobTrace::attempts),
-        task_secs: task_secs(reports()),
-        rows_per_sec: rate(rows_read(&view.plan, reports()), ran),
+        ended_at: ended.map(rfc3339),
+        attempts: record.stages().map(|(_, ledger)| u64::from(ledger.attempts)).sum(),
+        task_secs: task_secs(record.stages().map(|(_, ledger)| &ledger.totals)),
+        rows_per_sec: rate(rows_read(view), ran),
         bytes_per_sec: rate(read_bytes(record), ran),
         nodes: nodes.map(|(node, counted)| (node.id.clone(), rows(counted))).collect(),
     }
@@ -42,66 +46,54 @@ pub(crate) fn of_job(
 
 /// Bytes read from inputs by accepted attempts.
 pub(crate) fn read_bytes(record: &JobRecord) -> u64 {
-    let reports = record.stages.iter().flat_map(|stage| stage.done.values());
-    reports.map(|report| report.read_bytes).sum()
+    record.stages().map(|(_, ledger)| ledger.totals.read_bytes).sum()
 }
 
-fn rows_read<'a>(plan: &Plan, reports: impl Iterator<Item = &'a TaskReport>) -> u64 {
+fn rows_read(view: &JobView) -> u64 {
     let is_reader = |rows: &&NodeRows| {
-        plan.nodes.get(rows.node.index()).is_some_and(|node| matches!(node.op, Op::Read(_)))
+        view.plan.nodes.get(rows.node.index()).is_some_and(|node| matches!(node.op, Op::Read(_)))
     };
-    reports.flat_map(|report| report.nodes.iter().filter(is_reader)).map(|rows| rows.rows_in).sum()
+    view.rows.iter().filter(is_reader).map(|rows| rows.rows_in).sum()
 }
 
 /// The figures of a stage.
 pub(crate) fn of_stage(
     view: &JobView,
     record: &JobRecord,
-    stage: &StageRecord,
+    stage: &Stage,
+    ledger: &StageLedger,
     trace: Option<&JobTrace>,
 ) -> wire::StageMetrics {
-    let seen = trace.and_then(|trace| trace.stages.get(stage.stage().id.index()));
-    let sum = |of: fn(&TaskReport) -> u64| stage.done.values().map(of).sum::<u64>();
-    let left = sum(|report| report.bytes);
-    let is_sink = matches!(stage.stage().output, Output::Sink(_));
+    let totals = &ledger.totals;
+    let is_sink = matches!(stage.output, Output::Sink(_));
     let mut metrics = wire::StageMetrics {
-        task_secs: task_secs(stage.done.values()),
-        read_bytes: sum(|report| report.read_bytes),
-        shuffled_bytes: if is_sink { 0 } else { left },
-        spilled_bytes: sum(|report| report.spilled_bytes),
-        written_bytes: if is_sink { left } else { 0 },
+        attempts: u64::from(ledger.attempts),
+        running: u32::try_from(ledger.running.len()).unwrap_or(u32::MAX),
+        task_secs: task_secs([totals].into_iter()),
+        read_bytes: totals.read_bytes,
+        shuffled_bytes: if is_sink { 0 } else { totals.bytes },
+        spilled_bytes: totals.spilled_bytes,
+        written_bytes: if is_sink { totals.bytes } else { 0 },
         ..wire::StageMetrics::default()
     };
-    if let Some(seen) = seen {
+    if let Some(seen) = trace.and_then(|trace| trace.stages.get(stage.id.index())) {
         metrics.started_at = seen.started.map(|at| time(view, record, at));
-        let is_over = stage.done.len() >= stage.stage().partitions as usize;
-        let ended = seen.ended.filter(|_| is_over);
+        let ended = seen.ended.filter(|_| totals.tasks >= stage.partitions);
         metrics.ended_at = ended.map(|at| time(view, record, at));
-        metrics.attempts = seen.attempts;
-        metrics.running = seen.running;
     }
-    for (counted, rows) in rows_of(stage) {
-        let Some(node) = view.plan.nodes.get(counted.index()) else { continue };
+    for index in stage.nodes() {
+        let Some(node) = view.plan.nodes.get(index.index()) else { continue };
+        let counted = totals.nodes.iter().find(|counted| counted.node == index);
+        let rows = counted.map_or_else(wire::NodeRows::default, |counted| wire::NodeRows {
+            rows_in: counted.rows_in,
+            rows_out: counted.rows_out,
+        });
         if let Op::Filter { .. } = node.op {
             metrics.rows_filtered += rows.rows_in.saturating_sub(rows.rows_out);
         }
         metrics.nodes.0.push((node.id.clone(), rows));
     }
     metrics
-}
-
-/// The rows of a stage's nodes, all tasks together. Stages have many tasks and few nodes, which
-/// all tasks list alike, so each report is gone through once.
-fn rows_of(stage: &StageRecord) -> Vec<(NodeIndex, wire::NodeRows)> {
-    let mut sums: Vec<(NodeIndex, wire::NodeRows)> =
-        stage.nodes.iter().map(|node| (*node, wire::NodeRows::default())).collect();
-    for counted in stage.done.values().flat_map(|report| &report.nodes) {
-        if let Some((_, sum)) = sums.iter_mut().find(|(node, _)| *node == counted.node) {
-            sum.rows_in += counted.rows_in;
-            sum.rows_out += counted.rows_out;
-        }
-    }
-    sums
 }
 
 /// The figures of a worker.
@@ -133,20 +125,23 @@ pub(crate) fn of_worker(load: &Load, tally: Option<&Tally>) -> wire::WorkerMetri
     metrics
 }
 
-/// A moment on the wall's clock, as far from the job's submission as on ours.
+/// A moment of this master's life on the wall's clock. What was submitted to an earlier one was
+/// taken up `earlier` after that.
 pub(crate) fn time(view: &JobView, record: &JobRecord, at: Now) -> String {
-    let since = at.saturating_sub(view.submitted);
-    let time = record.submitted_at + since;
+    let since = view.earlier.saturating_add(at.saturating_sub(view.submitted));
+    rfc3339(record.saved.submitted_at + since)
+}
+
+fn rfc3339(time: DateTime<Local>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
 }
 
-fn task_secs<'a>(reports: impl Iterator<Item = &'a TaskReport>) -> wire::TaskSeconds {
+fn task_secs<'a>(totals: impl Iterator<Item = &'a Totals>) -> wire::TaskSeconds {
     let (mut count, mut total, mut max) = (0_u32, Duration::ZERO, Duration::ZERO);
-    for report in reports {
-        let elapsed = Duration::from_millis(report.elapsed_ms);
-        count += 1;
-        total += elapsed;
-        max = max.max(elapsed);
+    for totals in totals {
+        count += totals.tasks;
+        total += Duration::from_millis(totals.elapsed_ms);
+        max = max.max(Duration::from_millis(totals.longest_ms));
     }
     let mean = total.checked_div(count).unwrap_or_default().as_secs_f64();
     let skew = match (count, mean > 0.0) {
@@ -170,18 +165,22 @@ fn rate(amount: u64, ran: Option<Duration>) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use minispark_engine::task::TaskReport;
+    use minispark_engine::schedule::ledger::Totals;
 
     use super::{rate, task_secs};
 
     #[test]
     fn skew_is_the_longest_task_by_the_mean() {
-        let reports = [1_000, 1_000, 4_000]
-            .map(|elapsed_ms| TaskReport { elapsed_ms, ..TaskReport::default() });
-        let secs = task_secs(reports.iter());
+        let totals = |tasks, elapsed_ms, longest_ms| Totals {
+            tasks,
+            elapsed_ms,
+            longest_ms,
+            ..Totals::default()
+        };
+        let secs = task_secs([totals(2, 2_000, 1_000), totals(1, 4_000, 4_000)].iter());
         assert_eq!((secs.total, secs.max, secs.mean, secs.skew), (6.0, 4.0, 2.0, 2.0));
         assert_eq!(task_secs([].iter()).skew, 0.0);
-        assert_eq!(task_secs([TaskReport::default()].iter()).skew, 1.0);
+        assert_eq!(task_secs([totals(1, 0, 0)].iter()).skew, 1.0);
     }
 
     #[test]

@@ -20,8 +20,14 @@ use axum::{
 use minispark_engine::error::Code;
 use tracing::Instrument;
 
-use super::problem::{MEDIA_TYPE, Problem, code_of};
-use crate::VERSION;
+use super::{
+    jobs::{disk_full, stopping},
+    problem::{MEDIA_TYPE, Problem, code_of},
+};
+use crate::{
+    VERSION,
+    master::{Master, journal::Settled},
+};
 
 /// Finds a request in the log; taken from the client where it sends one.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -87,6 +93,24 @@ pub(crate) async fn refuse_foreign(
     match check_host(&hosts, &request).and_then(|()| check_origin(&request)) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// Holds each answer back until what it may tell of is on disk.
+///
+/// While the disk is full, what only reads is answered all the same, and the rest is told so.
+pub(crate) async fn settle(
+    State(master): State<Arc<Master>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = next.run(request).await;
+    match master.journal.settled().await {
+        Settled::OnDisk => response,
+        Settled::Full if only_reads => response,
+        Settled::Full => disk_full().into_response(),
+        Settled::Broken => stopping().into_response(),
     }
 }
 

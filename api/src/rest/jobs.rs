@@ -1,22 +1,23 @@
 //! `/jobs`: submit, list, show, cancel.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use minispark_engine::{
     error::Code,
     id::{JobId, Term},
     job::check::{self, Checked},
-    plan::{Op, Plan, stages},
-    schedule::{Event, JobError, JobStatus, JobView, NodeStatus, Now},
+    plan::{Op, Plan, Stage, stages},
+    schedule::{Event, JobError, JobStatus, JobView, NodeStatus, Now, ledger::StageLedger},
 };
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::{
     BASE, figures,
@@ -26,7 +27,8 @@ use super::{
 };
 use crate::master::{
     Master,
-    cluster::{JobRecord, MAX_OPEN_JOBS, StageRecord, node_ids},
+    cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
+    journal::entry::Key,
     observe::JobTrace,
 };
 
@@ -55,28 +57,155 @@ pub(crate) async fn submit(
     }
     let document = String::from_utf8(bytes.into())
         .map_err(|error| Problem::bad_request(format!("the document is not UTF-8: {error}")))?;
-    let (plan, warnings) = checked(&master, document, query.strict).await?;
-    let job = JobId::random();
-    let effects = {
-        let mut cluster = master.lock();
-        cluster.submit(master.clock.now(), master.clock.wall(), job, plan)
+    if master.journal.is_full() {
+        return Err(disk_full());
+    }
+    let owner = None;
+    let key = idempotency_key(&headers, &document, owner.clone())?;
+    let known = key.as_ref().and_then(|key| master.lock().known_key(key));
+    let (job, submission) = match known {
+        // The same again is answered as before, whatever has become of its inputs.
+        Some(known) => (JobId::random(), known),
+        None => {
+            let (plan, warnings) = checked(&master, document.clone(), query.strict).await?;
+            let new = NewJob {
+                job: JobId::random(),
+                submitted_at: master.clock.wall(),
+                document,
+                plan,
+                warnings: warnings.into_iter().map(finding).collect(),
+                owner,
+                key,
+            };
+            let job = new.job;
+            (job, master.lock().submit(master.clock.now(), new))
+        }
     };
-    let Some(effects) = effects else {
-        let detail = format!("{MAX_OPEN_JOBS} jobs are waiting; try again later");
-        return Err(Problem::new(Code::QueueFull, detail));
+    let (accepted, is_repeated) = match submission {
+        Submission::Taken(effects) => {
+            master.act(effects);
+            (job, false)
+        }
+        Submission::Repeated(first) => (first, true),
+        Submission::KeyReused => {
+            let detail = "this Idempotency-Key was used with another document; take a new one";
+            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+        }
+        Submission::QueueFull => {
+            let detail = format!("{MAX_OPEN_JOBS} jobs are waiting; try again later");
+            return Err(Problem::new(Code::QueueFull, detail));
+        }
     };
-    master.act(effects);
+    let warnings = {
+        let cluster = master.lock();
+        cluster.job(accepted).map(|(_, record)| record.saved.warnings.clone())
+    };
     let answer = wire::Submitted {
-        job_id: job.to_string(),
+        job_id: accepted.to_string(),
         status: wire::JobState::Accepted,
-        warnings: warnings.into_iter().map(finding).collect(),
+        warnings: warnings.unwrap_or_default(),
     };
     let status = if prefers_async(&headers) { StatusCode::ACCEPTED } else { StatusCode::OK };
     let mut response = (status, Json(answer)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("{BASE}/jobs/{job}")) {
+    if let Ok(location) = HeaderValue::from_str(&format!("{BASE}/jobs/{accepted}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    if is_repeated {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
+}
+
+/// Says that an answer is that of an earlier submission.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The longest key of a submission.
+const MAX_KEY: usize = 255;
+
+/// The key by which a submission may be repeated, where the client sends one.
+fn idempotency_key(
+    headers: &HeaderMap,
+    document: &str,
+    owner: Option<String>,
+) -> Result<Option<Key>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| {
+        !key.is_empty()
+            && key.len() <= MAX_KEY
+            && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    });
+    let Some(key) = key else {
+        let detail = format!("an Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters");
+        return Err(Problem::bad_request(detail));
+    };
+    // Canonical JSON: objects are sorted by their keys, and blanks between tokens don't count. What
+    // is no JSON is refused soon enough.
+    let canonical = serde_json::from_str::<serde_json::Value>(document)
+        .map_or_else(|_| document.to_owned(), |document| document.to_string());
+    let body = Sha256::digest(canonical.as_bytes());
+    let body = body.iter().fold(String::with_capacity(64), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    });
+    Ok(Some(Key { owner, key: String::from(key), body }))
+}
+
+/// The journal can't take another job now.
+pub(crate) fn disk_full() -> Problem {
+    Problem::new(Code::DiskFull, "the disk of the master's state is full; try again later")
+        .with_status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// `DELETE /jobs/{id}`: forgets a final job; its outputs stay unless they are to go as well.
+pub(crate) async fn delete(
+    State(master): State<Arc<Master>>,
+    Path(id): Path<String>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<StatusCode, Problem> {
+    let job = job_id(&id)?;
+    let (effects, outputs) = {
+        let mut cluster = master.lock();
+        let (view, record) = cluster.job(job).ok_or_else(|| no_job(&id))?;
+        if !view.status.has_ended() {
+            let detail = format!("job {id} is {}; cancel it first", state(view.status));
+            return Err(Problem::new(Code::Conflict, detail));
+        }
+        let published = record.saved.published.iter();
+        let outputs: Vec<_> = published.map(|published| published.path.clone()).collect();
+        let Some((_, effects)) = cluster.forget(master.clock.now(), job) else {
+            let detail = format!("job {id} is being ended; try again soon");
+            return Err(Problem::new(Code::Conflict, detail));
+        };
+        (effects, outputs)
+    };
+    master.act(effects);
+    if query.outputs {
+        master.act(vec![Effect::Remove(outputs)]);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What `DELETE /jobs/{id}` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteQuery {
+    /// Whether the outputs go with the job.
+    #[serde(default)]
+    outputs: bool,
+}
+
+/// `POST /gc`: lets go at once of what is beyond the rules of retention.
+pub(crate) async fn gc(
+    State(master): State<Arc<Master>>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Json<wire::Freed> {
+    let (freed, effects) = {
+        let mut cluster = master.lock();
+        cluster.retain(master.clock.now(), &master.retention)
+    };
+    master.act(effects);
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    Json(wire::Freed { jobs: count(freed.jobs), results: count(freed.results), bytes: freed.bytes })
 }
 
 /// The plan of a document, and what is strange about it; off the async threads, because inputs
@@ -149,7 +278,7 @@ pub(crate) async fn list(
         let now = master.clock.now();
         let (jobs, has_more) = cluster.page(before, status, limit);
         let rows: Vec<_> = jobs.iter().filter_map(|job| cluster.job(*job)).collect();
-        let last = rows.last().map(|(_, record)| record.number);
+        let last = rows.last().map(|(_, record)| record.saved.number);
         let items: Vec<_> = rows.iter().map(|(view, record)| summary(view, record, now)).collect();
         (items, last.filter(|_| has_more).map(cursor))
     };
@@ -214,7 +343,7 @@ pub(crate) fn document(
     term: Term,
 ) -> wire::Job {
     let plan = &view.plan;
-    let written = record.published.iter().map(|published| published.bytes).sum();
+    let written = record.saved.published.iter().map(|published| published.bytes).sum();
     wire::Job {
         id: view.job.to_string(),
         name: plan.name.clone(),
@@ -250,22 +379,21 @@ pub(crate) fn stages(
     record: &JobRecord,
     trace: Option<&JobTrace>,
 ) -> Vec<wire::Stage> {
-    let stages = record.stages.iter();
+    let stages = record.stages();
     stages
-        .map(|stage| wire::Stage {
-            metrics: figures::of_stage(view, record, stage, trace),
-            ..stage_document(view, stage)
+        .map(|(stage, ledger)| wire::Stage {
+            metrics: figures::of_stage(view, record, stage, ledger, trace),
+            ..stage_document(view, stage, ledger)
         })
         .collect()
 }
 
 fn submitted_at(record: &JobRecord) -> String {
-    record.submitted_at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, false)
+    record.saved.submitted_at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, false)
 }
 
 fn duration(view: &JobView, now: Now) -> f64 {
-    let end = view.ended.unwrap_or(now);
-    end.checked_sub(view.submitted).unwrap_or(Duration::ZERO).as_secs_f64()
+    view.elapsed(now).as_secs_f64()
 }
 
 /// Rows in by readers, out by sinks, and dropped by filters.
@@ -297,36 +425,36 @@ fn rows(view: &JobView) -> wire::Rows {
     rows
 }
 
-fn stage_document(view: &JobView, record: &StageRecord) -> wire::Stage {
-    let stage = record.stage();
-    let done = u32::try_from(record.done.len()).unwrap_or(u32::MAX);
+fn stage_document(view: &JobView, stage: &Stage, ledger: &StageLedger) -> wire::Stage {
+    let totals = &ledger.totals;
     let is_to_blame = view
         .error
         .as_ref()
         .and_then(|error| error.attempt)
         .is_some_and(|attempt| attempt.task.stage == stage.id);
-    let reached = if done >= stage.partitions {
+    let reached = if totals.tasks >= stage.partitions {
         wire::NodeState::Completed
     } else if is_to_blame {
         wire::NodeState::Failed
     } else if view.status.has_ended() {
         wire::NodeState::Cancelled
-    } else if record.has_started {
+    } else if ledger.attempts > 0 {
         wire::NodeState::Running
     } else {
         wire::NodeState::Pending
     };
     wire::Stage {
         id: stage.id.0,
-        nodes: node_ids(&view.plan, &record.nodes),
+        nodes: node_ids(&view.plan, &stage.nodes()),
         inputs: stage.inputs.iter().map(|stage| stage.0).collect(),
         state: reached,
         tasks: stage.partitions,
-        tasks_done: done,
-        failed_attempts: record.failed_attempts,
-        rows: record.done.values().map(|report| report.rows).sum(),
-        bytes: record.done.values().map(|report| report.bytes).sum(),
-        spilled: record.done.values().map(|report| report.spilled_bytes).sum(),
+        tasks_done: totals.tasks,
+        attempts: ledger.attempts,
+        failed_attempts: ledger.failed_attempts,
+        rows: totals.rows,
+        bytes: totals.bytes,
+        spilled: totals.spilled_bytes,
         metrics: wire::StageMetrics::default(),
     }
 }

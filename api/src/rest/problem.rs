@@ -164,6 +164,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::Conflict
         | Code::StaleTerm => StatusCode::CONFLICT,
         Code::ResultExpired => StatusCode::GONE,
+        Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
         Code::QueueFull => StatusCode::TOO_MANY_REQUESTS,
@@ -220,6 +221,7 @@ fn title(code: Code) -> &'static str {
         Code::TaskKillsWorkers => "A task ended several worker processes",
         Code::FetchFailed => "An intermediate result could not be fetched",
         Code::Cancelled => "The job was cancelled",
+        Code::IdempotencyKeyReused => "The key was used with another document",
         Code::QueueFull => "Too many jobs are waiting",
         Code::BodyTooLarge => "The request is too large",
         Code::Unauthenticated => "A credential is missing or wrong",

@@ -42,7 +42,7 @@ pub(crate) async fn list(
             let place = view.error.as_ref().and_then(|error| jobs::failure(job, error).place);
             return Err(Problem::new(code, message).with_place(place));
         }
-        record.published.clone()
+        record.saved.published.clone()
     };
     let mut document = wire::Results::of(&id, &published);
     document.urls = published
@@ -191,6 +191,7 @@ mod tests {
             ordered: false,
             format: WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' }),
             typed: None,
+            typed_bytes: 0,
         };
         let pieces = pieces(&published).unwrap();
         let length: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();

@@ -317,6 +317,9 @@ pub struct Stage {
     pub tasks: u32,
     /// Tasks whose output counts.
     pub tasks_done: u32,
+    /// Attempts that were started.
+    #[serde(default)]
+    pub attempts: u32,
     /// Attempts that failed or went with their worker.
     pub failed_attempts: u32,
     /// Rows that left its tasks.
@@ -409,6 +412,17 @@ pub struct Column {
     pub nullable: bool,
 }
 
+/// What `POST /gc` let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freed {
+    /// Jobs that were forgotten.
+    pub jobs: u64,
+    /// Jobs that lost the typed copies of their results; the results themselves stay.
+    pub results: u64,
+    /// The size of what was removed, in bytes.
+    pub bytes: u64,
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
@@ -464,6 +478,8 @@ pub enum WorkerState {
     Up,
     /// It is alive and gets no new tasks for a while, after failures.
     Excluded,
+    /// It is about to leave and gets no new tasks.
+    Draining,
     /// It was lost or has left.
     Down,
 }
@@ -473,6 +489,7 @@ impl fmt::Display for WorkerState {
         f.pad(match self {
             Self::Up => "UP",
             Self::Excluded => "EXCLUDED",
+            Self::Draining => "DRAINING",
             Self::Down => "DOWN",
         })
     }

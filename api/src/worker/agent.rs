@@ -78,6 +78,8 @@ pub(crate) struct Tools {
     pub(crate) address: String,
     /// How many tasks run at once.
     pub(crate) slots: usize,
+    /// How long it goes on for others when it is asked to end.
+    pub(crate) drain: Duration,
 }
 
 /// An attempt that a thread runs or will run.
@@ -118,6 +120,10 @@ pub(crate) struct Agent {
     cleaning: JoinSet<()>,
     meter: Meter,
     last_away_log: Option<Now>,
+    /// It has been asked to end.
+    is_draining: bool,
+    /// Nobody needs it any more.
+    may_leave: bool,
 }
 
 impl Agent {
@@ -149,12 +155,17 @@ impl Agent {
             cleaning: JoinSet::new(),
             meter: Meter::new(),
             last_away_log: None,
+            is_draining: false,
+            may_leave: false,
         })
     }
 
     /// Works for the master until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let outcome = self.live(&stop).await;
+        if outcome.is_ok() && self.term_seen.is_some() {
+            self.drain().await;
+        }
         self.end().await;
         outcome
     }
@@ -173,6 +184,41 @@ impl Agent {
         }
     }
 
+    /// Takes nothing new, lets what runs end and what is held be read, for a while; then hands back
+    /// what is not over. A master that is away is not waited for.
+    async fn drain(&mut self) {
+        self.is_draining = true;
+        tracing::info!(worker = %self.folder.worker, running = self.running.len(), "draining");
+        let never = CancellationToken::new();
+        let waits = self.tools.drain;
+        let polls = self.poll_until_something_changes(&never);
+        let outcome = tokio::time::timeout(waits, polls).await;
+        if !matches!(outcome, Ok(Ok(Next::Stop))) && !self.running.is_empty() {
+            self.hand_back().await;
+        }
+    }
+
+    /// Ends what runs; the master is told so and counts it as no failure.
+    async fn hand_back(&mut self) {
+        for (attempt, running) in &self.running {
+            running.cancel.cancel();
+            self.log(*attempt, "attempt handed back");
+        }
+        let all_end = async {
+            while !self.running.is_empty() {
+                let Some(finished) = self.finished.recv().await else { return };
+                self.ended(finished);
+            }
+        };
+        if tokio::time::timeout(TASKS_END, all_end).await.is_err() {
+            tracing::warn!("a task did not end in time");
+        }
+        let call = self.master.clone().call::<PollAnswer>(protocol::POLL, self.state(), self.hold);
+        if !matches!(tokio::time::timeout(GOODBYE, call).await, Ok(Ok(_))) {
+            tracing::debug!("the master did not hear what was handed back");
+        }
+    }
+
     /// Registers, however long the master is away.
     async fn register(&mut self) -> Result<(), Error> {
         let mut backoff = Backoff::new();
@@ -186,6 +232,7 @@ impl Agent {
                 address: self.tools.address.clone(),
                 slots: u32::try_from(self.tools.slots).unwrap_or(u32::MAX),
                 budget_bytes: self.tools.budget.limit_bytes(),
+                held: self.held(),
             };
             match self
                 .master
@@ -274,12 +321,16 @@ impl Agent {
                     let was_held = self.tools.clock.now().saturating_sub(sent) > IDLE_PAUSE;
                     let has_news = answer.has_commands() || !answer.acks.is_empty();
                     let has_changed = self.apply(answer);
+                    if self.may_leave {
+                        return Ok(Next::Stop);
+                    }
                     // Whatever a master answers, it is not asked again and again at once.
                     (if has_news { !has_changed } else { !was_held }).then_some(IDLE_PAUSE)
                 }
                 Err(CallError::StaleTerm) => return Ok(Next::Register),
                 Err(CallError::Lost) => return Ok(Next::NewLife),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
+                Err(CallError::Away(_)) if self.is_draining => return Ok(Next::Stop),
                 Err(CallError::Away(reason)) => {
                     self.master_is_away(&reason);
                     Some(backoff.pause())
@@ -293,6 +344,12 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// The attempts whose outputs can be served.
+    fn held(&self) -> Vec<TaskAttempt> {
+        let held = self.tools.store.held().into_iter().map(|held| held.attempt);
+        held.filter(|attempt| !self.dropping.contains(&attempt.task.job)).collect()
     }
 
     /// All that the master has to know.
@@ -330,6 +387,7 @@ impl Agent {
                 store_memory_bytes: store.memory_bytes(),
                 store_disk_bytes: store.disk_bytes(),
             },
+            draining: self.is_draining,
         }
     }
 
@@ -344,6 +402,7 @@ impl Agent {
             return false;
         }
         let mut has_changed = false;
+        self.may_leave = self.is_draining && answer.may_leave && answer.assign.is_empty();
         for attempt in answer.acks {
             has_changed |= self.reports.remove(&attempt).is_some();
         }
@@ -469,12 +528,16 @@ impl Agent {
         );
     }
 
-    /// The master has given this life up: ends what runs, drops what is held, takes a new epoch.
+    /// The master has given this life up: ends what runs and takes a new epoch. What is held is
+    /// announced with it, since it may still be of use.
     async fn begin_new_life(&mut self) -> Result<(), Error> {
-        self.cancel_all();
-        for job in self.tools.store.jobs() {
-            self.drop_job(job);
+        for (attempt, outcome) in &self.reports {
+            if matches!(outcome, Outcome::Done(_)) {
+                let (store, attempt) = (Arc::clone(&self.tools.store), *attempt);
+                self.cleaning.spawn_blocking(move || store.drop_attempt(attempt));
+            }
         }
+        self.cancel_all();
         // The new life may get tasks of the same jobs: nothing of theirs may be dropped then.
         while self.cleaning.join_next().await.is_some() {}
         self.dropping.clear();
@@ -501,6 +564,17 @@ impl Agent {
     /// Says goodbye and ends the threads.
     async fn end(mut self) {
         self.cancel_all();
+        let store = Arc::clone(&self.tools.store);
+        match tokio::task::spawn_blocking(move || store.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = error.chain(),
+                    "not all outputs are kept for the next start"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "outputs are not kept for the next start"),
+        }
         if self.term_seen.is_some() {
             let message =
                 Leave { protocol: PROTOCOL, worker: self.folder.worker.clone(), epoch: self.epoch };
@@ -519,7 +593,7 @@ impl Agent {
         }
         while self.cleaning.join_next().await.is_some() {}
         if let Err(error) = self.folder.sweep() {
-            tracing::warn!(%error, "spill and shuffle files are left");
+            tracing::warn!(%error, "spill files are left");
         }
     }
 }

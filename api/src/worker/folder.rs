@@ -1,4 +1,5 @@
-//! A worker's own folder: its lock, its persistent identity, its epoch, and what earlier lives left.
+//! A worker's own folder: its lock, its persistent identity, its epoch, and what earlier lives left:
+//! spill files are of no use to the next life, map outputs are.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ pub(crate) struct WorkFolder {
 }
 
 impl WorkFolder {
-    /// Takes the folder, and sweeps what former lives left in it.
+    /// Takes the folder, and sweeps what former lives spilled in it.
     pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, Error> {
         disk.create_dir_all(path).map_err(EngineError::io("create", path))?;
         let lock = lock(&**disk, path)?;
@@ -77,11 +78,10 @@ impl WorkFolder {
         self.spill_of(task.job).join(name)
     }
 
-    /// Removes all spill and shuffle files.
+    /// Removes all spill files.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
-        for folder in [self.spill(), self.shuffle()] {
-            self.disk.remove_dir_all(&folder).map_err(EngineError::io("remove", &folder))?;
-        }
+        let folder = self.spill();
+        self.disk.remove_dir_all(&folder).map_err(EngineError::io("remove", &folder))?;
         Ok(())
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_former_lives_are_swept() {
+    fn what_former_lives_spilled_is_swept_and_what_they_put_out_stays() {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = RealDisk::shared();
         for name in ["spill/job/0-0-1.1", "shuffle/job"] {
@@ -142,7 +142,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["LOCK", "id"]);
+        assert_eq!(left, ["LOCK", "id", "shuffle"]);
         let second = WorkFolder::open(&disk, folder.path()).unwrap_err();
         assert!(matches!(second, Error::Locked { .. }), "{second}");
     }

@@ -1,6 +1,6 @@
 //! `master`: serves until it is asked to end.
 
-use minispark_api::master::{self, MasterOptions};
+use minispark_api::master::{self, MasterOptions, Retention};
 use minispark_engine::{disk::RealDisk, error::Code};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,9 @@ use crate::{
 /// # Errors
 /// Where an address is taken or refused, a folder can't be used, or flags contradict each other.
 pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
+    if args.repair_state {
+        return repair(args, output);
+    }
     if !args.bind.ip().is_loopback() && !args.insecure {
         return Err(open_to_all(&args.bind.to_string()));
     }
@@ -46,6 +49,11 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
         lost_after: args.lost_after,
         no_worker_wait: args.no_worker_wait,
         attempts: args.attempts,
+        retention: Retention {
+            keep_jobs: args.keep_jobs,
+            keep_for: args.keep_for,
+            results_quota: args.results_quota,
+        },
     };
     service()?.block_on(async {
         let shutdown = CancellationToken::new();
@@ -53,6 +61,31 @@ pub(crate) fn master(args: &args::Master, output: Output) -> Result<Exit> {
         let server = master::run(options, shutdown.clone(), |_| {});
         until_stopped(server, &shutdown).await
     })
+}
+
+/// Sets corrupt parts of a state folder aside and says what was lost.
+fn repair(args: &args::Master, output: Output) -> Result<Exit> {
+    let state_dir = host::absolute(&args.state_dir)?;
+    let repaired = master::repair_state(&state_dir).map_err(|error| service_error(&error))?;
+    for part in &repaired {
+        output.say(&format!(
+            "{}: corrupt at byte {}; kept aside, its {} whole records were put in its place",
+            part.aside.display(),
+            part.offset,
+            part.kept
+        ));
+        let numbers: Vec<String> = part.lost.iter().map(ToString::to_string).collect();
+        output.say(&format!("  lost: record {}", numbers.join(", ")));
+        for job in &part.jobs {
+            output.say(&format!("  it speaks of job {job}: what was lost may concern it"));
+        }
+    }
+    if repaired.is_empty() {
+        output.say("nothing is corrupt");
+    } else {
+        output.say("start the master as usual; what is lost of a running job is computed again");
+    }
+    Ok(Exit::Done)
 }
 
 /// Drives a server to its end; a signal asks it to end, a second one does not wait for that.
@@ -105,6 +138,9 @@ fn service_error(error: &minispark_api::Error) -> Error {
     }
     let told = Error::new(exit, code, what);
     match error {
+        minispark_api::Error::StateCorrupt { .. } => {
+            told.help("nothing was deleted; `minispark master --repair-state` sets the part aside")
+        }
         minispark_api::Error::Bind { .. } => {
             told.help("is another one running? Name another port; 0 takes a free one")
         }

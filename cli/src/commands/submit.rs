@@ -2,7 +2,7 @@
 
 use std::{io::Read, path::Path};
 
-use minispark_engine::{disk::RealDisk, error::Code};
+use minispark_engine::{disk::RealDisk, error::Code, id::JobId};
 
 use super::{Stop, follow, status, warn};
 use crate::{
@@ -20,9 +20,10 @@ use crate::{
 pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output) -> Result<Exit> {
     let (document, shown) = read(&args.file)?;
     is_json(&document, &shown)?;
+    let key = args.idempotency_key.clone().unwrap_or_else(|| JobId::random().to_string());
     let mut stop = (args.wait || args.watch).then(Stop::listen).transpose()?;
     let submitted =
-        client.submit(document, args.strict).await.map_err(|error| match error.exit {
+        client.submit(&document, args.strict, &key).await.map_err(|error| match error.exit {
             Exit::InvalidJob => error.at(shown),
             _ => error,
         })?;

@@ -39,6 +39,7 @@ pub(crate) fn worker(args: args::Worker, server: &str) -> Result<Exit> {
         slots: args.slots.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
         work_dir: host::absolute(&work_dir)?,
+        drain: args.drain,
     };
     service()?.block_on(async {
         let shutdown = CancellationToken::new();

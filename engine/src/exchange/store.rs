@@ -3,18 +3,25 @@
 //! An output stays in memory while the budget lets it, and lies in one Arrow IPC file otherwise,
 //! with an index from bucket to blocks. It is kept until its attempt or its job is dropped;
 //! whoever reads at that moment finishes undisturbed. The store knows nothing of networks.
+//!
+//! A store that is [`PartitionStore::durable`] writes each file's index beside it, so that the next
+//! process finds again what lies on disk; what was only in memory is found again where
+//! [`PartitionStore::leave`] was called before the end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    path::PathBuf,
+    io::{self, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Error, Result,
@@ -23,7 +30,7 @@ use crate::{
     kernels::compact::{compact, unique_bytes},
     memory::{
         Budget, Reservation,
-        spill::{SpillFile, SpillReader, SpillWriter},
+        spill::{SpillFile, SpillIndex, SpillReader, SpillWriter, Temporary},
     },
     operators::Operator,
 };
@@ -44,7 +51,24 @@ pub struct PartitionStore {
     /// The number of the next file, so that no two share a name, whoever wrote them.
     next_file: AtomicU64,
     outputs: Mutex<BTreeMap<TaskAttempt, Arc<Output>>>,
+    /// Whether files have their indices beside them.
+    is_durable: bool,
 }
+
+/// The ending of an index beside its file.
+const INDEX: &str = "index";
+
+/// What an index says; the file of its name, with the ending `arrow`, holds the rows.
+#[derive(Serialize, Deserialize)]
+struct Index {
+    version: u32,
+    attempt: TaskAttempt,
+    blocks: Vec<Vec<usize>>,
+    file: SpillIndex,
+}
+
+/// The version of [`Index`].
+const INDEX_VERSION: u32 = 1;
 
 /// An output that the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +84,14 @@ pub struct Held {
 impl PartitionStore {
     /// An empty store whose files lie below `folder/<job>/`.
     pub fn new(disk: Arc<dyn Disk>, folder: PathBuf, budget: Budget) -> Self {
-        let folders = Folders { disk: Arc::clone(&disk), root: folder, users: Mutex::default() };
+        let folders = Folders {
+            disk: Arc::clone(&disk),
+            root: folder,
+            users: Mutex::default(),
+            keep: Arc::default(),
+        };
         Self {
+            is_durable: false,
             disk,
             share: Budget::new(budget.limit_bytes() / SHARE_OF_BUDGET),
             budget,
@@ -69,6 +99,104 @@ impl PartitionStore {
             next_file: AtomicU64::new(0),
             outputs: Mutex::default(),
         }
+    }
+
+    /// A store that finds again what an earlier process left in `folder`. What can't be read any
+    /// more is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder can't be read.
+    pub fn durable(disk: Arc<dyn Disk>, folder: PathBuf, budget: Budget) -> Result<Self> {
+        let store = Self { is_durable: true, ..Self::new(disk, folder, budget) };
+        store.find_again()?;
+        Ok(store)
+    }
+
+    fn find_again(&self) -> Result<()> {
+        let root = &self.folders.root;
+        if !self.disk.exists(root) {
+            return Ok(());
+        }
+        for folder in self.disk.list(root).map_err(Error::io("list", root))? {
+            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Ok(job) = name.parse::<JobId>() {
+                for path in self.disk.list(&folder).map_err(Error::io("list", &folder))? {
+                    if path.extension().is_some_and(|ending| ending == INDEX)
+                        && let Err(error) = self.take_up(job, &path)
+                    {
+                        let error = error.chain();
+                        tracing::warn!(path = %path.display(), error, "an output can't be kept");
+                    }
+                }
+            }
+            self.remove_strangers(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up one output by its index.
+    fn take_up(&self, job: JobId, path: &Path) -> Result<()> {
+        let index = read_index(&*self.disk, path)?;
+        let is_whole = index.version == INDEX_VERSION && index.attempt.task.job == job;
+        if !is_whole {
+            let reason = String::from("it is the index of something else");
+            return Err(Error::Corrupt { what: path.display().to_string(), reason });
+        }
+        let keep = Arc::clone(&self.folders.keep);
+        let schema = index.file.schema();
+        let file =
+            SpillFile::reopen(&self.disk, path.with_extension("arrow"), index.file, keep.clone())?;
+        let rows = file.rows();
+        let disk = Arc::clone(&self.disk);
+        let content = Content::File {
+            file: Arc::new(file),
+            blocks: index.blocks,
+            _index: Some(Temporary { disk, path: path.to_owned(), keep: Some(keep) }),
+            folder: self.folders.enter(job),
+        };
+        self.outputs().insert(index.attempt, Arc::new(Output { schema, rows, content }));
+        Ok(())
+    }
+
+    /// Removes what belongs to no output that is held.
+    fn remove_strangers(&self, folder: &Path) -> Result<()> {
+        let known: BTreeSet<PathBuf> = self
+            .outputs()
+            .values()
+            .filter_map(|output| match &output.content {
+                Content::File { file, .. } => Some(file.path().to_owned()),
+                Content::Memory { .. } => None,
+            })
+            .flat_map(|path| [path.with_extension(INDEX), path])
+            .collect();
+        let paths = self.disk.list(folder).map_err(Error::io("list", folder))?;
+        for path in paths.iter().filter(|path| !known.contains(*path)) {
+            self.disk.remove(path).map_err(Error::io("remove", path))?;
+        }
+        self.disk.remove_empty_dir(folder).map_err(Error::io("remove", folder))
+    }
+
+    /// Brings what is in memory to disk and leaves all files where they are when the process ends.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what has been written until then is left all the same.
+    pub fn leave(self: &Arc<Self>) -> Result<()> {
+        self.folders.keep.store(true, Ordering::Relaxed);
+        let outputs: Vec<_> =
+            self.outputs().iter().map(|(attempt, output)| (*attempt, Arc::clone(output))).collect();
+        for (attempt, output) in outputs {
+            let Content::Memory { buckets, .. } = &output.content else { continue };
+            let count = u32::try_from(buckets.len()).unwrap_or(u32::MAX);
+            let mut writer = self.writer(attempt, Arc::clone(&output.schema), count);
+            writer.move_to_file()?;
+            for (bucket, batches) in (0..).zip(buckets) {
+                for batch in batches {
+                    writer.push(bucket, batch.clone())?;
+                }
+            }
+            writer.finish()?;
+        }
+        Ok(())
     }
 
     /// Begins the output of an attempt; nobody sees it before [`StoreWriter::finish`].
@@ -163,6 +291,24 @@ impl PartitionStore {
         self.outputs().values().map(on_disk).sum()
     }
 
+    /// Puts an index beside its file, whole or not at all.
+    fn write_index(&self, path: &Path, index: &Index) -> Result<Temporary> {
+        let body = serde_json::to_vec(index)
+            .map_err(|error| Error::Internal(format!("index of an output: {error}")))?;
+        let unfinished = path.with_extension("unfinished");
+        let write = || -> io::Result<()> {
+            let mut file = self.disk.create(&unfinished)?;
+            file.write_all(&xxh3_64(&body).to_le_bytes())?;
+            file.write_all(&body)?;
+            file.flush()?;
+            drop(file);
+            self.disk.rename(&unfinished, path)
+        };
+        write().map_err(Error::io("write", path))?;
+        let (disk, path) = (Arc::clone(&self.disk), path.to_owned());
+        Ok(Temporary { disk, path, keep: Some(Arc::clone(&self.folders.keep)) })
+    }
+
     fn outputs(&self) -> MutexGuard<'_, BTreeMap<TaskAttempt, Arc<Output>>> {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,6 +318,24 @@ impl fmt::Debug for PartitionStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PartitionStore").field("held", &self.held()).finish_non_exhaustive()
     }
+}
+
+/// An index, where its checksum is right.
+fn read_index(disk: &dyn Disk, path: &Path) -> Result<Index> {
+    let corrupt = |reason: String| Error::Corrupt { what: path.display().to_string(), reason };
+    let read = || -> io::Result<Vec<u8>> {
+        let file = disk.open(path)?;
+        let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(Error::io("read", path))?;
+    let (checksum, body) =
+        bytes.split_first_chunk().ok_or_else(|| corrupt(String::from("it is too short")))?;
+    if u64::from_le_bytes(*checksum) != xxh3_64(body) {
+        return Err(corrupt(String::from("checksum")));
+    }
+    serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))
 }
 
 /// The least attempt of a job, in the store's order.
@@ -225,8 +389,18 @@ impl StoreWriter {
     pub fn finish(self) -> Result<Held> {
         let content = match self.content {
             Content::Memory { buckets, charge } => Content::Memory { buckets, charge },
-            Content::File { file, blocks, folder } => {
-                Content::File { file: Arc::new(file.finish()?), blocks, folder }
+            Content::File { file, blocks, folder, .. } => {
+                let file = Arc::new(file.finish()?);
+                let index = self.store.is_durable.then(|| {
+                    let index = Index {
+                        version: INDEX_VERSION,
+                        attempt: self.attempt,
+                        blocks: blocks.clone(),
+                        file: file.index(),
+                    };
+                    self.store.write_index(&file.path().with_extension(INDEX), &index)
+                });
+                Content::File { file, blocks, _index: index.transpose()?, folder }
             }
         };
         let output = Output { schema: self.schema, rows: self.rows, content };
@@ -243,9 +417,10 @@ impl StoreWriter {
         let name = format!("{}-{}-{attempt}-{number}.arrow", task.stage, task.partition);
         let path = folder.path().join(name);
         let schema = Arc::clone(&self.schema);
-        let file = SpillWriter::create(&self.store.disk, path, schema, false)?;
+        let mut file = SpillWriter::create(&self.store.disk, path, schema, false)?;
+        file.keep_when(Arc::clone(&self.store.folders.keep));
         let blocks = vec![Vec::new(); self.content.bucket_count()];
-        let in_file = Content::File { file, blocks, folder };
+        let in_file = Content::File { file, blocks, _index: None, folder };
         if let Content::Memory { buckets, .. } = std::mem::replace(&mut self.content, in_file) {
             for (bucket, batches) in buckets.into_iter().enumerate() {
                 for batch in batches {
@@ -292,6 +467,8 @@ enum Content<F> {
         file: F,
         /// Each bucket's blocks, in order.
         blocks: Vec<Vec<usize>>,
+        /// What another process finds it by.
+        _index: Option<Temporary>,
         folder: JobFolder,
     },
 }
@@ -366,6 +543,8 @@ struct Folders {
     /// How many outputs use a job's folder. The lock is held while an empty folder is removed, so
     /// that nobody enters one that is about to go; no output waits for it while rows move.
     users: Mutex<HashMap<JobId, usize>>,
+    /// Set once nothing is to be removed any more.
+    keep: Arc<AtomicBool>,
 }
 
 /// The right to have a file in a job's folder.
@@ -400,6 +579,9 @@ impl Drop for JobFolder {
             return;
         }
         users.remove(&self.job);
+        if self.folders.keep.load(Ordering::Relaxed) {
+            return;
+        }
         let path = self.path();
         if let Err(error) = self.folders.disk.remove_dir_all(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove a job's folder");
@@ -582,6 +764,91 @@ pub(crate) mod tests {
             assert!(matches!(written, Err(Error::Io { .. })));
             assert_eq!(disk.file_count(), 0);
             assert!(store.held().is_empty());
+        }
+    }
+
+    /// A durable store on `folder`, in a process of its own as it were.
+    fn durable(folder: &Path, budget_bytes: u64) -> Arc<PartitionStore> {
+        let (disk, budget) = (crate::disk::RealDisk::shared(), Budget::new(budget_bytes));
+        Arc::new(PartitionStore::durable(disk, folder.to_owned(), budget).unwrap())
+    }
+
+    fn write_two(store: &Arc<PartitionStore>, attempt: TaskAttempt) {
+        let mut writer = store.writer(attempt, rows(0, 1).schema(), 2);
+        writer.push(0, rows(0, 10)).unwrap();
+        writer.push(1, rows(10, 20)).unwrap();
+        writer.push(0, rows(20, 30)).unwrap();
+        writer.finish().unwrap();
+    }
+
+    /// The process ends without a word: nothing is dropped.
+    fn kill(store: Arc<PartitionStore>) {
+        std::mem::forget(store);
+    }
+
+    #[test]
+    fn what_lies_on_disk_is_found_again_by_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = JobId::random();
+        let first = durable(folder.path(), 0);
+        write_two(&first, attempt(job, 0));
+        write_two(&first, attempt(job, 1));
+        first.drop_attempt(attempt(job, 1));
+        let mut cut = first.writer(attempt(job, 2), rows(0, 1).schema(), 1);
+        cut.push(0, rows(0, 5)).unwrap();
+        std::mem::forget(cut);
+        kill(first);
+        let second = durable(folder.path(), 0);
+        let held: Vec<_> = second.held().iter().map(|held| (held.attempt, held.rows)).collect();
+        assert_eq!(held, [(attempt(job, 0), 30)]);
+        assert_eq!(second.schema(attempt(job, 0)), Some(rows(0, 1).schema()));
+        let bucket = |number| pull(second.open(attempt(job, 0), number).unwrap().unwrap()).unwrap();
+        assert_eq!(bucket(0), [rows(0, 10), rows(20, 30)]);
+        assert_eq!(bucket(1), [rows(10, 20)]);
+        let files = std::fs::read_dir(folder.path().join(job.to_string())).unwrap().count();
+        assert_eq!(files, 2, "rows and index of the one output");
+        second.drop_job(job);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn whoever_leaves_in_order_leaves_what_was_in_memory_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = JobId::random();
+        let first = durable(folder.path(), 1 << 20);
+        write_two(&first, attempt(job, 0));
+        assert_eq!(first.disk_bytes(), 0);
+        first.leave().unwrap();
+        drop(first);
+        let second = durable(folder.path(), 1 << 20);
+        let bucket = pull(second.open(attempt(job, 0), 0).unwrap().unwrap()).unwrap();
+        assert_eq!(bucket, [rows(0, 10), rows(20, 30)]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test damages files behind the store")]
+    fn a_damaged_output_is_not_found_again() {
+        let job = JobId::random();
+        let damages: [fn(&mut Vec<u8>); 3] =
+            [|bytes| bytes.truncate(bytes.len() - 1), |bytes| bytes[20] ^= 4, Vec::clear];
+        for (ending, damage) in
+            [("index", damages[0]), ("index", damages[1]), ("arrow", damages[0])]
+                .into_iter()
+                .chain([("index", damages[2]), ("arrow", damages[2])])
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let first = durable(folder.path(), 0);
+            write_two(&first, attempt(job, 0));
+            kill(first);
+            let files = std::fs::read_dir(folder.path().join(job.to_string())).unwrap();
+            let mut paths = files.map(|entry| entry.unwrap().path());
+            let path = paths.find(|path| path.extension().unwrap() == ending).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+            let second = durable(folder.path(), 0);
+            assert!(second.held().is_empty(), "{ending}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{ending}");
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A file is the IPC *file* format with text as `Utf8`, so that any Arrow reader can look into
 //! one; the schema that was declared comes back on reading. Each block carries an xxh3-64 of its
-//! bytes, kept in memory by the [`SpillFile`], because a spill file never outlives its process.
-//! Nothing is made durable.
+//! bytes, kept in memory by the [`SpillFile`]. A spill file does not outlive its process, unless its
+//! [`SpillIndex`] is kept beside it ([`SpillFile::reopen`]). Nothing is made durable.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,6 +28,7 @@ use arrow::{
         writer::{FileWriter, IpcWriteOptions},
     },
 };
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::{
@@ -80,7 +81,7 @@ pub struct SpillWriter {
 }
 
 /// Where a block is, and what its bytes were.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct BlockInfo {
     offset: u64,
     bytes: usize,
@@ -103,7 +104,7 @@ impl SpillWriter {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         let file = disk.create(&path).map_err(Error::io("create", &path))?;
-        let temporary = Temporary { disk: Arc::clone(disk), path };
+        let temporary = Temporary { disk: Arc::clone(disk), path, keep: None };
         let stored = Arc::new(stored_schema(&schema));
         let compression = compress.then_some(CompressionType::LZ4_FRAME);
         let options = IpcWriteOptions::default().try_with_compression(compression)?;
@@ -133,6 +134,11 @@ impl SpillWriter {
             return Ok(());
         }
         split_text(batch, MAX_TEXT_BYTES).iter().try_for_each(|part| self.write_block(part))
+    }
+
+    /// From the moment when `keep` is set the file is not removed any more.
+    pub(crate) fn keep_when(&mut self, keep: Arc<AtomicBool>) {
+        self.temporary.keep = Some(keep);
     }
 
     fn write_block(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -202,7 +208,61 @@ pub struct SpillFile {
     temporary: Temporary,
 }
 
+/// All that is needed to read a finished file in another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SpillIndex {
+    schema: SchemaRef,
+    blocks: Vec<BlockInfo>,
+    rows: u64,
+    bytes: u64,
+}
+
+impl SpillIndex {
+    /// The schema of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
 impl SpillFile {
+    /// What [`SpillFile::reopen`] needs.
+    pub fn index(&self) -> SpillIndex {
+        SpillIndex {
+            schema: Arc::clone(&self.schema),
+            blocks: self.blocks.clone(),
+            rows: self.rows,
+            bytes: self.bytes,
+        }
+    }
+
+    /// A file that an earlier process left; from now on it goes with its last handle, unless
+    /// `keep` is set.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it is not there, [`Error::Corrupt`] where it has another size. What its
+    /// blocks hold is checked when they are read.
+    pub fn reopen(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        index: SpillIndex,
+        keep: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let SpillIndex { schema, blocks, rows, bytes } = index;
+        let file = disk.open(&path).map_err(Error::io("open", &path))?;
+        let size = file.size().map_err(Error::io("read", &path))?;
+        if size != bytes {
+            return Err(corrupt(&path, format!("it has {size} bytes and should have {bytes}")));
+        }
+        let stored = Arc::new(stored_schema(&schema));
+        let temporary = Temporary { disk: Arc::clone(disk), path, keep: Some(keep) };
+        Ok(Self { schema, stored, blocks, rows, bytes, temporary })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.temporary.path
+    }
+
     /// The rows of all blocks.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -313,13 +373,18 @@ impl Operator for SpillReader {
 
 /// A file that is removed when this is dropped.
 #[derive(Debug)]
-struct Temporary {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+pub(crate) struct Temporary {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+    /// Once set, the file stays.
+    pub(crate) keep: Option<Arc<AtomicBool>>,
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        if self.keep.as_ref().is_some_and(|keep| keep.load(Ordering::Relaxed)) {
+            return;
+        }
         if let Err(error) = self.disk.remove_file(&self.path) {
             // Its folder goes with the attempt or the job, so that it is not lost for good.
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a spill file");
@@ -516,6 +581,9 @@ pub(crate) mod tests {
             let file = RealDisk.create(path)?;
             self.files.lock().unwrap().insert(path.to_owned());
             Ok(Box::new(FaultyFile { file, writes_left: Arc::clone(&self.writes_left) }))
+        }
+        fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+            RealDisk.truncate(path, bytes)
         }
         fn create_dir_all(&self, path: &Path) -> io::Result<()> {
             RealDisk.create_dir_all(path)

@@ -1,6 +1,6 @@
 //! All that can happen to the scheduler, all that it can ask for, and what it shows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,10 @@ pub enum Event {
         job: JobId,
     },
     /// A worker registered: a new one, a new epoch of a known one, or the same epoch again.
+    ///
+    /// What it `held` from an earlier life counts again where nobody has begun to replace it; of a
+    /// life that the scheduler only knew from its ledger ([`super::Scheduler::restore`]), what is
+    /// not `held` is lost.
     WorkerJoined {
         /// Who.
         worker: WorkerId,
@@ -43,6 +47,16 @@ pub enum Event {
         address: String,
         /// How many tasks it runs at once; 0: it gets no new ones.
         slots: u32,
+        /// The attempts whose outputs it can serve.
+        held: Vec<TaskAttempt>,
+    },
+    /// A worker is about to leave: it gets no new tasks, what it holds is served as long as it
+    /// stays. It may go once [`Scheduler::may_leave`](super::Scheduler::may_leave) says so.
+    WorkerDraining {
+        /// Who.
+        worker: WorkerId,
+        /// Its life.
+        epoch: Epoch,
     },
     /// A worker polled. The answer is what it should do differently: an [`Command::Assign`] for
     /// each attempt that is its own and that it does not run, a [`Command::Revoke`] for each that
@@ -178,6 +192,13 @@ pub enum Fact {
         attempt: TaskAttempt,
         /// How.
         failure: Failure,
+        /// Whether its worker's life ended under it.
+        worker_lost: bool,
+    },
+    /// An attempt ended without an outcome: it was handed back.
+    AttemptReturned {
+        /// Which.
+        attempt: TaskAttempt,
     },
     /// An attempt's output is the one that counts.
     OutputAccepted {
@@ -219,6 +240,41 @@ pub enum Fact {
         /// From its submission to its end, in milliseconds.
         elapsed_ms: u64,
     },
+}
+
+impl Fact {
+    /// Whose fact it is.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Accepted { job }
+            | Self::StageDone { job, .. }
+            | Self::CommitIntent { job }
+            | Self::Committed { job }
+            | Self::Ended { job, .. } => *job,
+            Self::AttemptStarted { attempt, .. }
+            | Self::AttemptFailed { attempt, .. }
+            | Self::AttemptReturned { attempt }
+            | Self::OutputLost { attempt } => attempt.task.job,
+            Self::OutputAccepted { output, .. } => output.map.task.job,
+        }
+    }
+
+    /// Whether it must be on disk before anybody may see what follows from it. Of the others the
+    /// loss costs work that is done again, and nothing else.
+    pub fn is_binding(&self) -> bool {
+        match self {
+            Self::Accepted { .. }
+            | Self::StageDone { .. }
+            | Self::CommitIntent { .. }
+            | Self::Committed { .. }
+            | Self::Ended { .. } => true,
+            Self::AttemptStarted { .. }
+            | Self::AttemptFailed { .. }
+            | Self::AttemptReturned { .. }
+            | Self::OutputAccepted { .. }
+            | Self::OutputLost { .. } => false,
+        }
+    }
 }
 
 /// The state of a job.
@@ -295,8 +351,10 @@ pub struct JobView {
     pub waiting_for: Option<String>,
     /// Why it failed.
     pub error: Option<JobError>,
-    /// When it was submitted.
+    /// When it was submitted, or taken up from an earlier life of the scheduler.
     pub submitted: Now,
+    /// How long it had been running before that.
+    pub earlier: Duration,
     /// When it ended.
     pub ended: Option<Now>,
     /// Tasks done, running and in all.
@@ -311,6 +369,21 @@ pub struct JobView {
     pub spilled_bytes: u64,
 }
 
+impl JobView {
+    /// From its submission to its end, or until `now`. Of a job that has ended, in whole
+    /// milliseconds, which is what is remembered of it.
+    pub fn elapsed(&self, now: Now) -> Duration {
+        let until = self.ended.unwrap_or(now).saturating_sub(self.submitted);
+        let elapsed = self.earlier.saturating_add(until);
+        match self.ended {
+            Some(_) => {
+                Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+            }
+            None => elapsed,
+        }
+    }
+}
+
 /// What a user may see of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerView {
@@ -322,8 +395,12 @@ pub struct WorkerView {
     pub address: String,
     /// Whether it is alive.
     pub is_up: bool,
+    /// Whether it is only known from an earlier life of the scheduler and has not registered yet.
+    pub is_expected: bool,
     /// Whether it gets no new tasks for a while, because too many failed on it.
     pub is_excluded: bool,
+    /// Whether it gets no new tasks because it is about to leave.
+    pub is_draining: bool,
     /// How many tasks it runs at once.
     pub slots: u32,
     /// The attempts assigned to it.

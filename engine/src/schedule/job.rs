@@ -12,15 +12,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     exchange::MapOutput,
     id::{Attempt, Epoch, JobId, StageId, TaskAttempt, TaskId, WorkerId},
-    plan::{Distribution, NodeIndex, Output, Plan},
+    plan::{Distribution, NodeIndex, Output, Plan, Stage},
     schedule::{
         Command, Fact, JobError, JobStatus, Now, Settings,
-        stage::{Accepted, Run, StageState, TaskState},
+        ledger::{End as LedgerEnd, Restored},
+        stage::{Accepted, Life, Regained, Run, StageState, TaskState},
+        worker::Workers,
     },
     task::{NodeRows, TaskReport},
 };
@@ -82,6 +85,8 @@ pub(super) struct Job {
     pub(super) number: u64,
     pub(super) plan: Arc<Plan>,
     pub(super) submitted: Now,
+    /// How long it had been running in earlier lives of the scheduler.
+    pub(super) earlier: Duration,
     pub(super) phase: Phase,
     pub(super) has_started: bool,
     pub(super) stages: Vec<StageState>,
@@ -111,6 +116,15 @@ pub(super) struct Job {
 impl Job {
     /// A job of which nothing has started.
     pub(super) fn new(turn: &mut Turn<'_>, id: JobId, number: u64, plan: Arc<Plan>) -> Self {
+        let mut job = Self::unstarted(turn.now, id, number, plan);
+        turn.record(Fact::Accepted { job: id });
+        job.replan(turn);
+        job.settle(turn);
+        job
+    }
+
+    /// The job before anything is known of it but its plan.
+    fn unstarted(now: Now, id: JobId, number: u64, plan: Arc<Plan>) -> Self {
         let mut stages: Vec<_> = plan.stages.iter().map(StageState::new).collect();
         for (reader, stage) in plan.stages.iter().enumerate() {
             for input in &stage.inputs {
@@ -118,10 +132,11 @@ impl Job {
             }
         }
         let nodes = (0..).map(NodeIndex).take(plan.nodes.len());
-        let mut job = Self {
+        Self {
             id,
             number,
-            submitted: turn.now,
+            submitted: now,
+            earlier: Duration::ZERO,
             phase: Phase::Running,
             has_started: false,
             tasks: plan.stages.iter().map(|stage| stage.partitions).sum(),
@@ -141,11 +156,124 @@ impl Job {
             spilled_bytes: 0,
             queued: None,
             plan,
-        };
-        turn.record(Fact::Accepted { job: id });
-        job.replan(turn);
-        job.settle(turn);
+        }
+    }
+
+    /// The job as its ledger has it. What is to be done about it is found by the
+    /// [`Job::replan`] and [`Job::settle`] that must follow.
+    ///
+    /// Outputs and attempts count that belong to the lives in `workers`; the others are lost.
+    pub(super) fn taken_up(now: Now, number: u64, past: Restored, workers: &Workers) -> Self {
+        let Restored { job: id, plan, ledger, elapsed } = past;
+        let mut job = Self::unstarted(now, id, number, plan);
+        job.earlier = elapsed;
+        job.failure_count = ledger.failure_count;
+        job.most_done = ledger.most_done;
+        for (index, past) in ledger.stages.iter().enumerate().take(job.stages.len()) {
+            let stage = &mut job.stages[index];
+            job.has_started |= past.attempts > 0;
+            stage.take_up(past, ledger.end.is_some());
+            let totals = &past.totals;
+            job.done += totals.tasks;
+            for counted in &totals.nodes {
+                if let Some(rows) = job.rows.get_mut(counted.node.index()) {
+                    rows.rows_in += counted.rows_in;
+                    rows.rows_out += counted.rows_out;
+                }
+            }
+            if !stage.is_sink {
+                job.shuffled_bytes += totals.bytes;
+            }
+            job.spilled_bytes += totals.spilled_bytes;
+            for (worker, epoch) in past.lives() {
+                if workers.knows(worker, epoch) {
+                    job.holders.insert(worker.clone(), epoch);
+                }
+            }
+            job.running += stage.release_unknown(|worker, epoch| workers.knows(worker, epoch));
+        }
+        if let Some(LedgerEnd { status, error, .. }) = ledger.end {
+            job.phase = Phase::Ended(Box::new(End { status, at: now, error }));
+        }
         job
+    }
+
+    /// Outputs and attempts of this life of the worker that it does not have (`held`) are gone,
+    /// and outputs of an earlier life that it still has count again.
+    pub(super) fn worker_returned(
+        &mut self,
+        turn: &mut Turn<'_>,
+        life: &Life<'_>,
+        held: &BTreeSet<TaskAttempt>,
+    ) {
+        if self.has_ended() {
+            return;
+        }
+        let mut has_changed = false;
+        for index in 0..self.stages.len() {
+            if life.is_expected {
+                has_changed |= self.stages[index]
+                    .lose_unless(life.worker, life.epoch, |map| held.contains(&map));
+            }
+        }
+        let id = self.id;
+        for &attempt in held.iter().filter(|attempt| attempt.task.job == id) {
+            let index = attempt.task.stage.index();
+            let Some(stage) = self.stages.get_mut(index) else { continue };
+            match stage.regain(attempt, life) {
+                Regained::No => continue,
+                Regained::Again(accepted) => {
+                    turn.record(Fact::OutputLost { attempt });
+                    let Accepted { output, report } = *accepted;
+                    turn.record(Fact::OutputAccepted { output, report });
+                }
+                Regained::Done(accepted) => {
+                    self.done += 1;
+                    self.most_done = self.most_done.max(self.done);
+                    self.count_rows(index, &accepted.report, u64::saturating_add);
+                    let Accepted { output, report } = *accepted;
+                    turn.record(Fact::OutputAccepted { output, report });
+                    if self.stages[index].is_complete() {
+                        turn.record(Fact::StageDone { job: self.id, stage: attempt.task.stage });
+                    }
+                }
+            }
+            self.holders.insert(life.worker.clone(), life.epoch);
+            has_changed = true;
+        }
+        if has_changed && !matches!(self.phase, Phase::Committing) {
+            self.replan(turn);
+            self.settle(turn);
+        }
+    }
+
+    /// Whether somebody still has to read what this life of the worker holds.
+    pub(super) fn needs(&self, worker: &WorkerId, epoch: Epoch) -> bool {
+        if self.has_ended() || self.holders.get(worker) != Some(&epoch) {
+            return false;
+        }
+        let is_read = |stage: &StageState| {
+            stage.is_sink
+                || stage.readers.iter().any(|&reader| {
+                    let reader = &self.stages[reader];
+                    reader.is_needed && !reader.is_done()
+                })
+        };
+        self.stages.iter().any(|stage| is_read(stage) && stage.is_held_by(worker, epoch))
+    }
+
+    /// The attempts under way, with who runs them.
+    pub(super) fn runs(&self) -> Vec<(WorkerId, TaskAttempt)> {
+        let stages = self.plan.stages.iter().zip(&self.stages);
+        let of_stage = |(stage, state): (&Stage, &StageState)| {
+            let run = |(partition, task): (u32, &TaskState)| {
+                let run = task.run()?;
+                let task = TaskId { job: self.id, stage: stage.id, partition };
+                Some((run.worker.clone(), TaskAttempt { task, attempt: run.attempt }))
+            };
+            (0..).zip(state.tasks()).filter_map(run).collect::<Vec<_>>()
+        };
+        stages.flat_map(of_stage).collect()
     }
 
     /// What became of it, if it has ended.
@@ -292,6 +420,7 @@ impl Job {
         let stage = attempt.task.stage;
         if !self.is_ready(stage.index()) {
             self.stop(attempt.task);
+            turn.record(Fact::AttemptReturned { attempt });
             return false;
         }
         let inputs = self.inputs(attempt.task);

@@ -47,10 +47,12 @@ impl Job {
         self.stop(attempt.task);
         self.avoid.insert(attempt.task, worker.clone());
         if failure.class == Class::Cancel {
+            turn.record(Fact::AttemptReturned { attempt });
             return Ok(());
         }
         self.failure_count += 1;
-        turn.record(Fact::AttemptFailed { attempt, failure: failure.clone() });
+        let told = Fact::AttemptFailed { attempt, failure: failure.clone(), worker_lost: false };
+        turn.record(told);
         if !self.stages[attempt.task.stage.index()].is_needed {
             // Whoever wanted it has got on without it, so its failure is nobody's.
             return Ok(());
@@ -196,7 +198,7 @@ impl Job {
         worker: &WorkerId,
     ) -> Verdict {
         let loss = failure(Class::Retry, Code::TaskFailed, format!("worker {worker} was lost"));
-        turn.record(Fact::AttemptFailed { attempt, failure: loss });
+        turn.record(Fact::AttemptFailed { attempt, failure: loss, worker_lost: true });
         self.failure_count += 1;
         self.stop(attempt.task);
         self.avoid.insert(attempt.task, worker.clone());

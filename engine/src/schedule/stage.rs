@@ -4,26 +4,55 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     exchange::MapOutput,
-    id::{Attempt, Epoch, WorkerId},
+    id::{Attempt, Epoch, TaskAttempt, WorkerId},
     plan::{NodeIndex, Output, Stage},
+    schedule::ledger::StageLedger,
     task::TaskReport,
 };
 
 /// The one output of a partition that counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Who wrote it, and who holds it.
+    pub output: MapOutput,
+    /// What its attempt counted.
+    pub report: TaskReport,
+}
+
+/// A life of a worker that has just registered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life<'a> {
+    pub(super) worker: &'a WorkerId,
+    pub(super) epoch: Epoch,
+    pub(super) address: &'a str,
+    /// Whether it was only known from a ledger so far.
+    pub(super) is_expected: bool,
+}
+
+/// What became of an output that a worker has brought back.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) output: MapOutput,
-    pub(super) report: TaskReport,
+pub(super) enum Regained {
+    /// It counts already, or has been replaced, or is being replaced.
+    No,
+    /// It can be read again; its task had been done all along.
+    Again(Box<Accepted>),
+    /// Its task is done again.
+    Done(Box<Accepted>),
 }
 
 /// An attempt under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) attempt: Attempt,
-    pub(super) worker: WorkerId,
-    pub(super) epoch: Epoch,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Which of the task's attempts.
+    pub attempt: Attempt,
+    /// Where.
+    pub worker: WorkerId,
+    /// In which of its lives.
+    pub epoch: Epoch,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +79,8 @@ pub(super) struct TaskState {
     pub(super) kills: u32,
     /// Attempts that could not read their inputs.
     pub(super) fetch_failures: u32,
+    /// The output that was given up last: its worker may come back with it.
+    relic: Option<Box<Accepted>>,
 }
 
 impl TaskState {
@@ -200,15 +231,8 @@ impl StageState {
     }
 
     /// Loses what the worker's life held. A part in a shared folder outlives its writer.
-    pub(super) fn lose_held_by(&mut self, worker: &WorkerId, epoch: Epoch) {
-        for (partition, task) in (0..).zip(&self.tasks) {
-            let is_gone = task.accepted().is_some_and(|Accepted { output, report }| {
-                output.epoch == epoch && output.worker == *worker && report.part.is_none()
-            });
-            if is_gone {
-                self.lost.insert(partition);
-            }
-        }
+    pub(super) fn lose_held_by(&mut self, worker: &WorkerId, epoch: Epoch) -> bool {
+        self.lose_unless(worker, epoch, |_| false)
     }
 
     /// Gives up one lost output, so that its task runs again.
@@ -216,9 +240,121 @@ impl StageState {
         let partition = self.lost.pop_first()?;
         let task = self.tasks.get_mut(partition as usize)?;
         let Phase::Done(accepted) = std::mem::take(&mut task.phase) else { return None };
+        task.relic = Some(accepted.clone());
         self.done -= 1;
         self.open.insert(partition);
         Some(accepted)
+    }
+
+    /// Takes the tasks as a ledger has them; of a job that has ended only the counts.
+    pub(super) fn take_up(&mut self, past: &StageLedger, has_ended: bool) {
+        self.has_started = past.attempts > 0;
+        if has_ended {
+            self.done = past.totals.tasks;
+            self.end();
+            return;
+        }
+        for (&partition, tries) in &past.tries {
+            if let Some(task) = self.task_mut(partition) {
+                task.last_attempt = tries.last_attempt;
+                task.faults = tries.faults;
+                task.kills = tries.kills;
+            }
+        }
+        for (&partition, started) in &past.running {
+            self.open.remove(&partition);
+            self.turn_to(partition, Phase::Running(started.clone()));
+        }
+        for (&partition, accepted) in &past.done {
+            self.open.remove(&partition);
+            self.accept(partition, accepted.clone());
+        }
+    }
+
+    /// Opens the tasks that run in lives that are not known, and marks what such lives hold as
+    /// lost; gives how many tasks run on.
+    pub(super) fn release_unknown(&mut self, is_known: impl Fn(&WorkerId, Epoch) -> bool) -> u32 {
+        let mut running = 0;
+        for (partition, task) in (0..).zip(&mut self.tasks) {
+            match &task.phase {
+                Phase::Running(run) if is_known(&run.worker, run.epoch) => running += 1,
+                Phase::Running(_) => {
+                    task.phase = Phase::Open;
+                    self.open.insert(partition);
+                }
+                Phase::Done(accepted) => {
+                    let Accepted { output, report } = &**accepted;
+                    if report.part.is_none() && !is_known(&output.worker, output.epoch) {
+                        self.lost.insert(partition);
+                    }
+                }
+                Phase::Open | Phase::Delayed => {}
+            }
+        }
+        running
+    }
+
+    /// Loses the outputs of the worker's life for which `is_held` is false; true if there are any.
+    pub(super) fn lose_unless(
+        &mut self,
+        worker: &WorkerId,
+        epoch: Epoch,
+        is_held: impl Fn(TaskAttempt) -> bool,
+    ) -> bool {
+        let mut has_lost = false;
+        for (partition, task) in (0..).zip(&self.tasks) {
+            let is_gone = task.accepted().is_some_and(|Accepted { output, report }| {
+                output.epoch == epoch
+                    && output.worker == *worker
+                    && report.part.is_none()
+                    && !is_held(output.map)
+            });
+            if is_gone {
+                has_lost |= self.lost.insert(partition);
+            }
+        }
+        has_lost
+    }
+
+    /// Counts an output again that its worker still has, unless its task runs or is done anew.
+    pub(super) fn regain(&mut self, attempt: TaskAttempt, life: &Life<'_>) -> Regained {
+        let partition = attempt.task.partition;
+        let Some(task) = self.tasks.get_mut(partition as usize) else { return Regained::No };
+        let moved = |accepted: &mut Accepted| {
+            life.worker.clone_into(&mut accepted.output.worker);
+            accepted.output.epoch = life.epoch;
+            life.address.clone_into(&mut accepted.output.address);
+        };
+        match &mut task.phase {
+            Phase::Done(accepted)
+                if accepted.output.map == attempt && self.lost.contains(&partition) =>
+            {
+                moved(accepted);
+                self.lost.remove(&partition);
+                Regained::Again(accepted.clone())
+            }
+            Phase::Open | Phase::Delayed => {
+                let is_it = |relic: &Box<Accepted>| relic.output.map == attempt;
+                let Some(mut accepted) = task.relic.take_if(|relic| is_it(relic)) else {
+                    return Regained::No;
+                };
+                moved(&mut accepted);
+                self.open.remove(&partition);
+                self.accept(partition, (*accepted).clone());
+                Regained::Done(accepted)
+            }
+            Phase::Done(_) | Phase::Running(_) => Regained::No,
+        }
+    }
+
+    /// Whether the worker's life holds an output that counts.
+    pub(super) fn is_held_by(&self, worker: &WorkerId, epoch: Epoch) -> bool {
+        (0..).zip(&self.tasks).any(|(partition, task)| {
+            !self.lost.contains(&partition)
+                && task.accepted().is_some_and(|Accepted { output, report }| {
+                    output.epoch == epoch && output.worker == *worker && report.part.is_none()
+                })
+        })
     }
 
     /// The worker's life has moved to another address.

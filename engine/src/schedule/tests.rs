@@ -18,6 +18,7 @@ use crate::{
         Command, Event, Fact, JobStatus, JobView,
         NodeStatus::{self, Completed, Pending, Running},
         Now, Scheduler, Settings, WorkerView,
+        ledger::{Ledger, Restored},
     },
     task::{NodeRows, TaskReport},
 };
@@ -366,6 +367,7 @@ fn to_register_again_changes_address_and_slots_alone() {
         epoch: Epoch(1),
         address: String::from("elsewhere:1"),
         slots: 2,
+        held: Vec::new(),
     };
     let commands = cluster.commands(joined);
     let Some(Command::Assign { inputs, .. }) = commands.last() else { panic!("{commands:?}") };
@@ -582,12 +584,124 @@ fn rows_are_those_of_accepted_outputs() {
     assert_eq!(rows(cluster.view(A)), (20, 10, 200));
 }
 
+// Another life of the master.
+
+#[test]
+fn a_restart_goes_on_from_what_is_done_and_asks_nothing_again() {
+    let mut cluster = Cluster::of("w0 w1", 1);
+    cluster.submit(A, plan(&[(2, &[]), (1, &[0])]));
+    cluster.done("w0", "a/0/0#1");
+    assert_eq!(cluster.restart(), "");
+    let view = cluster.view(A);
+    assert_eq!((view.status, view.tasks_done, view.failure_count), (JobStatus::Running, 1, 0));
+    assert_eq!((view.rows[0].rows_in, view.elapsed(cluster.now)), (10, 7 * SECOND));
+    assert_eq!(cluster.rejoin("w1", 1, 1, &[]), "");
+    assert_eq!(cluster.seen("w1", &["a/0/1#1"], &[A]), "", "it runs on");
+    assert_eq!(cluster.rejoin("w0", 1, 1, &["a/0/0#1"]), "");
+    let told = cluster.done("w1", "a/0/1#1");
+    assert_eq!(told, "w0 runs a/1/0#1 from a/0/0#1@w0 a/0/1#1@w1\n");
+}
+
+#[test]
+fn a_worker_that_does_not_return_after_a_restart_is_lost_like_any_other() {
+    let mut cluster = Cluster::of("w0 w1", 1);
+    cluster.submit(A, plan(&[(2, &[]), (1, &[0])]));
+    cluster.done("w0", "a/0/0#1");
+    cluster.restart();
+    cluster.rejoin("w1", 1, 2, &[]);
+    cluster.seen("w1", &["a/0/1#1"], &[]);
+    assert_eq!(cluster.pass(3 * SECOND), "");
+    cluster.seen("w1", &["a/0/1#1"], &[]);
+    assert_eq!(cluster.pass(4 * SECOND), "", "a restart has its grace");
+    cluster.seen("w1", &["a/0/1#1"], &[]);
+    assert_eq!(cluster.pass(4 * SECOND), "w1 runs a/0/0#2\n");
+    assert_eq!(cluster.view(A).failure_count, 0, "it ran nothing");
+}
+
+#[test]
+fn what_a_returning_worker_does_not_have_any_more_runs_again() {
+    let mut cluster = Cluster::of("w0", 2);
+    cluster.submit(A, plan(&[(2, &[]), (1, &[0])]));
+    cluster.done("w0", "a/0/0#1");
+    cluster.done("w0", "a/0/1#1");
+    cluster.restart();
+    assert_eq!(cluster.rejoin("w0", 1, 2, &["a/0/1#1"]), "w0 runs a/0/0#2\n");
+}
+
+#[test]
+fn a_worker_that_restarts_brings_back_what_lies_on_its_disk() {
+    let mut cluster = Cluster::of("w0 w1", 1);
+    cluster.submit(A, plan(&[(3, &[]), (1, &[0])]));
+    cluster.done("w0", "a/0/0#1");
+    cluster.done("w0", "a/0/2#1");
+    assert_eq!(cluster.rejoin("w0", 2, 1, &["a/0/0#1"]), "w0 runs a/0/2#2\n");
+    let view = cluster.view(A);
+    assert_eq!((view.tasks_done, view.failure_count), (1, 0));
+    let told = cluster.done("w1", "a/0/1#1");
+    assert_eq!(told, "");
+    cluster.step(Cluster::done_event("w0", 2, "a/0/2#2"));
+    assert_eq!(cluster.whose("a/1/0#1"), "w1");
+}
+
+#[test]
+fn a_finished_job_is_shown_as_it_was() {
+    let mut cluster = Cluster::of("w0", 1);
+    cluster.submit(A, plan(&[(1, &[]), (1, &[0])]));
+    cluster.done("w0", "a/0/0#1");
+    cluster.done("w0", "a/1/0#1");
+    cluster.at(2 * SECOND, Event::Committed { job: A });
+    let before = cluster.view(A);
+    assert_eq!(cluster.restart(), "");
+    let after = cluster.view(A);
+    assert_eq!((after.status, after.tasks_done), (JobStatus::Completed, 2));
+    assert_eq!(after.elapsed(cluster.now), 7 * SECOND);
+    assert_eq!((after.nodes, after.rows), (before.nodes, before.rows));
+}
+
+#[test]
+fn a_commit_that_a_restart_cut_short_is_asked_for_again() {
+    let mut cluster = Cluster::of("w0", 1);
+    cluster.submit(A, plan(&[(1, &[])]));
+    assert_eq!(cluster.done("w0", "a/0/0#1"), "commit a\n");
+    assert_eq!(cluster.restart(), "commit a\n");
+}
+
+#[test]
+fn a_draining_worker_gets_nothing_new_and_may_leave_when_nobody_reads_from_it() {
+    let mut cluster = Cluster::of("w0 w1", 1);
+    cluster.submit(A, plan(&[(2, &[]), (1, &[0]), (1, &[1])]));
+    let draining = Event::WorkerDraining { worker: worker("w0"), epoch: Epoch(1) };
+    cluster.step(draining);
+    assert!(cluster.workers()[0].is_draining);
+    let may_leave = |cluster: &Cluster| cluster.scheduler.may_leave(&worker("w0"), Epoch(1));
+    assert!(!may_leave(&cluster), "it runs a task");
+    assert_eq!(cluster.done("w0", "a/0/0#1"), "");
+    assert!(!may_leave(&cluster), "its output will be read");
+    cluster.done("w1", "a/0/1#1");
+    assert!(!may_leave(&cluster), "its output is read");
+    cluster.done("w1", "a/1/0#1");
+    assert!(may_leave(&cluster));
+    assert_eq!(cluster.lost("w0"), "");
+    assert_eq!(cluster.view(A).failure_count, 0);
+}
+
+#[test]
+fn a_task_that_is_handed_back_is_no_failure() {
+    let mut cluster = Cluster::of("w0 w1", 1);
+    cluster.submit(A, plan(&[(1, &[])]));
+    cluster.step(Event::WorkerDraining { worker: worker("w0"), epoch: Epoch(1) });
+    assert_eq!(cluster.failed("w0", "a/0/0#1", Class::Cancel), "w1 runs a/0/0#2\n");
+    assert_eq!(cluster.view(A).failure_count, 0);
+}
+
 // The cluster of these tests.
 
 /// A scheduler with its time; answers are text, one command a line, without the facts.
 struct Cluster {
     scheduler: Scheduler,
     now: Now,
+    plans: Vec<(JobId, Arc<Plan>)>,
+    facts: Vec<Fact>,
 }
 
 impl Cluster {
@@ -599,7 +713,9 @@ impl Cluster {
             no_worker_wait: 300 * SECOND,
             attempts: 4,
         };
-        let mut cluster = Self { scheduler: Scheduler::new(settings), now: Now::ZERO };
+        let scheduler = Scheduler::new(settings);
+        let (plans, facts) = (Vec::new(), Vec::new());
+        let mut cluster = Self { scheduler, now: Now::ZERO, plans, facts };
         for worker in workers.split_whitespace() {
             cluster.join(worker, 1, slots);
         }
@@ -607,7 +723,31 @@ impl Cluster {
     }
 
     fn commands(&mut self, event: Event) -> Vec<Command> {
-        self.scheduler.step(self.now, event)
+        let commands = self.scheduler.step(self.now, event);
+        self.remember(&commands);
+        commands
+    }
+
+    fn remember(&mut self, commands: &[Command]) {
+        for command in commands {
+            if let Command::Record(fact) = command {
+                self.facts.push(fact.clone());
+            }
+        }
+    }
+
+    /// Another scheduler takes up the jobs, each after 7 s.
+    fn restart(&mut self) -> String {
+        self.scheduler = Scheduler::new(self.scheduler.settings.clone());
+        let ledger = |(job, plan): &(JobId, Arc<Plan>)| {
+            let mut ledger = Ledger::new(plan);
+            self.facts.iter().filter(|fact| fact.job() == *job).for_each(|fact| ledger.apply(fact));
+            Restored { job: *job, plan: Arc::clone(plan), ledger, elapsed: 7 * SECOND }
+        };
+        let past = self.plans.iter().map(ledger).collect();
+        let commands = self.scheduler.restore(self.now, past);
+        self.remember(&commands);
+        commands.iter().map(text).collect()
     }
 
     fn step(&mut self, event: Event) -> String {
@@ -629,12 +769,20 @@ impl Cluster {
     }
 
     fn join(&mut self, id: &str, epoch: u64, slots: u32) -> String {
-        let address = format!("{id}:1");
-        self.step(Event::WorkerJoined { worker: worker(id), epoch: Epoch(epoch), address, slots })
+        self.rejoin(id, epoch, slots, &[])
+    }
+
+    /// Registers with outputs of an earlier life.
+    fn rejoin(&mut self, id: &str, epoch: u64, slots: u32, held: &[&str]) -> String {
+        let (worker, epoch, address) = (worker(id), Epoch(epoch), format!("{id}:1"));
+        let held = held.iter().map(|of| attempt(of)).collect();
+        self.step(Event::WorkerJoined { worker, epoch, address, slots, held })
     }
 
     fn submit(&mut self, job: JobId, plan: Plan) -> String {
-        self.step(Event::Submit { job, plan: Arc::new(plan) })
+        let plan = Arc::new(plan);
+        self.plans.push((job, Arc::clone(&plan)));
+        self.step(Event::Submit { job, plan })
     }
 
     fn done_event(id: &str, epoch: u64, of: &str) -> Event {
@@ -718,6 +866,7 @@ fn kind(command: &Command) -> &'static str {
             Fact::Accepted { .. } => "accepted",
             Fact::AttemptStarted { .. } => "attempt started",
             Fact::AttemptFailed { .. } => "attempt failed",
+            Fact::AttemptReturned { .. } => "attempt returned",
             Fact::OutputAccepted { .. } => "output accepted",
             Fact::OutputLost { .. } => "output lost",
             Fact::StageDone { .. } => "stage done",

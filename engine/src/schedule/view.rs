@@ -31,6 +31,7 @@ impl Job {
             waiting_for: self.waiting_for(workers, settings),
             error: end.and_then(|end| end.error.clone()),
             submitted: self.submitted,
+            earlier: self.earlier,
             ended: end.map(|end| end.at),
             tasks_done: self.done,
             tasks_running: self.running,

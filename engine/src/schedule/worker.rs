@@ -28,6 +28,10 @@ pub(super) struct Worker {
     pub(super) epoch: Epoch,
     pub(super) address: String,
     pub(super) is_up: bool,
+    /// Only known from a ledger: its outputs count, and it is waited for.
+    pub(super) is_expected: bool,
+    /// About to leave: it gets no new tasks.
+    is_draining: bool,
     slots: u32,
     /// The attempts that are its own now.
     pub(super) running: BTreeSet<TaskAttempt>,
@@ -44,7 +48,8 @@ pub(super) struct Worker {
 
 impl Worker {
     fn has_free_slot(&self) -> bool {
-        self.is_up && self.running.len() < self.slots as usize
+        let takes_tasks = self.is_up && !self.is_expected && !self.is_draining;
+        takes_tasks && self.running.len() < self.slots as usize
     }
 }
 
@@ -113,6 +118,8 @@ impl Workers {
             epoch,
             address,
             is_up: true,
+            is_expected: false,
+            is_draining: false,
             slots,
             running: BTreeSet::new(),
             last_seen: now,
@@ -126,6 +133,7 @@ impl Workers {
             life.faults = past.faults;
             life.excluded_until = past.excluded_until;
             if past.is_up {
+                life.is_draining = past.is_draining;
                 (life.running, life.done, life.failed) = (past.running, past.done, past.failed);
                 // To register again is no sign that it hears us; only polls keep it alive.
                 (life.last_seen, life.unheard) = (past.last_seen, past.unheard);
@@ -137,6 +145,32 @@ impl Workers {
         self.all.insert(worker.clone(), life);
         self.refresh(worker);
         self.overdue_from.get_or_insert(now.saturating_add(lost_after));
+    }
+
+    /// A life that an earlier life of the scheduler knew: its outputs count and its attempts run,
+    /// it gets no tasks, and it is lost like any other unless it is heard within `grace` beyond
+    /// the usual.
+    pub(super) fn expect(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        (epoch, address): (Epoch, String),
+        grace: Duration,
+        lost_after: Duration,
+    ) {
+        self.join(now, &worker, epoch, address, 0, lost_after);
+        if let Some(known) = self.all.get_mut(&worker) {
+            known.is_expected = true;
+            known.last_seen = now.saturating_add(grace);
+        }
+    }
+
+    /// The worker gets no new tasks any more.
+    pub(super) fn drain(&mut self, worker: &WorkerId) {
+        if let Some(known) = self.all.get_mut(worker) {
+            known.is_draining = true;
+        }
+        self.refresh(worker);
     }
 
     fn uncount(&mut self, is_excluded: bool) {
@@ -215,7 +249,8 @@ impl Workers {
     /// Whether a slot may come free on somebody who is not `unfit`.
     fn serves_others_than(&self, unfit: &BTreeSet<WorkerId>) -> bool {
         self.all.iter().any(|(id, known)| {
-            let is_served = known.is_up && (self.healthy == 0 || known.excluded_until.is_none());
+            let takes_tasks = known.is_up && !known.is_expected && !known.is_draining;
+            let is_served = takes_tasks && (self.healthy == 0 || known.excluded_until.is_none());
             is_served && known.slots > 0 && !unfit.contains(id)
         })
     }
@@ -322,7 +357,9 @@ impl Workers {
             epoch: known.epoch,
             address: known.address.clone(),
             is_up: known.is_up,
+            is_expected: known.is_up && known.is_expected,
             is_excluded: known.excluded_until.is_some(),
+            is_draining: known.is_up && known.is_draining,
             slots: known.slots,
             running: known.running.iter().copied().collect(),
             last_seen: known.last_seen,

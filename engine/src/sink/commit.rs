@@ -11,7 +11,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
@@ -40,7 +40,7 @@ pub struct Publisher {
 }
 
 /// A result in place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
     /// The sink's node id.
     pub sink: String,
@@ -60,10 +60,13 @@ pub struct Published {
     pub format: WriteFormat,
     /// The same rows as an Arrow IPC file, where a text result keeps one.
     pub typed: Option<PathBuf>,
+    /// The size of that file, in bytes.
+    #[serde(default)]
+    pub typed_bytes: u64,
 }
 
 /// A file of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedFile {
     /// Where it is.
     pub path: PathBuf,
@@ -86,6 +89,14 @@ struct Manifest<'a> {
     rows: u64,
     content_checksum: String,
     files: Vec<ManifestFile<'a>>,
+}
+
+/// What of a manifest tells whose it is and what it lists.
+#[derive(Deserialize)]
+struct Found {
+    job_id: JobId,
+    sink: String,
+    files: Vec<PublishedFile>,
 }
 
 #[derive(Serialize)]
@@ -140,7 +151,7 @@ impl Publisher {
         for sink in sinks {
             if let Target::Files(write) = &sink.target
                 && self.disk.exists(&write.path)
-                && !self.is_published(job, sink, &write.path)
+                && self.published_files(job, sink, &write.path).is_none()
             {
                 return Err(Error::OutputExists { path: write.path.clone() });
             }
@@ -169,6 +180,7 @@ impl Publisher {
             schema: Arc::clone(&sink.schema),
             ordered: sink.ordered,
             format: sink.format().clone(),
+            typed_bytes: typed.as_ref().map_or(0, |path| self.size(path)),
             typed,
         })
     }
@@ -198,6 +210,11 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+
+    /// The size of a file, or 0 where that can't be told.
+    fn size(&self, path: &Path) -> u64 {
+        self.disk.open(path).and_then(|file| file.size()).unwrap_or_default()
     }
 
     fn publish_text(
@@ -231,9 +248,10 @@ impl Publisher {
         let names: Vec<String> = (0..parts.len())
             .map(|number| format!("part-{number:05}.{}", sink.format().extension()))
             .collect();
-        if self.is_published(job, sink, target) {
-            // An earlier try got so far and could not say so.
-            return Ok(in_place(parts, &names, target));
+        if let Some(files) = self.published_files(job, sink, target) {
+            // An earlier try got so far and could not say so. What is there counts, since its rows
+            // may stand in another order than those of the parts that were made since.
+            return Ok(files);
         }
         if self.disk.exists(target) {
             return Err(Error::OutputExists { path: target.to_owned() });
@@ -258,18 +276,24 @@ impl Publisher {
         Ok(in_place(parts, &names, target))
     }
 
-    /// Whether a folder is this very result of this very job, by its manifest.
-    fn is_published(&self, job: JobId, sink: &Sink, folder: &Path) -> bool {
+    /// The files of a folder that is this very result of this very job, by its manifest.
+    fn published_files(
+        &self,
+        job: JobId,
+        sink: &Sink,
+        folder: &Path,
+    ) -> Option<Vec<PublishedFile>> {
         let read = || -> io::Result<Vec<u8>> {
             let file = self.disk.open(&folder.join(MANIFEST))?;
             let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
             file.read_exact_at(&mut bytes, 0)?;
             Ok(bytes)
         };
-        let manifest = read().ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        manifest.is_some_and(|manifest: serde_json::Value| {
-            manifest["job_id"] == job.to_string().as_str() && manifest["sink"] == sink.id.as_str()
-        })
+        let manifest: Found = serde_json::from_slice(&read().ok()?).ok()?;
+        let is_it = manifest.job_id == job && manifest.sink == sink.id;
+        let in_folder =
+            |file: PublishedFile| PublishedFile { path: folder.join(file.path), ..file };
+        is_it.then(|| manifest.files.into_iter().map(in_folder).collect())
     }
 
     fn write_manifest(

@@ -259,10 +259,11 @@ pub struct MetricBucket {
 impl WorkerState {
     /// A worker's state.
     pub(crate) fn of(view: &WorkerView) -> Self {
-        match (view.is_up, view.is_excluded) {
-            (false, _) => Self::Down,
-            (true, true) => Self::Excluded,
-            (true, false) => Self::Up,
+        match (view.is_up, view.is_draining, view.is_excluded) {
+            (false, ..) => Self::Down,
+            (true, true, _) => Self::Draining,
+            (true, false, true) => Self::Excluded,
+            (true, false, false) => Self::Up,
         }
     }
 }
