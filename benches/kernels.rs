@@ -146,6 +146,7 @@ fn limited_context(budget_bytes: u64, folder: PathBuf) -> TaskContext {
         data: DataDisks::everywhere(),
         scratch: folder,
         spilled_bytes: Arc::default(),
+        read_bytes: Arc::default(),
         exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),
         store,
     }

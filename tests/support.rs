@@ -10,6 +10,7 @@ use std::{
 };
 
 pub(crate) mod cluster;
+pub(crate) mod exposition;
 pub(crate) mod generate;
 pub(crate) mod golden;
 pub(crate) mod http;

@@ -9,6 +9,8 @@ pub mod error;
 pub mod protocol;
 mod rate;
 pub mod auth;
+pub mod meter;
+pub(crate) mod metrics;
 pub mod master;
 pub mod worker;
 pub mod rest;

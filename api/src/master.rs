@@ -35,6 +35,8 @@ use crate::{
 };
 
 pub(crate) mod cluster;
+pub(crate) mod events;
+pub(crate) mod observe;
 pub(crate) mod commit;
 pub(crate) mod folder;
 pub(crate) mod journal;

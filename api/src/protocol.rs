@@ -9,7 +9,10 @@ use minispark_engine::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     task::{Task, TaskReport},
 };
+use minispark_flight::traffic::Fetched;
 use serde::{Deserialize, Serialize};
+
+use crate::meter::Usage;
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;
@@ -106,8 +109,11 @@ pub struct Poll {
 pub struct RunningAttempt {
     /// Which.
     pub attempt: TaskAttempt,
-    /// Rows read so far.
+    /// Rows read so far, of its split and of other tasks' outputs.
     pub rows: u64,
+    /// Bytes of its split read so far.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// How an attempt ended.
@@ -131,10 +137,12 @@ pub enum Outcome {
 /// How busy a worker is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Use of the processor, 100 a core.
-    pub cpu_percent: f32,
-    /// Resident memory.
-    pub rss_bytes: u64,
+    /// Its process and its machine.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// What it has fetched from other workers since its process's start.
+    #[serde(default)]
+    pub fetched: Fetched,
     /// What is reserved of its budget.
     pub reserved_bytes: u64,
     /// What its partition store holds in memory.

@@ -27,7 +27,12 @@ pub(crate) mod compression;
 pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
+pub(crate) mod figures;
+pub(crate) mod tasks;
+pub(crate) mod events;
 pub(crate) mod workers;
+pub(crate) mod cluster;
+pub(crate) mod metrics;
 pub(crate) mod server;
 pub(crate) mod openapi;
 pub(crate) mod internal;
@@ -53,10 +58,16 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(tasks::stages))
+        .routes(routes!(tasks::list))
+        .routes(routes!(events::of_job))
+        .routes(routes!(events::of_all))
         .routes(routes!(jobs::gc))
         .routes(routes!(results::list))
         .routes(routes!(results::download))
         .routes(routes!(workers::list))
+        .routes(routes!(cluster::show))
+        .routes(routes!(metrics::document))
         .routes(routes!(server::version))
         .routes(routes!(openapi::show))
         .routes(routes!(openapi::job_schema))
@@ -68,6 +79,7 @@ fn probes() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(server::health))
         .routes(routes!(server::healthz))
         .routes(routes!(server::ready))
+        .routes(routes!(metrics::text))
 }
 
 /// All routes.
@@ -90,6 +102,7 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .route(protocol::LEAVE, post(internal::leave))
         .layer(settle)
         .layer(GlobalConcurrencyLimitLayer::new(WORKER_CALLS_AT_ONCE));
+    let counter = metrics::Counter::of(&master);
     public
         .merge(health)
         .merge(internal)
@@ -97,6 +110,7 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .layer(from_fn_with_state(master, fence::admit))
         .layer(from_fn_with_state(hosts, guard::refuse_foreign))
         .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(from_fn_with_state(counter, metrics::count))
         .layer(from_fn(guard::dress))
 }
 

@@ -18,7 +18,6 @@ use crate::{auth::Secret, error::Error, master::bind};
 mod agent;
 mod call;
 mod folder;
-mod load;
 mod slots;
 
 use agent::{Agent, Tools};
@@ -91,6 +90,7 @@ pub async fn run(
         clock: Arc::new(SystemClock::start()),
         budget,
         store,
+        traffic: exchange.traffic(),
         exchange: Arc::new(exchange),
         key,
         address: address.clone(),

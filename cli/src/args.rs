@@ -106,8 +106,12 @@ pub(crate) enum Verb {
     Status(Status),
     /// Show where a finished job's results are, print them or download them.
     Results(Results),
+    /// Print what changes, a JSON object a line: a job's events, or everybody's.
+    Events(Events),
     /// List the workers of a master.
     Workers,
+    /// Show a cluster in a few numbers.
+    Cluster,
     /// End a job.
     Cancel(Cancel),
     /// Make, list and revoke the tokens that a master takes.
@@ -278,6 +282,9 @@ pub(crate) struct Submit {
     /// Wait for the end; the exit code tells the outcome.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Wait, and say each change of the job and its stages.
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// A name for this submission: the same again gives the same job [default: a random one, for
     /// tries of this very call].
     #[arg(long, value_name = "KEY")]
@@ -292,7 +299,8 @@ pub(crate) struct Submit {
 pub(crate) struct Status {
     /// A job's id, a unique beginning of it, or `@last`; lists all jobs where absent.
     pub(crate) id: Option<String>,
-    /// Follow the job until it ends; the exit code tells the outcome.
+    /// Follow the job until it ends, and say each change of it and its stages; the exit code tells
+    /// the outcome.
     #[arg(long, requires = "id")]
     pub(crate) watch: bool,
 }
@@ -330,6 +338,13 @@ pub(crate) enum Format {
     Parquet,
     /// An Arrow IPC file; with --output only.
     Arrow,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// A job's id, a unique beginning of it, or `@last`; everybody's events where absent.
+    pub(crate) id: Option<String>,
 }
 
 /// `cancel`

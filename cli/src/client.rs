@@ -7,8 +7,8 @@ use std::{error::Error as _, time::Duration};
 use minispark_api::{
     auth::Secret,
     rest::wire::{
-        Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat, Results,
-        Submitted, Worker,
+        Cluster, Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat,
+        Results, Submitted, Worker,
     },
 };
 use minispark_engine::error::Code;
@@ -20,7 +20,10 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use crate::error::{Error, Exit, Result};
+use crate::{
+    error::{Error, Exit, Result},
+    events::Events,
+};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -178,6 +181,14 @@ impl Client {
         self.get("/api/v1/workers").await
     }
 
+    /// The cluster in a few numbers.
+    ///
+    /// # Errors
+    /// Where the master can't be asked.
+    pub(crate) async fn cluster(&self) -> Result<Cluster> {
+        self.get("/api/v1/cluster").await
+    }
+
     /// Ends a job; the answer is its status. One that has ended is left as it is.
     ///
     /// # Errors
@@ -220,6 +231,30 @@ impl Client {
         } else {
             Err(self.refusal(&path, answer).await)
         }
+    }
+
+    /// A job's events, or everybody's; behind the event `last_id` where one is given.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where there is no such job; where the master offers none now.
+    pub(crate) async fn events(&self, job: Option<&str>, last_id: Option<&str>) -> Result<Events> {
+        let path = match job {
+            Some(job) => format!("/api/v1/jobs/{job}/events"),
+            None => "/api/v1/events".to_owned(),
+        };
+        let mut request = self.http.get(self.url(&path)).header("accept", "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let answer = request.send().await.map_err(|error| self.unreachable(&path, &error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(&path, answer).await);
+        }
+        let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        if kind.is_none_or(|kind| !kind.starts_with("text/event-stream")) {
+            return Err(self.odd(&path, "the answer is no stream of events"));
+        }
+        Ok(Events::new(answer))
     }
 
     /// The id that `id` means: itself, the newest job's for `@last`, or that of the one job whose

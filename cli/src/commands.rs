@@ -30,7 +30,9 @@ mod dev;
 mod submit;
 mod status;
 mod results;
+mod events;
 mod workers;
+mod cluster;
 mod cancel;
 mod token;
 mod config;
@@ -69,7 +71,9 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
+        Verb::Events(args) => control()?.block_on(events::events(&args, &remote()?)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
+        Verb::Cluster => control()?.block_on(cluster::cluster(&remote()?, output)),
         Verb::Cancel(args) => control()?.block_on(cancel::cancel(&args, &remote()?, output)),
         Verb::Token(verb) => token::token(verb, master_tokens().as_deref(), output),
         Verb::Config(args::Config::Show(args)) => config::show(&args, &settings, output),

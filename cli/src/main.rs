@@ -15,6 +15,7 @@ mod args;
 mod config;
 mod commands;
 mod client;
+mod events;
 mod output;
 mod generate;
 mod host;

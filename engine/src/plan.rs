@@ -130,6 +130,23 @@ pub enum Op {
     Write(Write),
 }
 
+impl Op {
+    /// The word for it, from a closed list; close to that of job documents.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "read",
+            Self::Map { .. } | Self::Sleep { .. } => "map",
+            Self::Filter { .. } => "filter",
+            Self::Tokenize { .. } => "flat_map",
+            Self::Reduce { .. } => "reduce_by_key",
+            Self::Join { .. } => "join",
+            Self::Sort { .. } => "sort",
+            Self::Limit { .. } => "limit",
+            Self::Write(_) => "write",
+        }
+    }
+}
+
 /// A reader's input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Read {

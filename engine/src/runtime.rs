@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::AtomicU64,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -27,7 +27,10 @@ use crate::{
     job::check::{self, Checked, Problem, Site},
     memory::Budget,
     plan::{Output, Plan, Sink, stages},
-    schedule::{Command, Event, JobError, JobStatus, JobView, Now, Scheduler, Settings},
+    schedule::{
+        Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
+        progress::{Progress, Read},
+    },
     sink::{
         STAGING,
         commit::{Published, Publisher},
@@ -171,6 +174,7 @@ impl Session {
             data: self.options.data.clone(),
             scratch: scratch.path.join("spill"),
             spilled_bytes: Arc::default(),
+            read_bytes: Arc::default(),
             exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),
             store,
         };
@@ -199,6 +203,7 @@ impl Session {
                 tasks,
                 results,
                 running: BTreeMap::new(),
+                progress: Progress::default(),
                 published: Vec::new(),
                 has_ended: false,
             };
@@ -227,6 +232,20 @@ fn this_process() -> (WorkerId, Epoch) {
 struct Job {
     task: Task,
     context: TaskContext,
+    rows: RowCounter,
+}
+
+/// An attempt that a thread runs or will run.
+struct Running {
+    cancel: CancelFlag,
+    rows: RowCounter,
+    read_bytes: Arc<AtomicU64>,
+}
+
+impl Running {
+    fn read(&self) -> Read {
+        Read { rows: self.rows.rows(), bytes: self.read_bytes.load(Ordering::Relaxed) }
+    }
 }
 
 /// How an attempt ended.
@@ -238,9 +257,9 @@ fn work(queue: &Mutex<Receiver<Job>>, reports: &SyncSender<Report>, clock: &dyn 
         // A poisoned lock means that another thread died holding it; a receiver has no state
         // that this could have broken.
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let Ok(Job { task, context }) = next else { return };
+        let Ok(Job { task, context, rows }) = next else { return };
         let started = clock.now();
-        let outcome = task::run(&task, &context, &RowCounter::default()).map(|report| {
+        let outcome = task::run(&task, &context, &rows).map(|report| {
             let elapsed = clock.now().saturating_sub(started);
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             TaskReport { elapsed_ms, ..report }
@@ -261,7 +280,8 @@ struct Run<'a> {
     scheduler: Scheduler,
     tasks: SyncSender<Job>,
     results: Receiver<Report>,
-    running: BTreeMap<TaskAttempt, CancelFlag>,
+    running: BTreeMap<TaskAttempt, Running>,
+    progress: Progress,
     published: Vec<Published>,
     has_ended: bool,
 }
@@ -309,9 +329,13 @@ impl Run<'_> {
         Ok((view, std::mem::take(&mut self.published)))
     }
 
-    fn view(&self) -> Result<JobView> {
+    fn view(&mut self) -> Result<JobView> {
         let unknown = || Error::Internal(format!("job {} is not known", self.job));
-        self.scheduler.view(self.job).ok_or_else(unknown)
+        let mut view = self.scheduler.view(self.job).ok_or_else(unknown)?;
+        let running = self.running.iter().map(|(attempt, running)| (attempt.task, running.read()));
+        let percent = self.progress.percent(&self.plan, view.tasks_done, running);
+        view.progress_percent = view.progress_percent.max(percent);
+        Ok(view)
     }
 
     fn ended(&mut self, attempt: TaskAttempt, outcome: Result<TaskReport>) -> Result<()> {
@@ -340,13 +364,18 @@ impl Run<'_> {
         match command {
             Command::Assign { attempt, inputs, .. } => self.start(attempt, inputs)?,
             Command::Revoke { attempt, .. } => {
-                if let Some(flag) = self.running.get(&attempt) {
-                    flag.cancel();
+                if let Some(running) = self.running.get(&attempt) {
+                    running.cancel.cancel();
                 }
             }
             Command::DropJob { job, .. } => self.context.store.drop_job(job),
             Command::Commit { job } => return Ok(Some(self.commit(job))),
-            Command::Record(fact) => tracing::debug!(?fact, "fact"),
+            Command::Record(fact) => {
+                tracing::debug!(?fact, "fact");
+                if let Fact::OutputAccepted { output, report } = &fact {
+                    self.progress.task_done(output.map.task, report);
+                }
+            }
             Command::Ended { .. } => self.has_ended = true,
         }
         Ok(None)
@@ -374,15 +403,18 @@ impl Run<'_> {
         let cancel = CancelFlag::default();
         let folder =
             format!("{}-{}-{}", attempt.task.stage, attempt.task.partition, attempt.attempt);
+        let running = Running { cancel, rows: RowCounter::default(), read_bytes: Arc::default() };
         let context = TaskContext {
-            cancel: cancel.clone(),
+            cancel: running.cancel.clone(),
             scratch: self.context.scratch.join(folder),
             spilled_bytes: Arc::new(AtomicU64::new(0)),
+            read_bytes: Arc::clone(&running.read_bytes),
             ..self.context.clone()
         };
-        self.running.insert(attempt, cancel);
+        let rows = running.rows.clone();
+        self.running.insert(attempt, running);
         self.tasks
-            .send(Job { task, context })
+            .send(Job { task, context, rows })
             .map_err(|_| Error::Internal(String::from("all task threads are gone")))
     }
 
@@ -491,4 +523,50 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
         path.parent().and_then(Path::file_name).is_some_and(|name| name == STAGING)
     };
     paths.into_iter().filter(is_staging).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::{Session, SessionOptions};
+    use crate::{
+        disk::{Disk, RealDisk},
+        schedule::JobStatus,
+        task::context::CancelFlag,
+    };
+
+    #[test]
+    fn a_run_moves_within_its_only_task_and_never_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("lines.txt");
+        let line = b"some words of a line\n";
+        RealDisk.create(&input).unwrap().write_all(&line.repeat(400_000)).unwrap();
+        let options = SessionOptions {
+            base_dir: folder.path().to_owned(),
+            output_dir: folder.path().join("out"),
+            scratch_dir: folder.path().join("scratch"),
+            threads: 1,
+            memory_bytes: 1 << 30,
+        };
+        let document = r#"{"dag": {"nodes": [
+            {"id": "read", "op": "read_text", "path": "lines.txt", "partitions": 1},
+            {"id": "flat", "op": "flat_map", "fn": "tokenize"},
+            {"id": "agg", "op": "reduce_by_key", "key": "token", "fn": "count"}
+        ], "edges": [["read", "flat"], ["flat", "agg"]]}}"#;
+        let session = Session::new(options).unwrap();
+        let checked = session.check(document, true).unwrap();
+        let mut seen = Vec::new();
+        let outcome = session
+            .run(checked, &CancelFlag::default(), &mut |view| {
+                seen.push((view.tasks_done, view.progress_percent));
+            })
+            .unwrap();
+        assert_eq!(outcome.status, JobStatus::Completed);
+        assert!(seen.iter().any(|(done, percent)| *done == 0 && *percent > 0.0), "{seen:?}");
+        assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{seen:?}");
+        let last = seen.last().unwrap().1;
+        assert!((last - 100.0).abs() < f64::EPSILON, "{seen:?}");
+        assert!(seen.iter().rev().skip(1).all(|(_, percent)| *percent < 100.0), "{seen:?}");
+    }
 }

@@ -38,6 +38,7 @@ use crate::{
 pub mod event;
 pub mod ledger;
 mod job;
+pub mod progress;
 mod recover;
 mod stage;
 mod view;
@@ -194,6 +195,11 @@ impl Scheduler {
     /// All workers, lost ones included, by id.
     pub fn workers(&self) -> Vec<WorkerView> {
         self.workers.views()
+    }
+
+    /// The workers that get no new tasks for a while, because too many failed on them.
+    pub fn excluded(&self) -> impl Iterator<Item = &WorkerId> {
+        self.workers.excluded()
     }
 
     /// A job's plan.

@@ -1,6 +1,9 @@
 //! [`Source`]: a split pulled through a format, as an operator.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
@@ -33,6 +36,8 @@ pub struct Source {
     /// The block being decoded, and where its next record begins.
     current: Option<(Block, usize)>,
     cancel: CancelFlag,
+    /// Grows to the split's length.
+    read_bytes: Arc<AtomicU64>,
     _memory: Option<Reservation>,
 }
 
@@ -50,7 +55,10 @@ impl Source {
         let mut memory = context.budget.reservation("source");
         memory.grow(2 * BLOCK_BYTES as u64);
         let source = Self::over(split, format, schema, &context.data.inputs)?;
-        Ok(Self { cancel: context.cancel.clone(), _memory: Some(memory), ..source })
+        let read_bytes = Arc::clone(&context.read_bytes);
+        // What lies before the split's first record belongs to the split before, and is passed over.
+        read_bytes.fetch_add(source.blocks.position() - split.start, Ordering::Relaxed);
+        Ok(Self { cancel: context.cancel.clone(), read_bytes, _memory: Some(memory), ..source })
     }
 
     /// A source that needs nothing of a task but its disk.
@@ -65,6 +73,7 @@ impl Source {
             decoder: formats::decoder(format, schema)?,
             current: None,
             cancel: CancelFlag::default(),
+            read_bytes: Arc::default(),
             _memory: None,
         })
     }
@@ -87,7 +96,9 @@ impl Operator for Source {
                 }
                 rest = &block.bytes()[*from..];
             }
+            let before = self.blocks.position();
             self.current = self.blocks.next(rest)?.map(|block| (block, 0));
+            self.read_bytes.fetch_add(self.blocks.position() - before, Ordering::Relaxed);
             if self.current.is_none() {
                 return Ok(None);
             }

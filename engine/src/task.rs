@@ -79,6 +79,9 @@ pub struct TaskReport {
     pub bytes: u64,
     /// Bytes spilled on the way.
     pub spilled_bytes: u64,
+    /// Bytes of the split that were read; 0 where only other tasks' outputs are.
+    #[serde(default)]
+    pub read_bytes: u64,
     /// Time from start to end, in milliseconds.
     pub elapsed_ms: u64,
     /// The attempt file, where the result went to a folder.
@@ -114,7 +117,8 @@ pub struct Part {
 /// Runs an attempt to its end on the calling thread.
 ///
 /// A panic is contained. Whatever happens, the attempt's scratch folder is gone afterwards, and
-/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far.
+/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far, of the
+/// split and of other tasks' outputs.
 ///
 /// - Units: the report's `elapsed_ms` is left 0; whoever has a clock fills it in.
 ///
@@ -179,6 +183,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     }
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
+    report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
     Ok(report)
 }
 
@@ -220,15 +225,14 @@ impl Builder<'_> {
     fn step(&mut self, index: StepIndex) -> Result<(Box<dyn Operator>, RowCounter)> {
         let step = &self.task.stage.steps[index.0];
         let input = self.operator(step)?;
-        let counter = match step.kind {
-            StepKind::Source { .. } => self.progress.clone(),
-            _ => RowCounter::default(),
-        };
+        let counter = RowCounter::default();
         if let StepKind::Source { .. } = step.kind {
             entered(&mut self.rows, step.node, counter.clone());
         }
+        let is_input = matches!(step.kind, StepKind::Source { .. } | StepKind::Read { .. });
+        let progress = is_input.then(|| self.progress.clone());
         let cancel = self.context.cancel.clone();
-        Ok((Box::new(Observed { input, counter: counter.clone(), cancel }), counter))
+        Ok((Box::new(Observed { input, counter: counter.clone(), progress, cancel }), counter))
     }
 
     /// The operator below a step of `node`; rows that come from another node are counted for both.

@@ -17,6 +17,7 @@ pub mod results;
 mod connection;
 pub mod server;
 mod client;
+pub mod traffic;
 pub mod remote;
 #[cfg(test)]
 mod fixture;

@@ -29,6 +29,7 @@ use crate::{
     client::{Deadlines, Peers, WINDOW_BYTES},
     error,
     ticket::{SHUFFLE_LIFE, SharedKey, ShuffleTicket, Ticket, UnixClock, system_clock},
+    traffic::Traffic,
 };
 
 /// What the first message, a schema, is charged before its size is known.
@@ -46,6 +47,7 @@ struct Remote {
     runtime: Handle,
     peers: Arc<Peers>,
     clock: UnixClock,
+    traffic: Arc<Traffic>,
 }
 
 impl RemoteExchange {
@@ -69,7 +71,15 @@ impl RemoteExchange {
     ) -> Self {
         let own = store.map(|(worker, store)| (worker, LocalExchange { store }));
         let peers = Arc::new(Peers::new(deadlines));
-        Self { own, remote: Arc::new(Remote { key, runtime, peers, clock }) }
+        Self {
+            own,
+            remote: Arc::new(Remote { key, runtime, peers, clock, traffic: Arc::default() }),
+        }
+    }
+
+    /// Counts what is fetched.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.remote.traffic)
     }
 }
 
@@ -111,7 +121,10 @@ impl Remote {
             .seal(&self.key, expires)
             .map_err(|error| Error::Internal(error.to_string()))?;
         let (peers, address) = (Arc::clone(&self.peers), output.address.clone());
-        Ok(mailbox(&self.runtime, budget, |outbox| deliver(peers, address, ticket, outbox)))
+        let traffic = Arc::clone(&self.traffic);
+        Ok(mailbox(&self.runtime, budget, |outbox| {
+            deliver(peers, address, ticket, traffic, outbox)
+        }))
     }
 }
 
@@ -126,8 +139,15 @@ enum Delivery {
 }
 
 /// Receives a stream into a mailbox until it ends, fails, or nobody wants it any more.
-async fn deliver(peers: Arc<Peers>, address: String, ticket: Bytes, outbox: Outbox<Delivery>) {
+async fn deliver(
+    peers: Arc<Peers>,
+    address: String,
+    ticket: Bytes,
+    traffic: Arc<Traffic>,
+    outbox: Outbox<Delivery>,
+) {
     let Some(mut room) = outbox.room(SCHEMA_BYTES).await else { return };
+    let started = tokio::time::Instant::now();
     let mut stream = match peers.get(&address, ticket).await {
         Ok(stream) => stream,
         Err(status) => {
@@ -138,10 +158,14 @@ async fn deliver(peers: Arc<Peers>, address: String, ticket: Bytes, outbox: Outb
     loop {
         let (delivery, bytes) = match stream.next().await {
             Ok(Some(data)) => {
-                let bytes = data.data_header.len() + data.data_body.len();
-                (Delivery::Data(data), bytes as u64)
+                let bytes = (data.data_header.len() + data.data_body.len()) as u64;
+                traffic.received(bytes);
+                (Delivery::Data(data), bytes)
             }
-            Ok(None) => (Delivery::Closed, 0),
+            Ok(None) => {
+                traffic.ended(started.elapsed());
+                (Delivery::Closed, 0)
+            }
             Err(status) => (Delivery::Failed(status), 0),
         };
         let is_last = !matches!(delivery, Delivery::Data(_));
@@ -275,11 +299,19 @@ impl Operator for Fetch {
                 Ok(batch) => return Ok(batch),
                 Err(Fault::Corrupt(reason)) if !self.refetched => {
                     let MapOutput { map, worker, .. } = &self.output;
+                    self.remote.traffic.corrupt();
                     warn!(%map, %worker, bucket = self.bucket, reason, "corrupt block; fetching again");
                     self.refetch()?;
                     continue;
                 }
-                Err(Fault::Corrupt(reason) | Fault::Lost(reason)) => reason,
+                Err(Fault::Corrupt(reason)) => {
+                    self.remote.traffic.corrupt();
+                    reason
+                }
+                Err(Fault::Lost(reason)) => {
+                    self.remote.traffic.lost();
+                    reason
+                }
                 Err(Fault::Other(error)) => return Err(error),
             };
             let MapOutput { map, worker, address, .. } = self.output.clone();

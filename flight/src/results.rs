@@ -242,6 +242,7 @@ fn reading(disk: &Arc<dyn Disk>, budget: &Budget, cancel: &CancelFlag) -> TaskCo
         data: DataDisks { inputs: Arc::clone(disk), outputs: Arc::clone(disk) },
         scratch: PathBuf::new(),
         spilled_bytes: Arc::new(AtomicU64::new(0)),
+        read_bytes: Arc::new(AtomicU64::new(0)),
         store: Arc::clone(&store),
         exchange: Arc::new(LocalExchange { store }),
     }

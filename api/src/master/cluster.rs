@@ -26,12 +26,16 @@ use minispark_engine::{
 };
 use tokio::sync::watch;
 
-use super::journal::{
-    Journal,
-    entry::{self, Entry, Key, Memory, Saved},
+use super::{
+    journal::{
+        Journal,
+        entry::{self, Entry, Key, Memory, Saved},
+    },
+    observe::Observer,
 };
 use crate::{
     VERSION,
+    metrics::{Standing, state as job_state},
     protocol::{Load, Outcome, Poll, PollAnswer, Register},
     rest::wire::Finding,
 };
@@ -54,6 +58,7 @@ pub(crate) struct Cluster {
     by_number: BTreeMap<u64, JobId>,
     open_jobs: usize,
     links: BTreeMap<WorkerId, Link>,
+    pub(crate) observer: Observer,
     /// The jobs of repeatable submissions.
     by_key: BTreeMap<(Option<String>, String), JobId>,
     journal: Arc<Journal>,
@@ -213,7 +218,13 @@ impl Cluster {
             by_key: BTreeMap::new(),
             journal,
             pending: Vec::new(),
+            observer: Observer::new(term),
         }
+    }
+
+    /// What was seen of jobs and workers.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Takes up the jobs of earlier lives; at `wall` it is `now`.
@@ -249,7 +260,10 @@ impl Cluster {
                     record.ended = Some(Ended { at: now, earlier });
                     record.stages.clear();
                 }
-                None => self.open_jobs += 1,
+                None => {
+                    self.open_jobs += 1;
+                    self.observer.watch(now, job, &record.saved.plan);
+                }
             }
             self.jobs.insert(job, record);
         }
@@ -288,6 +302,7 @@ impl Cluster {
             published: Vec::new(),
         };
         tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
+        self.observer.submitted(now, job, &plan);
         if let Some(key) = &saved.key {
             self.by_key.insert((key.owner.clone(), key.key.clone()), job);
         }
@@ -347,6 +362,7 @@ impl Cluster {
     /// Removes what is shown of a job.
     pub(super) fn remove(&mut self, job: JobId) {
         let Some(record) = self.jobs.remove(&job) else { return };
+        self.observer.forget(job);
         self.by_number.remove(&record.saved.number);
         if let Some(key) = record.saved.key {
             self.by_key.remove(&(key.owner, key.key));
@@ -383,6 +399,7 @@ impl Cluster {
     /// The one place where facts are remembered: for display, and in the log.
     fn remember(&mut self, now: Now, fact: Fact) {
         self.tell(&fact);
+        self.observer.fact(now, &fact, &self.scheduler);
         if let Some(record) = self.jobs.get_mut(&fact.job()) {
             record.saved.ledger.apply(&fact);
             if record.status().has_ended() && record.ended.is_none() {
@@ -428,9 +445,15 @@ impl Cluster {
                     partition = attempt.task.partition,
                     attempt = %attempt.attempt,
                     code = failure.code.name(),
-                    reason = failure.message,
                     %term,
                     "attempt failed"
+                );
+                // Its text may show a row, which is nothing for a log that everybody keeps.
+                tracing::debug!(
+                    job_id = %attempt.task.job,
+                    attempt = %attempt.attempt,
+                    reason = failure.message,
+                    "why the attempt failed"
                 );
             }
             Fact::StageDone { job, stage } => {
@@ -438,7 +461,9 @@ impl Cluster {
             }
             Fact::Ended { job, status, error, elapsed_ms } => {
                 let code = error.as_ref().map(|error| error.failure.code.name());
-                tracing::info!(job_id = %job, ?status, code, elapsed_ms, %term, "job ended");
+                let elapsed_secs = Duration::from_millis(*elapsed_ms).as_secs_f64();
+                let status = job_state(*status);
+                tracing::info!(job_id = %job, status, code, elapsed_secs, %term, "job ended");
             }
         }
     }
@@ -505,6 +530,7 @@ impl Cluster {
             %worker, %epoch, term = %self.term, address = register.address, slots = register.slots,
             "worker up"
         );
+        self.observer.worker_up(&register);
         let Register { address, slots, held, .. } = register;
         Ok(self.step(now, Event::WorkerJoined { worker, epoch, address, slots, held }))
     }
@@ -513,6 +539,11 @@ impl Cluster {
     pub(crate) fn poll(&mut self, now: Now, poll: &Poll) -> (Result<Turn, Fenced>, Vec<Effect>) {
         let mut effects = Vec::new();
         let turn = self.poll_into(now, poll, &mut effects);
+        match &turn {
+            Ok(turn) if !turn.answer.superseded => self.observer.polled(now, poll),
+            Ok(_) => {}
+            Err(fenced) => self.observer.fenced(*fenced),
+        }
         (turn, effects)
     }
 
@@ -637,6 +668,7 @@ impl Cluster {
     pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
         let effects = self.step(now, Event::Tick);
         self.notice_losses();
+        self.observer.exclusions(self.scheduler.excluded());
         effects
     }
 
@@ -651,12 +683,14 @@ impl Cluster {
                 link.is_up = false;
                 link.wake();
                 tracing::info!(%worker, %epoch, %term, "worker down");
+                self.observer.worker_down(worker, epoch);
             }
         }
         if self.links.values().any(|link| !link.is_up) {
             let known: BTreeSet<_> =
                 scheduler.workers().into_iter().map(|view| view.worker).collect();
             self.links.retain(|worker, _| known.contains(worker));
+            self.observer.forget_workers(|worker| known.contains(worker));
         }
     }
 
@@ -695,6 +729,7 @@ impl Cluster {
     ) -> Vec<Effect> {
         let Some(record) = self.jobs.get_mut(&job) else { return Vec::new() };
         record.is_committing = false;
+        self.observer.metrics().published(&published);
         record.saved.published.extend(published.iter().cloned());
         if !published.is_empty() {
             self.pending.push(Entry::Published(entry::Results { job, published }));
@@ -714,7 +749,41 @@ impl Cluster {
 
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
-        Some((self.scheduler.view(job)?, self.jobs.get(&job)?))
+        let mut view = self.scheduler.view(job)?;
+        view.progress_percent = view.progress_percent.max(self.observer.progress(job));
+        Some((view, self.jobs.get(&job)?))
+    }
+
+    /// What gauges are set from, but for the workers.
+    pub(crate) fn standing(&self) -> Standing {
+        let mut standing = Standing { fenced: self.scheduler.fenced(), ..Standing::default() };
+        standing.event_streams = self.observer.feed().readers() as u64;
+        let journal = self.journal.figures();
+        (standing.journal_bytes, standing.journal_syncs) = (journal.bytes, journal.syncs);
+        standing.jobs = [
+            JobStatus::Accepted,
+            JobStatus::Running,
+            JobStatus::Completed,
+            JobStatus::Failed,
+            JobStatus::Cancelled,
+        ]
+        .map(|status| (status, 0))
+        .to_vec();
+        for record in self.jobs.values() {
+            let mut counted = standing.jobs.iter_mut();
+            if let Some((_, count)) = counted.find(|(status, _)| *status == record.status()) {
+                *count += 1;
+            }
+        }
+        standing.queued = standing.jobs[0].1;
+        standing
+    }
+
+    /// The jobs that have not ended, at most so many, the newest first.
+    pub(crate) fn open_jobs(&self, limit: usize) -> Vec<JobId> {
+        let is_open =
+            |job: &&JobId| self.jobs.get(*job).is_some_and(|job| !job.status().has_ended());
+        self.by_number.values().rev().filter(is_open).take(limit).copied().collect()
     }
 
     /// The newest `limit` jobs before number `before` that are seen, of one state where one is

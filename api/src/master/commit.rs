@@ -46,7 +46,10 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
             Event::Committed { job }
         }
         Some(failure) => {
-            tracing::warn!(job_id = %job, reason = failure.message, elapsed_secs, "commit failed");
+            let code = failure.code.name();
+            tracing::warn!(job_id = %job, code, elapsed_secs, "commit failed");
+            // Its text may show a row, which is nothing for a log that everybody keeps.
+            tracing::debug!(job_id = %job, reason = failure.message, "why the commit failed");
             Event::CommitFailed { job, failure }
         }
     };

@@ -197,7 +197,7 @@ pub(crate) fn poll(worker: &str, seq: u64, running: &[TaskAttempt]) -> Poll {
         seq,
         running: running
             .iter()
-            .map(|attempt| RunningAttempt { attempt: *attempt, rows: 0 })
+            .map(|attempt| RunningAttempt { attempt: *attempt, rows: 0, bytes: 0 })
             .collect(),
         held_jobs: Vec::new(),
         reports: Vec::new(),

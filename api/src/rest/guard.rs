@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use minispark_engine::error::Code;
+use tracing::Instrument;
 
 use super::{
     jobs::{disk_full, stopping},
@@ -169,7 +170,9 @@ pub(crate) async fn dress(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     let path = String::from(request.uri().path());
-    let mut response = next.run(request).await;
+    // What a request brings about is logged with its id.
+    let span = tracing::info_span!("request", request_id = id);
+    let mut response = next.run(request).instrument(span).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         response = written(response, &method, &path, &id);

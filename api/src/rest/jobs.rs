@@ -20,7 +20,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    BASE,
+    BASE, figures,
     problem::Problem,
     request::{NoParameters, Query, body, cursor, job_id, no_job, page_limit, place},
     wire,
@@ -31,6 +31,7 @@ use crate::{
         Master,
         cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
         journal::entry::Key,
+        observe::JobTrace,
     },
 };
 
@@ -408,11 +409,12 @@ fn shown(master: &Master, job: JobId) -> Result<Json<wire::Job>, Problem> {
     let cluster = master.lock();
     let now = master.clock.now();
     let (view, record) = cluster.job(job).ok_or_else(|| no_job(&job.to_string()))?;
-    Ok(Json(document(&view, record, now, master.settings.term)))
+    let trace = cluster.observer().job(job);
+    Ok(Json(document(&view, record, trace, now, master.settings.term)))
 }
 
 /// A job as it is shown in a list.
-fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
+pub(crate) fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
     wire::JobSummary {
         id: view.job.to_string(),
         name: view.plan.name.clone(),
@@ -425,7 +427,13 @@ fn summary(view: &JobView, record: &JobRecord, now: Now) -> wire::JobSummary {
 }
 
 /// A job as it is shown by itself.
-fn document(view: &JobView, record: &JobRecord, now: Now, term: Term) -> wire::Job {
+pub(crate) fn document(
+    view: &JobView,
+    record: &JobRecord,
+    trace: Option<&JobTrace>,
+    now: Now,
+    term: Term,
+) -> wire::Job {
     let plan = &view.plan;
     let written = record.saved.published.iter().map(|published| published.bytes).sum();
     wire::Job {
@@ -446,12 +454,30 @@ fn document(view: &JobView, record: &JobRecord, now: Now, term: Term) -> wire::J
         error: view.error.as_ref().map(|error| failure(view.job, error)),
         term: term.0,
         rows: rows(view),
-        bytes: wire::Bytes { shuffled: view.shuffled_bytes, spilled: view.spilled_bytes, written },
-        stages: record
-            .stages()
-            .map(|(stage, ledger)| stage_document(view, stage, ledger))
-            .collect(),
+        bytes: wire::Bytes {
+            read: figures::read_bytes(record),
+            shuffled: view.shuffled_bytes,
+            spilled: view.spilled_bytes,
+            written,
+        },
+        stages: stages(view, record, trace),
+        metrics: figures::of_job(view, record, trace, now),
     }
+}
+
+/// A job's stages.
+pub(crate) fn stages(
+    view: &JobView,
+    record: &JobRecord,
+    trace: Option<&JobTrace>,
+) -> Vec<wire::Stage> {
+    let stages = record.stages();
+    stages
+        .map(|(stage, ledger)| wire::Stage {
+            metrics: figures::of_stage(view, record, stage, ledger, trace),
+            ..stage_document(view, stage, ledger)
+        })
+        .collect()
 }
 
 fn submitted_at(record: &JobRecord) -> String {
@@ -521,6 +547,7 @@ fn stage_document(view: &JobView, stage: &Stage, ledger: &StageLedger) -> wire::
         rows: totals.rows,
         bytes: totals.bytes,
         spilled: totals.spilled_bytes,
+        metrics: wire::StageMetrics::default(),
     }
 }
 

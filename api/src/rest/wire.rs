@@ -17,6 +17,13 @@ use serde::{
 };
 use utoipa::ToSchema;
 
+mod observe;
+
+pub use observe::{
+    Attempt, AttemptState, Cluster, JobMetrics, LatencySeconds, MetricBucket, MetricFamily,
+    MetricSample, Metrics, NodeRows, StageMetrics, TaskSeconds, WorkerMetrics,
+};
+
 /// A JSON object whose keys keep the order in which they were put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ordered<V>(pub Vec<(String, V)>);
@@ -210,6 +217,9 @@ pub struct Job {
     pub bytes: Bytes,
     /// Its stages, each behind those it reads.
     pub stages: Vec<Stage>,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: JobMetrics,
 }
 
 /// A job in a list.
@@ -284,6 +294,9 @@ pub struct Rows {
 /// Bytes of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bytes {
+    /// Read from inputs.
+    #[serde(default)]
+    pub read: u64,
     /// Put into exchanges.
     pub shuffled: u64,
     /// Spilled to disk.
@@ -293,7 +306,7 @@ pub struct Bytes {
 }
 
 /// A stage of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
     /// Its number.
     pub id: u32,
@@ -318,6 +331,9 @@ pub struct Stage {
     pub bytes: u64,
     /// Bytes spilled by its tasks.
     pub spilled: u64,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: StageMetrics,
 }
 
 /// The results of a completed job.
@@ -513,6 +529,9 @@ pub struct Worker {
     pub version: String,
     /// Since its last poll, in seconds.
     pub last_seen_secs: f64,
+    /// Its figures.
+    #[serde(default)]
+    pub metrics: WorkerMetrics,
 }
 
 /// The state of a worker.

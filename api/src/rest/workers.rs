@@ -6,6 +6,7 @@ use axum::{Json, extract::State};
 use minispark_engine::schedule::WorkerView;
 
 use super::{
+    figures,
     problem::Problem,
     request::{NoParameters, Query},
     wire,
@@ -26,21 +27,28 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Worker>>, Problem> {
     let (now, workers) = {
         let cluster = master.lock();
-        (master.clock.now(), cluster.workers())
+        let workers = cluster.workers().into_iter();
+        let with_figures = workers.map(|(view, registered, load)| {
+            let tally = cluster.observer().worker(&view.worker);
+            let metrics = figures::of_worker(&load, tally);
+            (view, registered, load, metrics)
+        });
+        (master.clock.now(), with_figures.collect::<Vec<_>>())
     };
     let finished =
         |view: &WorkerView, outcome: &str| view.finished.get(outcome).copied().unwrap_or_default();
     let items = workers
         .into_iter()
-        .map(|(view, registered, load)| wire::Worker {
-            state: state(&view),
+        .map(|(view, registered, load, metrics)| wire::Worker {
+            metrics,
+            state: wire::WorkerState::of(&view),
             epoch: view.epoch.0,
             slots: view.slots,
             running: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
             tasks_done: finished(&view, "done"),
             tasks_failed: finished(&view, "failed"),
-            cpu_percent: load.cpu_percent,
-            rss_bytes: load.rss_bytes,
+            cpu_percent: load.usage.cpu_percent,
+            rss_bytes: load.usage.rss_bytes,
             budget_bytes: registered.budget_bytes,
             reserved_bytes: load.reserved_bytes,
             store_disk_bytes: load.store_disk_bytes,
@@ -51,13 +59,4 @@ pub(crate) async fn list(
         })
         .collect();
     Ok(Json(wire::Page { items, next_cursor: None }))
-}
-
-fn state(view: &WorkerView) -> wire::WorkerState {
-    match (view.is_up, view.is_draining, view.is_excluded) {
-        (false, ..) => wire::WorkerState::Down,
-        (true, true, _) => wire::WorkerState::Draining,
-        (true, false, true) => wire::WorkerState::Excluded,
-        (true, false, false) => wire::WorkerState::Up,
-    }
 }

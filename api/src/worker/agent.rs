@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,20 +26,20 @@ use minispark_engine::{
         metrics::RowCounter,
     },
 };
-use minispark_flight::SharedKey;
+use minispark_flight::{SharedKey, traffic::Traffic};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     call::{Backoff, CallError, MasterClient},
     folder::WorkFolder,
-    load::Meter,
     slots::{Assigned, Finished, Slots},
 };
 use crate::{
     VERSION,
     error::Error,
     master::folder::from_hex,
+    meter::Meter,
     protocol::{
         self, HASH_VERSION, Leave, Left, Load, Outcome, PROTOCOL, Poll, PollAnswer, Register,
         Registered, Report, RunningAttempt,
@@ -69,6 +72,8 @@ pub(crate) struct Tools {
     pub(crate) store: Arc<PartitionStore>,
     /// Map outputs of all workers.
     pub(crate) exchange: Arc<dyn Exchange>,
+    /// Counts what is fetched from them.
+    pub(crate) traffic: Arc<Traffic>,
     /// Signs tickets once the master has told the key.
     pub(crate) key: SharedKey,
     /// The Flight address as other workers reach it.
@@ -83,6 +88,7 @@ pub(crate) struct Tools {
 struct Running {
     cancel: CancelFlag,
     progress: RowCounter,
+    read_bytes: Arc<AtomicU64>,
     /// Not revoked; what is not wanted is not mentioned any more.
     is_wanted: bool,
 }
@@ -364,7 +370,7 @@ impl Agent {
     /// All that the master has to know.
     fn state(&mut self) -> Poll {
         self.seq += 1;
-        let (cpu_percent, rss_bytes) = self.meter.measure(self.tools.clock.now());
+        let usage = self.meter.measure(self.tools.clock.now());
         let store = &self.tools.store;
         let held_jobs = store.jobs().into_iter().filter(|job| !self.dropping.contains(job));
         Poll {
@@ -380,6 +386,7 @@ impl Agent {
                 .map(|(attempt, running)| RunningAttempt {
                     attempt: *attempt,
                     rows: running.progress.rows(),
+                    bytes: running.read_bytes.load(Ordering::Relaxed),
                 })
                 .collect(),
             held_jobs: held_jobs.collect(),
@@ -389,8 +396,8 @@ impl Agent {
                 .map(|(attempt, outcome)| Report { attempt: *attempt, outcome: outcome.clone() })
                 .collect(),
             load: Load {
-                cpu_percent,
-                rss_bytes,
+                usage,
+                fetched: self.tools.traffic.fetched(),
                 reserved_bytes: self.tools.budget.used_bytes(),
                 store_memory_bytes: store.memory_bytes(),
                 store_disk_bytes: store.disk_bytes(),
@@ -439,6 +446,7 @@ impl Agent {
         let running = Running {
             cancel: CancelFlag::default(),
             progress: RowCounter::default(),
+            read_bytes: Arc::default(),
             is_wanted: true,
         };
         let context = TaskContext {
@@ -448,6 +456,7 @@ impl Agent {
             data: self.tools.data.clone(),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),
+            read_bytes: Arc::clone(&running.read_bytes),
             store: Arc::clone(&self.tools.store),
             exchange: Arc::clone(&self.tools.exchange),
         };

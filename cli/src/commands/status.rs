@@ -22,7 +22,7 @@ pub(crate) async fn status(args: &args::Status, client: &Client, output: Output)
     let id = client.resolve(id).await?;
     if args.watch {
         let mut stop = Stop::listen()?;
-        return match follow::follow(client, &id, &mut stop, output).await? {
+        return match follow::follow(client, &id, &mut stop, output, true).await? {
             Ok(job) => ended(&job, client, output).await,
             Err(exit) => Ok(exit),
         };
@@ -76,6 +76,11 @@ fn show(job: &Job, output: Output) -> Result<()> {
             ),
         ),
     ];
+    if job.metrics.rows_per_sec > 0.0 {
+        let bytes = show_bytes(whole(job.metrics.bytes_per_sec));
+        let rows = show_count(whole(job.metrics.rows_per_sec));
+        fields.push(("speed", format!("{rows} rows/s, {bytes}/s read")));
+    }
     if let Some(what) = &job.waiting_for {
         fields.push(("waiting", format!("for {what}")));
     }
@@ -86,6 +91,15 @@ fn show(job: &Job, output: Output) -> Result<()> {
         }
     }
     output::fields(&fields)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is not negative, and a cast of too much saturates"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
 }
 
 async fn list(client: &Client, output: Output) -> Result<Exit> {

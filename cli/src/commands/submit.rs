@@ -21,7 +21,7 @@ pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output)
     let (document, shown) = read(&args.file)?;
     is_json(&document, &shown)?;
     let key = args.idempotency_key.clone().unwrap_or_else(|| JobId::random().to_string());
-    let mut stop = args.wait.then(Stop::listen).transpose()?;
+    let mut stop = (args.wait || args.watch).then(Stop::listen).transpose()?;
     let submitted =
         client.submit(&document, args.strict, &key).await.map_err(|error| match error.exit {
             Exit::InvalidJob => error.at(shown),
@@ -39,7 +39,7 @@ pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output)
         return Ok(Exit::Done);
     };
     output.say(&format!("job {id} {}", submitted.status));
-    match follow::follow(client, id, stop, output).await? {
+    match follow::follow(client, id, stop, output, args.watch).await? {
         Ok(job) => status::ended(&job, client, output).await,
         Err(exit) => {
             output.say(&format!("the job goes on; to end it: minispark cancel {id}"));

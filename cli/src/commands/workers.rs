@@ -17,7 +17,10 @@ pub(crate) async fn workers(client: &Client, output: Output) -> Result<Exit> {
         output::document(&workers)?;
         return Ok(Exit::Done);
     }
-    let head = ["ID", "ADDRESS", "STATE", "RUNNING", "SLOTS", "CPU", "MEMORY", "SEEN", "VERSION"];
+    let head = [
+        "ID", "ADDRESS", "STATE", "RUNNING", "SLOTS", "DONE", "FAILED", "P50", "P95", "CPU",
+        "MEMORY", "SEEN", "VERSION",
+    ];
     let rows = workers.items.iter().map(|worker| {
         vec![
             worker.id.clone(),
@@ -25,6 +28,10 @@ pub(crate) async fn workers(client: &Client, output: Output) -> Result<Exit> {
             worker.state.to_string(),
             worker.running.to_string(),
             worker.slots.to_string(),
+            worker.tasks_done.to_string(),
+            worker.tasks_failed.to_string(),
+            format!("{:.3} s", worker.metrics.latency_secs.p50),
+            format!("{:.3} s", worker.metrics.latency_secs.p95),
             format!("{:.0} %", worker.cpu_percent),
             show_bytes(worker.rss_bytes),
             format!("{:.1} s ago", worker.last_seen_secs),

@@ -51,6 +51,14 @@ impl Progress {
         }
     }
 
+    /// Something worth knowing, above the bar.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(printable(text)),
+            None => self.output.say(&printable(text)),
+        }
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {

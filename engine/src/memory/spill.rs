@@ -628,6 +628,7 @@ pub(crate) mod tests {
             data: crate::disk::DataDisks::everywhere(),
             scratch: folder.join("scratch"),
             spilled_bytes: Arc::default(),
+            read_bytes: Arc::default(),
             exchange: Arc::new(LocalExchange { store: Arc::clone(&store) }),
             store,
         }

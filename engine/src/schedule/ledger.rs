@@ -72,6 +72,12 @@ pub struct Totals {
     pub spilled_bytes: u64,
     /// Time that they took, in milliseconds.
     pub elapsed_ms: u64,
+    /// The longest time that one of them ever took, in milliseconds.
+    #[serde(default)]
+    pub longest_ms: u64,
+    /// Bytes of splits that they read.
+    #[serde(default)]
+    pub read_bytes: u64,
     /// Rows of each node.
     pub nodes: Vec<NodeRows>,
 }
@@ -234,6 +240,8 @@ impl Totals {
         self.bytes = apply(self.bytes, report.bytes);
         self.spilled_bytes = apply(self.spilled_bytes, report.spilled_bytes);
         self.elapsed_ms = apply(self.elapsed_ms, report.elapsed_ms);
+        self.longest_ms = self.longest_ms.max(report.elapsed_ms);
+        self.read_bytes = apply(self.read_bytes, report.read_bytes);
         for counted in &report.nodes {
             let known = self.nodes.iter_mut().find(|known| known.node == counted.node);
             match known {

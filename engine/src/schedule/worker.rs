@@ -345,6 +345,11 @@ impl Workers {
         [self.overdue_from, exclusion_ends].into_iter().flatten().min()
     }
 
+    /// The workers whose exclusion has not ended.
+    pub(super) fn excluded(&self) -> impl Iterator<Item = &WorkerId> {
+        self.exclusions.iter().map(|(_, worker)| worker)
+    }
+
     /// What users may see, by worker id.
     pub(super) fn views(&self) -> Vec<WorkerView> {
         let view = |(id, known): (&WorkerId, &Worker)| WorkerView {

@@ -180,6 +180,11 @@ impl Blocks {
         Ok(Self { file, position: start, end, is_aligned, spare: VecDeque::new() })
     }
 
+    /// How far the split has been read: a place in its file, up to the split's end.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next block: `rest`, which the decoder left of the block before, and more bytes.
     ///
     /// `None` behind the last block, whose records the decoder has had whole.

@@ -54,6 +54,8 @@ pub struct TaskContext {
     pub scratch: PathBuf,
     /// Bytes that the attempt has spilled so far; every spill adds to it.
     pub spilled_bytes: Arc<AtomicU64>,
+    /// Bytes of its split that the attempt has read so far; a source adds to it.
+    pub read_bytes: Arc<AtomicU64>,
     /// Where map output goes.
     pub store: Arc<PartitionStore>,
     /// Where the outputs of other tasks come from.

@@ -31,6 +31,8 @@ pub struct Observed {
     pub input: Box<dyn Operator>,
     /// Counts the rows that it gives.
     pub counter: RowCounter,
+    /// Counts them too, where they are the task's input.
+    pub progress: Option<RowCounter>,
     /// Checked before each pull.
     pub cancel: CancelFlag,
 }
@@ -40,7 +42,11 @@ impl Operator for Observed {
         self.cancel.check()?;
         let batch = self.input.next()?;
         if let Some(batch) = &batch {
-            self.counter.add(batch.num_rows() as u64);
+            let rows = batch.num_rows() as u64;
+            self.counter.add(rows);
+            if let Some(progress) = &self.progress {
+                progress.add(rows);
+            }
         }
         Ok(batch)
     }
