@@ -129,7 +129,6 @@ has_ended() {
 
 report=()
 passed() { report+=("ok       $*"); echo "ok: $*"; }
-left_out() { report+=("skipped  $*"); echo "skipped: $*"; }
 
 # completed JOB: waits for its end, which must be well, and compares all its results with those of
 # the undisturbed run.
@@ -257,14 +256,11 @@ wait_until 30 "worker1 is back" both_up
 under_fault "worker2 cut off the network and connected again" worker2 cut_off_worker2
 wait_until 30 "worker2 is back" both_up
 
-if "$binary" master --help | grep -q -e --repair-state; then
-  under_fault "the master restarted" worker1 restart_master
-  wait_until 30 "the workers are back" both_up
-  under_fault "the master killed and started" worker1 kill_master
-  wait_until 30 "the workers are back" both_up
-else
-  left_out "the master restarted: this build keeps no journal"
-fi
+under_fault "the master restarted" worker1 restart_master
+wait_until 30 "the workers are back" both_up
+
+under_fault "the master killed and started" worker1 kill_master
+wait_until 30 "the workers are back" both_up
 
 echo "== docker-clean leaves nothing behind"
 KEEP=1 docker/clean.sh >"$work/clean.log" 2>&1 || fail "$(cat "$work/clean.log")"

@@ -55,7 +55,6 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
     tag = "jobs",
     params(("id" = String, Path, description = "the job"), ("Last-Event-ID" = Option<String>, Header, description = "resumes behind this event")),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = String),
-        (status = 503, description = "too many clients follow already"),
     )
 )]
 pub(crate) async fn of_job(
@@ -77,7 +76,6 @@ pub(crate) async fn of_job(
     tag = "cluster",
     params(("Last-Event-ID" = Option<String>, Header, description = "resumes behind this event")),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = String),
-        (status = 503, description = "too many clients follow already"),
     )
 )]
 pub(crate) async fn of_all(
@@ -101,7 +99,7 @@ fn follow(
     let feed = Arc::clone(master.lock().observer().feed());
     let place = feed.enter().ok_or_else(|| {
         let detail = format!("{READERS} clients follow events already; poll, or try again later");
-        Problem::new(Code::Conflict, detail).with_status(StatusCode::SERVICE_UNAVAILABLE)
+        Problem::new(Code::RateLimited, detail)
     })?;
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let reader = {
@@ -480,7 +478,7 @@ mod tests {
             streams.push(Stream::of(&master, "/api/v1/events", None).await);
         }
         let refused = open(&master, "/api/v1/events", None).await;
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.headers().contains_key("retry-after"));
         streams.pop();
         assert_eq!(open(&master, "/api/v1/events", None).await.status(), StatusCode::OK);

@@ -44,10 +44,12 @@ use super::{
 struct Description;
 
 /// What is done around every handler may end any request with these.
-const ANY: [(&str, &str); 6] = [
+const ANY: [(&str, &str); 8] = [
     ("400", "the request can't be read, or has a parameter that is not known"),
-    ("403", "the Host is not this server's, or a web page of another origin asks"),
+    ("401", "`UNAUTHENTICATED`: the server asks for a token, and none or a wrong one came"),
+    ("403", "the token may not do this, the Host is not this server's, or a web page of another origin asks"),
     ("406", "nothing that is accepted can be had"),
+    ("429", "`RATE_LIMITED`, or `QUEUE_FULL`: try again after a while"),
     ("431", "the headers are larger than 16 KiB"),
     ("500", "`INTERNAL`: a bug, or a file that can't be read"),
     ("503", "the server is starting or stopping, or its disk is full"),
