@@ -169,6 +169,9 @@ impl Master {
             match effect {
                 Effect::Commit(job) => drop(self.work.spawn(commit::commit(master, job))),
                 Effect::Sweep(job) => drop(self.work.spawn(commit::sweep(master, job))),
+                Effect::Withdraw(job, published) => {
+                    drop(self.work.spawn(commit::withdraw(master, job, published)));
+                }
                 Effect::Remove(paths) => drop(self.work.spawn(commit::remove(master, paths))),
             }
         }
@@ -242,15 +245,23 @@ impl Master {
 
     async fn tick(self: Arc<Self>) {
         let mut last_tidied = self.clock.now();
+        let mut unsettled_since = None;
         loop {
             tokio::time::sleep(TICK).await;
             let now = self.clock.now();
+            // What a worker has not heard because answers wait for the disk is not its fault.
+            unsettled_since = (!self.journal.is_settled()).then(|| unsettled_since.unwrap_or(now));
+            let is_slow = unsettled_since.is_some_and(|at| now.saturating_sub(at) > self.heartbeat);
+            if is_slow || self.journal.is_full() {
+                self.lock().stand_still(now);
+                continue;
+            }
             let effects = {
                 let mut cluster = self.lock();
                 let mut effects = cluster.tick(now);
                 if now.saturating_sub(last_tidied) >= TIDY {
                     last_tidied = now;
-                    effects.extend(cluster.retain(now, &self.retention).1);
+                    effects.extend(cluster.retain(now, self.clock.wall(), &self.retention).1);
                 }
                 if self.journal.wants_snapshot() {
                     cluster.snapshot();

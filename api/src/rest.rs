@@ -98,9 +98,10 @@ pub(crate) fn router(master: Arc<Master>, hosts: guard::AllowedHosts) -> Router 
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_AT_ONCE));
     let internal = Router::new()
         .route(protocol::REGISTER, post(internal::register))
-        .route(protocol::POLL, post(internal::poll))
         .route(protocol::LEAVE, post(internal::leave))
         .layer(settle)
+        // A poll sees to that by itself.
+        .route(protocol::POLL, post(internal::poll))
         .layer(GlobalConcurrencyLimitLayer::new(WORKER_CALLS_AT_ONCE));
     let counter = metrics::Counter::of(&master);
     public

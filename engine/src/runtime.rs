@@ -548,6 +548,7 @@ mod tests {
             scratch_dir: folder.path().join("scratch"),
             threads: 1,
             memory_bytes: 1 << 30,
+            data: crate::disk::DataDisks::everywhere(),
         };
         let document = r#"{"dag": {"nodes": [
             {"id": "read", "op": "read_text", "path": "lines.txt", "partitions": 1},

@@ -227,6 +227,18 @@ impl Scheduler {
         self.workers.knows(worker, epoch)
     }
 
+    /// Holds no worker's silence against it until now: the driver could not listen.
+    pub fn grant(&mut self, now: Now) {
+        self.workers.grant(now);
+    }
+
+    /// Replaces the plan of a job that has ended by one without what only a running job needs.
+    pub fn shed(&mut self, job: JobId, plan: Arc<Plan>) {
+        if let Some(job) = self.jobs.get_mut(&job).filter(|job| job.has_ended()) {
+            job.plan = plan;
+        }
+    }
+
     /// Whether a draining worker may go: it runs nothing, and nobody has to read what it holds.
     pub fn may_leave(&self, worker: &WorkerId, epoch: Epoch) -> bool {
         let is_idle = self.workers.get(worker).is_none_or(|known| known.running.is_empty());

@@ -5,7 +5,7 @@
 //! scheduler what it should do differently. So a lost answer needs no memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::{
     journal::{
         Journal,
-        entry::{self, Entry, Key, Memory, Saved},
+        entry::{self, Entry, KeptKey, Key, Memory, Percent, Saved},
     },
     observe::Observer,
 };
@@ -61,6 +61,8 @@ pub(crate) struct Cluster {
     pub(crate) observer: Observer,
     /// The jobs of repeatable submissions.
     by_key: BTreeMap<(Option<String>, String), JobId>,
+    /// Keys that outlive their jobs, and since when this life knows them so.
+    keys: VecDeque<(Now, KeptKey)>,
     journal: Arc<Journal>,
     /// What is to be journaled together.
     pending: Vec<Entry>,
@@ -75,16 +77,8 @@ pub(crate) struct JobRecord {
     /// Ends a commit under way.
     commit: CancelFlag,
     is_committing: bool,
-    /// When it ended; what ended in an earlier life of the master did so at the start of this one,
-    /// and `earlier` before that.
-    ended: Option<Ended>,
-}
-
-/// When a job ended.
-#[derive(Clone, Copy, Debug)]
-struct Ended {
-    at: Now,
-    earlier: Duration,
+    /// Whether its end has been seen to.
+    has_ended: bool,
 }
 
 /// A job that is to run.
@@ -122,7 +116,7 @@ impl JobRecord {
         let without_splits = |stage: &Stage| Stage { splits: Vec::new(), ..stage.clone() };
         let stages = saved.plan.stages.iter().map(without_splits).map(Arc::new).collect();
         let (commit, is_committing) = (CancelFlag::default(), false);
-        Self { saved, stages, commit, is_committing, ended: None }
+        Self { saved, stages, commit, is_committing, has_ended: false }
     }
 
     /// Its state.
@@ -130,10 +124,10 @@ impl JobRecord {
         self.saved.status()
     }
 
-    /// How long ago it ended.
-    pub(super) fn age(&self, now: Now) -> Option<Duration> {
-        let Ended { at, earlier } = self.ended?;
-        Some(earlier.saturating_add(now.saturating_sub(at)))
+    /// When it ended, by the wall.
+    pub(super) fn ended_at(&self) -> Option<DateTime<Local>> {
+        let end = self.saved.ledger.end.as_ref()?;
+        Some(self.saved.submitted_at + Duration::from_millis(end.elapsed_ms))
     }
 
     /// Its stages with what happened to them.
@@ -159,12 +153,14 @@ impl Link {
 }
 
 /// Something that the master has to do outside the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
     /// Put a job's results in place.
     Commit(JobId),
     /// Remove what a final job has staged.
     Sweep(JobId),
+    /// Remove results of a job that has been forgotten.
+    Withdraw(JobId, Vec<Published>),
     /// Remove files that nobody may ask for any more.
     Remove(Vec<PathBuf>),
 }
@@ -216,6 +212,7 @@ impl Cluster {
             open_jobs: 0,
             links: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            keys: VecDeque::new(),
             journal,
             pending: Vec::new(),
             observer: Observer::new(term),
@@ -251,25 +248,30 @@ impl Cluster {
             past.push(restored);
             self.by_number.insert(saved.number, job);
             if let Some(key) = &saved.key {
-                self.by_key.insert((key.owner.clone(), key.key.clone()), job);
+                self.by_key.insert(key.name(), job);
             }
             let mut record = JobRecord::new(saved);
             match elapsed {
-                Some(elapsed) => {
-                    let earlier = since.saturating_sub(elapsed);
-                    record.ended = Some(Ended { at: now, earlier });
+                Some(_) => {
+                    record.has_ended = true;
                     record.stages.clear();
                 }
                 None => {
                     self.open_jobs += 1;
                     self.observer.watch(now, job, &record.saved.plan);
+                    self.observer.resume(now, job, &record.saved.ledger);
                 }
             }
             self.jobs.insert(job, record);
         }
         let open = self.open_jobs;
         tracing::info!(term = %self.term, jobs = self.jobs.len(), open, "state restored");
-        let mut effects: Vec<Effect> = memory.just_ended.into_iter().map(Effect::Sweep).collect();
+        self.keys = memory.keys.into_iter().map(|key| (now, key)).collect();
+        for (_, kept) in &self.keys {
+            self.by_key.entry(kept.key.name()).or_insert(kept.job);
+        }
+        let swept = memory.just_ended.into_iter().chain(memory.forgotten);
+        let mut effects: Vec<Effect> = swept.map(Effect::Sweep).collect();
         for command in self.scheduler.restore(now, past) {
             self.act(now, command, &mut effects);
         }
@@ -300,11 +302,12 @@ impl Cluster {
             owner,
             key,
             published: Vec::new(),
+            percent: 0,
         };
         tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
         self.observer.submitted(now, job, &plan);
         if let Some(key) = &saved.key {
-            self.by_key.insert((key.owner.clone(), key.key.clone()), job);
+            self.by_key.insert(key.name(), job);
         }
         self.pending.push(Entry::Job(Box::new(saved.clone())));
         self.jobs.insert(job, JobRecord::new(saved));
@@ -315,8 +318,11 @@ impl Cluster {
 
     /// What a submission by a key comes to that was used before.
     pub(crate) fn known_key(&self, key: &Key) -> Option<Submission> {
-        let job = self.by_key.get(&(key.owner.clone(), key.key.clone()))?;
-        let first = self.jobs.get(job)?.saved.key.as_ref()?;
+        let job = self.by_key.get(&key.name())?;
+        let of_job = self.jobs.get(job).and_then(|record| record.saved.key.as_ref());
+        let of_past =
+            || self.keys.iter().map(|(_, kept)| &kept.key).find(|kept| kept.name() == key.name());
+        let first = of_job.or_else(of_past)?;
         Some(if first.body == key.body {
             Submission::Repeated(*job)
         } else {
@@ -359,20 +365,37 @@ impl Cluster {
         self.jobs.get_mut(&job)
     }
 
-    /// Removes what is shown of a job.
-    pub(super) fn remove(&mut self, job: JobId) {
+    /// Removes what is shown of a job; its key is known for a while yet.
+    pub(super) fn remove(&mut self, now: Now, job: JobId) {
         let Some(record) = self.jobs.remove(&job) else { return };
         self.observer.forget(job);
         self.by_number.remove(&record.saved.number);
         if let Some(key) = record.saved.key {
-            self.by_key.remove(&(key.owner, key.key));
+            self.keys.push_back((now, KeptKey { key, job }));
+        }
+    }
+
+    /// Lets go of keys whose jobs are forgotten: those kept for `age`, and the oldest beyond `most`.
+    pub(super) fn forget_keys(&mut self, now: Now, age: Duration, most: usize) {
+        let is_over = |kept: &VecDeque<(Now, KeptKey)>| {
+            let is_old = |(at, _): &(Now, KeptKey)| now.saturating_sub(*at) >= age;
+            kept.len() > most || kept.front().is_some_and(is_old)
+        };
+        while is_over(&self.keys)
+            && let Some((_, kept)) = self.keys.pop_front()
+        {
+            let name = kept.key.name();
+            if self.by_key.get(&name) == Some(&kept.job) {
+                self.by_key.remove(&name);
+            }
         }
     }
 
     /// All that is remembered, as a snapshot keeps it.
     pub(crate) fn snapshot(&self) {
         let jobs = self.jobs.values().map(|record| Entry::Job(Box::new(record.saved.clone())));
-        self.journal.snapshot(jobs);
+        let keys = self.keys.iter().map(|(_, kept)| Entry::Key(kept.clone()));
+        self.journal.snapshot(jobs.chain(keys));
     }
 
     fn act(&mut self, now: Now, command: Command, effects: &mut Vec<Effect>) {
@@ -400,13 +423,19 @@ impl Cluster {
     fn remember(&mut self, now: Now, fact: Fact) {
         self.tell(&fact);
         self.observer.fact(now, &fact, &self.scheduler);
+        let mut ended = None;
         if let Some(record) = self.jobs.get_mut(&fact.job()) {
             record.saved.ledger.apply(&fact);
-            if record.status().has_ended() && record.ended.is_none() {
-                record.ended = Some(Ended { at: now, earlier: Duration::ZERO });
+            if record.status().has_ended() && !record.has_ended {
+                record.has_ended = true;
                 record.saved.shed();
                 record.stages.clear();
+                ended = Some(Arc::clone(&record.saved.plan));
             }
+        }
+        if let Some(plan) = ended {
+            self.observer.shed(fact.job(), &plan);
+            self.scheduler.shed(fact.job(), plan);
         }
         match self.pending.last_mut() {
             Some(Entry::Facts(facts)) => facts.push(fact),
@@ -540,11 +569,36 @@ impl Cluster {
         let mut effects = Vec::new();
         let turn = self.poll_into(now, poll, &mut effects);
         match &turn {
-            Ok(turn) if !turn.answer.superseded => self.observer.polled(now, poll),
+            Ok(turn) if !turn.answer.superseded => {
+                self.observer.polled(now, poll);
+                self.remember_progress(poll);
+            }
             Ok(_) => {}
             Err(fenced) => self.observer.fenced(*fenced),
         }
         (turn, effects)
+    }
+
+    /// Remembers whole percents of what a poll tells of, so that a restart does not take them back.
+    fn remember_progress(&mut self, poll: &Poll) {
+        let jobs: BTreeSet<JobId> =
+            poll.running.iter().map(|running| running.attempt.task.job).collect();
+        for job in jobs {
+            let reached = self.observer.progress(job).floor();
+            let Some(record) = self.jobs.get_mut(&job) else { continue };
+            if reached > f64::from(record.saved.percent) {
+                // Below 100 until the job has ended.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "0 to 100"
+                )]
+                let percent = reached as u8;
+                record.saved.percent = percent;
+                self.pending.push(Entry::Percent(Percent { job, percent }));
+            }
+        }
+        self.flush();
     }
 
     fn poll_into(
@@ -664,6 +718,11 @@ impl Cluster {
         effects
     }
 
+    /// Lets time pass while the journal stands still: nobody's silence counts.
+    pub(crate) fn stand_still(&mut self, now: Now) {
+        self.scheduler.grant(now);
+    }
+
     /// Lets time pass.
     pub(crate) fn tick(&mut self, now: Now) -> Vec<Effect> {
         let effects = self.step(now, Event::Tick);
@@ -750,8 +809,10 @@ impl Cluster {
     /// What is known of a job.
     pub(crate) fn job(&self, job: JobId) -> Option<(JobView, &JobRecord)> {
         let mut view = self.scheduler.view(job)?;
-        view.progress_percent = view.progress_percent.max(self.observer.progress(job));
-        Some((view, self.jobs.get(&job)?))
+        let record = self.jobs.get(&job)?;
+        let told = f64::from(record.saved.percent);
+        view.progress_percent = view.progress_percent.max(self.observer.progress(job)).max(told);
+        Some((view, record))
     }
 
     /// What gauges are set from, but for the workers.

@@ -114,20 +114,42 @@ pub(crate) async fn remove(master: Arc<Master>, paths: Vec<PathBuf>) {
     }
 }
 
+/// Removes the results of a job, where they are still its own.
+pub(crate) async fn withdraw(master: Arc<Master>, job: JobId, results: Vec<Published>) {
+    if !master.journal.settled_at_last().await {
+        return;
+    }
+    let publisher = master.publisher.clone();
+    let removing = tokio::task::spawn_blocking(move || {
+        for result in results {
+            if let Err(error) = publisher.withdraw(job, &result) {
+                let (path, error) = (result.path.display(), error.chain());
+                tracing::warn!(job_id = %job, path = %path, error, "a result is left");
+            }
+        }
+    });
+    if let Err(error) = removing.await {
+        tracing::warn!(job_id = %job, %error, "results are left");
+    }
+}
+
 /// Removes what a final job has staged.
 pub(crate) async fn sweep(master: Arc<Master>, job: JobId) {
     if !master.journal.settled_at_last().await {
         return;
     }
-    let (plan, is_completed) = {
+    let known = {
         let cluster = master.lock();
-        let Some((view, _)) = cluster.job(job) else { return };
-        (view.plan, view.status == JobStatus::Completed)
+        cluster.job(job).map(|(view, _)| (view.plan, view.status == JobStatus::Completed))
     };
     let publisher = master.publisher.clone();
-    let sweeping = tokio::task::spawn_blocking(move || {
-        let sinks: Vec<&Sink> = sinks(&plan).collect();
-        publisher.sweep(job, &sinks, is_completed)
+    let sweeping = tokio::task::spawn_blocking(move || match known {
+        Some((plan, is_completed)) => {
+            let sinks: Vec<&Sink> = sinks(&plan).collect();
+            publisher.sweep(job, &sinks, is_completed)
+        }
+        // It has been forgotten since, and nothing of it is asked for any more.
+        None => publisher.sweep_forgotten(job),
     });
     match sweeping.await {
         Ok(Ok(())) => {}

@@ -198,6 +198,12 @@ impl Journal {
         failure.unwrap_or_else(|| Arc::from("the journal is closed"))
     }
 
+    /// Whether all that is binding is on disk.
+    pub(crate) fn is_settled(&self) -> bool {
+        let binding = self.shared.lock().binding_seq;
+        self.shared.progress.borrow().durable >= binding
+    }
+
     /// Whether the disk has no room; what needs more of it is refused until it has.
     pub(crate) fn is_full(&self) -> bool {
         self.shared.progress.borrow().is_full
@@ -220,7 +226,9 @@ impl Journal {
         let mut count = 0;
         for entry in entries {
             count += 1;
-            frame(&mut bytes, count, &entry);
+            if !frame(&mut bytes, count, &entry) {
+                return;
+            }
         }
         frame(&mut bytes, count + 1, &Entry::Complete(Complete { entries: count }));
         self.shared.progress.send_modify(|progress| progress.wants_snapshot = false);

@@ -17,6 +17,7 @@ use minispark_engine::{
     runtime::{Clock, SystemClock},
     schedule::{
         Fact, JobError, JobStatus, Now, Scheduler,
+        ledger::Ledger,
         progress::{Progress, Read},
     },
     task::TaskReport,
@@ -202,6 +203,36 @@ impl Observer {
             told_at: now,
         };
         self.jobs.insert(job, trace);
+    }
+
+    /// Takes up the figures of a job of an earlier life, as far as they are known.
+    pub(crate) fn resume(&mut self, now: Now, job: JobId, ledger: &Ledger) {
+        for (stage, past) in (0..).map(StageId).zip(&ledger.stages) {
+            let attempt = |partition: u32, attempt| {
+                let task = TaskId { job, stage, partition };
+                TaskAttempt { task, attempt }
+            };
+            if let Some(trace) = self.jobs.get_mut(&job) {
+                trace.done += past.totals.tasks;
+                if let Some(seen) = trace.stages.get_mut(stage.index()) {
+                    seen.done += past.totals.tasks;
+                }
+                for (&partition, accepted) in &past.done {
+                    let task = TaskId { job, stage, partition };
+                    trace.progress.task_done(task, &accepted.report);
+                }
+            }
+            for (&partition, run) in &past.running {
+                self.attempt_started(now, attempt(partition, run.attempt), &run.worker, run.epoch);
+            }
+        }
+    }
+
+    /// A job has ended: its plan is no longer needed whole.
+    pub(crate) fn shed(&mut self, job: JobId, plan: &Arc<Plan>) {
+        if let Some(trace) = self.jobs.get_mut(&job) {
+            trace.plan = Arc::clone(plan);
+        }
     }
 
     /// A job is not known any more.

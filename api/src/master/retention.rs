@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Local};
 use minispark_engine::{
     id::JobId,
     schedule::{Event, Now},
@@ -15,8 +16,15 @@ use super::{
     journal::entry::{self, Entry, Of},
 };
 
-/// A submission that may be repeated is remembered at least so long.
+/// The key of a submission is known at least so long, whatever becomes of its job.
 const KEYS_KEPT: Duration = Duration::from_hours(24);
+
+/// The most keys of forgotten jobs; the oldest go first.
+const MAX_KEYS: usize = 100_000;
+
+/// Before this master has been up for so long, age alone lets go of nothing: the clock of a machine
+/// that has just started may be wrong.
+const CLOCK_SETTLES: Duration = Duration::from_hours(1);
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +57,17 @@ pub(crate) struct Freed {
 
 impl Cluster {
     /// Lets go of what is beyond the rules; what is left to do comes back.
-    pub(crate) fn retain(&mut self, now: Now, rules: &Retention) -> (Freed, Vec<Effect>) {
+    pub(crate) fn retain(
+        &mut self,
+        now: Now,
+        wall: DateTime<Local>,
+        rules: &Retention,
+    ) -> (Freed, Vec<Effect>) {
         let mut freed = Freed::default();
         let mut effects = Vec::new();
-        for job in self.too_old(now, rules) {
+        self.forget_keys(now, KEYS_KEPT, MAX_KEYS);
+        let wall = (now >= CLOCK_SETTLES).then_some(wall);
+        for job in self.too_old(wall, rules) {
             if let Some((bytes, more)) = self.forget(now, job) {
                 freed.jobs += 1;
                 freed.bytes += bytes;
@@ -70,13 +85,13 @@ impl Cluster {
     }
 
     /// Final jobs to be forgotten, the oldest first.
-    fn too_old(&self, now: Now, rules: &Retention) -> Vec<JobId> {
+    fn too_old(&self, wall: Option<DateTime<Local>>, rules: &Retention) -> Vec<JobId> {
         let finals: Vec<_> = self.finals().collect();
         let excess = finals.len().saturating_sub(rules.keep_jobs);
         let is_due = |(place, (_, record)): &(usize, (JobId, &JobRecord))| {
-            let age = record.age(now).unwrap_or_default();
-            let is_kept_for_its_key = record.saved.key.is_some() && age < KEYS_KEPT;
-            (*place < excess || age >= rules.keep_for) && !is_kept_for_its_key
+            let age = wall.zip(record.ended_at()).map(|(wall, at)| wall.signed_duration_since(at));
+            let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+            *place < excess || age >= rules.keep_for
         };
         finals.into_iter().enumerate().filter(is_due).map(|(_, (job, _))| job).collect()
     }
@@ -104,7 +119,7 @@ impl Cluster {
         let record = self.final_job(job)?;
         let (bytes, paths) = (typed_bytes(record), typed_paths(record));
         self.pending(Entry::Forgotten(Of { job }));
-        self.remove(job);
+        self.remove(now, job);
         let mut effects = self.step(now, Event::Forget { job });
         effects.push(Effect::Remove(paths));
         Some((bytes, effects))

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, header},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -31,6 +31,7 @@ use crate::{
         Master,
         cluster::Cluster,
         events::{Entry, Feed, Kind, READERS},
+        journal::Settled,
         observe::stamped,
     },
 };
@@ -202,6 +203,9 @@ impl Reader {
             }
             self.changes.mark_unchanged();
             let (entries, reached) = self.feed.after(self.reached, self.job, AT_ONCE).ok()?;
+            if !entries.is_empty() && self.master.journal.settled().await == Settled::Broken {
+                return None;
+            }
             let has_moved = reached > self.reached;
             self.reached = reached;
             let entries = entries.into_iter().filter(|entry| self.is_seen(entry.job));

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{jobs::stopping, problem::Problem, request::body};
 use crate::{
     VERSION,
-    master::{Master, cluster::Fenced},
+    master::{Master, cluster::Fenced, journal::Settled},
     protocol::{
         HASH_VERSION, Leave, Left, MAX_MESSAGE_BYTES, OLDEST_PROTOCOL, PROTOCOL, Poll, PollAnswer,
         Register, Registered,
@@ -133,14 +133,34 @@ pub(crate) async fn poll(
     request: Body,
 ) -> Result<Json<PollAnswer>, Problem> {
     let poll: Poll = message(request).await?;
+    if master.journal.is_full() {
+        // Nothing can be remembered now, so nothing is taken in and nothing asked for.
+        return Ok(Json(nothing(&master)));
+    }
+    let answer = answered(&master, poll).await?;
+    match master.journal.settled().await {
+        Settled::OnDisk => Ok(Json(answer)),
+        // What the answer asks for is asked for again by the next one.
+        Settled::Full => Ok(Json(nothing(&master))),
+        Settled::Broken => Err(stopping()),
+    }
+}
+
+/// An answer that asks for nothing.
+fn nothing(master: &Master) -> PollAnswer {
+    PollAnswer { term: Some(master.settings.term), ..PollAnswer::default() }
+}
+
+/// What a poll is answered once what it tells of is on disk.
+async fn answered(master: &Arc<Master>, poll: Poll) -> Result<PollAnswer, Problem> {
     let (turn, effects) = {
         let mut cluster = master.lock();
         cluster.poll(master.clock.now(), &poll)
     };
     master.act(effects);
-    let mut turn = turn.map_err(|reason| fenced(&master, reason))?;
+    let mut turn = turn.map_err(|reason| fenced(master, reason))?;
     if turn.answer.superseded || turn.answer.has_commands() || !turn.answer.acks.is_empty() {
-        return Ok(Json(turn.answer));
+        return Ok(turn.answer);
     }
     let held = tokio::time::timeout(master.heartbeat, async {
         loop {
@@ -159,7 +179,7 @@ pub(crate) async fn poll(
         }
     });
     let answer = held.await.ok().flatten();
-    Ok(Json(answer.unwrap_or(turn.answer)))
+    Ok(answer.unwrap_or(turn.answer))
 }
 
 /// `POST leave`.

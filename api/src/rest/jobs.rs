@@ -217,8 +217,7 @@ pub(crate) async fn delete(
             let detail = format!("job {id} is {}; cancel it first", state(view.status));
             return Err(Problem::new(Code::Conflict, detail));
         }
-        let published = record.saved.published.iter();
-        let outputs: Vec<_> = published.map(|published| published.path.clone()).collect();
+        let outputs = record.saved.published.clone();
         let Some((_, effects)) = cluster.forget(master.clock.now(), job) else {
             let detail = format!("job {id} is being ended; try again soon");
             return Err(Problem::new(Code::Conflict, detail));
@@ -227,7 +226,7 @@ pub(crate) async fn delete(
     };
     master.act(effects);
     if query.outputs {
-        master.act(vec![Effect::Remove(outputs)]);
+        master.act(vec![Effect::Withdraw(job, outputs)]);
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -257,7 +256,7 @@ pub(crate) async fn gc(
 ) -> Json<wire::Freed> {
     let (freed, effects) = {
         let mut cluster = master.lock();
-        cluster.retain(master.clock.now(), &master.retention)
+        cluster.retain(master.clock.now(), master.clock.wall(), &master.retention)
     };
     master.act(effects);
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);

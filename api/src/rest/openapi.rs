@@ -47,7 +47,10 @@ struct Description;
 const ANY: [(&str, &str); 8] = [
     ("400", "the request can't be read, or has a parameter that is not known"),
     ("401", "`UNAUTHENTICATED`: the server asks for a token, and none or a wrong one came"),
-    ("403", "the token may not do this, the Host is not this server's, or a web page of another origin asks"),
+    (
+        "403",
+        "the token may not do this, the Host is not this server's, or a web page of another origin asks",
+    ),
     ("406", "nothing that is accepted can be had"),
     ("429", "`RATE_LIMITED`, or `QUEUE_FULL`: try again after a while"),
     ("431", "the headers are larger than 16 KiB"),

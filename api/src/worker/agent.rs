@@ -52,6 +52,9 @@ const AWAY_LOG: Duration = Duration::from_secs(30);
 /// The pause before the next poll where an answer asked for nothing that could be done.
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a draining worker waits for a master that does not answer.
+const AWAY_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -122,6 +125,8 @@ pub(crate) struct Agent {
     cleaning: JoinSet<()>,
     meter: Meter,
     last_away_log: Option<Now>,
+    /// Since when the master does not answer a draining worker.
+    away_since: Option<Now>,
     /// It has been asked to end.
     is_draining: bool,
     /// Nobody needs it any more.
@@ -157,6 +162,7 @@ impl Agent {
             cleaning: JoinSet::new(),
             meter: Meter::new(),
             last_away_log: None,
+            away_since: None,
             is_draining: false,
             may_leave: false,
         })
@@ -193,9 +199,19 @@ impl Agent {
         tracing::info!(worker = %self.folder.worker, running = self.running.len(), "draining");
         let never = CancellationToken::new();
         let waits = self.tools.drain;
-        let polls = self.poll_until_something_changes(&never);
-        let outcome = tokio::time::timeout(waits, polls).await;
-        if !matches!(outcome, Ok(Ok(Next::Stop))) && !self.running.is_empty() {
+        let polls = async {
+            // A master that restarts meanwhile hears of it, too.
+            while let Ok(Next::Register) = self.poll_until_something_changes(&never).await {
+                match tokio::time::timeout(AWAY_PATIENCE, self.register()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        };
+        if tokio::time::timeout(waits, polls).await.is_err() {
+            tracing::info!(worker = %self.folder.worker, "not all is over; it is handed back");
+        }
+        if !self.running.is_empty() {
             self.hand_back().await;
         }
     }
@@ -331,6 +347,7 @@ impl Agent {
                 Ok(answer) => {
                     backoff.reset();
                     self.last_away_log = None;
+                    self.away_since = None;
                     let was_held = self.tools.clock.now().saturating_sub(sent) > IDLE_PAUSE;
                     let has_news = answer.has_commands() || !answer.acks.is_empty();
                     let has_changed = self.apply(answer);
@@ -343,7 +360,9 @@ impl Agent {
                 Err(CallError::StaleTerm) => return Ok(Next::Register),
                 Err(CallError::Lost) => return Ok(Next::NewLife),
                 Err(CallError::Unsupported(reason)) => return Err(self.refused(reason)),
-                Err(CallError::NotAdmitted(_) | CallError::Away(_)) if self.is_draining => {
+                Err(CallError::NotAdmitted(_) | CallError::Away(_))
+                    if self.is_draining && self.is_given_up() =>
+                {
                     return Ok(Next::Stop);
                 }
                 Err(CallError::NotAdmitted(reason) | CallError::Away(reason)) => {
@@ -359,6 +378,12 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Whether the master has been away for as long as a draining worker waits for it.
+    fn is_given_up(&mut self) -> bool {
+        let now = self.tools.clock.now();
+        now.saturating_sub(*self.away_since.get_or_insert(now)) >= AWAY_PATIENCE
     }
 
     /// The attempts whose outputs can be served.

@@ -165,6 +165,14 @@ impl Workers {
         }
     }
 
+    /// All that are up count as heard and hearing now.
+    pub(super) fn grant(&mut self, now: Now) {
+        for known in self.all.values_mut().filter(|known| known.is_up) {
+            known.last_seen = known.last_seen.max(now);
+            known.unheard.clear();
+        }
+    }
+
     /// The worker gets no new tasks any more.
     pub(super) fn drain(&mut self, worker: &WorkerId) {
         if let Some(known) = self.all.get_mut(worker) {

@@ -232,6 +232,32 @@ impl Publisher {
         self.disk.open(path).and_then(|file| file.size()).unwrap_or_default()
     }
 
+    /// Removes what a job that is not known any more has left beside the text results.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn sweep_forgotten(&self, job: JobId) -> Result<()> {
+        let staging = self.output_dir.join(STAGING).join(job.to_string());
+        self.disk.remove_dir_all(&staging).map_err(Error::io("remove", &staging))?;
+        let root = self.output_dir.join(STAGING);
+        self.disk.remove_empty_dir(&root).map_err(Error::io("remove", &root))
+    }
+
+    /// Removes a result that is in place: a text file, whose name is the job's own, or a folder
+    /// whose manifest still names the job. What somebody else has put there since stays.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn withdraw(&self, job: JobId, result: &Published) -> Result<()> {
+        let path = &result.path;
+        let removed = match result.format {
+            WriteFormat::Text => self.disk.remove(path),
+            _ if self.files_of(job, &result.sink, path).is_some() => self.disk.remove_dir_all(path),
+            _ => Ok(()),
+        };
+        removed.map_err(Error::io("remove", path))
+    }
+
     fn publish_text(
         &self,
         job: JobId,
@@ -298,6 +324,10 @@ impl Publisher {
         sink: &Sink,
         folder: &Path,
     ) -> Option<Vec<PublishedFile>> {
+        self.files_of(job, &sink.id, folder)
+    }
+
+    fn files_of(&self, job: JobId, sink: &str, folder: &Path) -> Option<Vec<PublishedFile>> {
         let read = || -> io::Result<Vec<u8>> {
             let file = self.disk.open(&folder.join(MANIFEST))?;
             let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
@@ -305,7 +335,7 @@ impl Publisher {
             Ok(bytes)
         };
         let manifest: Found = serde_json::from_slice(&read().ok()?).ok()?;
-        let is_it = manifest.job_id == job && manifest.sink == sink.id;
+        let is_it = manifest.job_id == job && manifest.sink == sink;
         let in_folder =
             |file: PublishedFile| PublishedFile { path: folder.join(file.path), ..file };
         is_it.then(|| manifest.files.into_iter().map(in_folder).collect())

@@ -42,6 +42,9 @@ pub(crate) struct Saved {
     /// The results that are in place.
     #[serde(default)]
     pub(crate) published: Vec<Published>,
+    /// How far it was told to be, in whole percents.
+    #[serde(default)]
+    pub(crate) percent: u8,
 }
 
 /// What a client names a submission by, so that it may repeat it.
@@ -53,6 +56,31 @@ pub(crate) struct Key {
     pub(crate) key: String,
     /// SHA-256 of the canonical document, in hexadecimal digits.
     pub(crate) body: String,
+}
+
+impl Key {
+    /// What tells it from others.
+    pub(crate) fn name(&self) -> (Option<String>, String) {
+        (self.owner.clone(), self.key.clone())
+    }
+}
+
+/// The key of a job that is forgotten.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeptKey {
+    /// The key.
+    pub(crate) key: Key,
+    /// The job that it stands for.
+    pub(crate) job: JobId,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Percent {
+    /// Which.
+    pub(crate) job: JobId,
+    /// 0 to 99.
+    pub(crate) percent: u8,
 }
 
 /// A change of what is remembered.
@@ -70,6 +98,10 @@ pub(crate) enum Entry {
     Expired(Of),
     /// A final job is forgotten.
     Forgotten(Of),
+    /// The key of a forgotten job is kept (in a snapshot).
+    Key(KeptKey),
+    /// A job has come so far.
+    Percent(Percent),
     /// Ends a snapshot.
     Complete(Complete),
     /// Stands for what was corrupt and has been set aside.
@@ -122,6 +154,8 @@ impl Entry {
             Self::Forgotten(_) => 6,
             Self::Complete(_) => 7,
             Self::Lost => 8,
+            Self::Key(_) => 9,
+            Self::Percent(_) => 10,
         }
     }
 
@@ -134,6 +168,8 @@ impl Entry {
             Self::Published(results) => serde_json::to_vec(results),
             Self::Expired(of) | Self::Forgotten(of) => serde_json::to_vec(of),
             Self::Complete(complete) => serde_json::to_vec(complete),
+            Self::Key(kept) => serde_json::to_vec(kept),
+            Self::Percent(percent) => serde_json::to_vec(percent),
             Self::Lost => Ok(b"{}".to_vec()),
         }
     }
@@ -152,6 +188,8 @@ impl Entry {
             6 => Self::Forgotten(read(payload)?),
             7 => Self::Complete(read(payload)?),
             8 => Self::Lost,
+            9 => Self::Key(read(payload)?),
+            10 => Self::Percent(read(payload)?),
             other => return Err(format!("there is no kind {other}")),
         })
     }
@@ -160,8 +198,10 @@ impl Entry {
     pub(super) fn is_binding(&self) -> bool {
         match self {
             Self::Facts(facts) => facts.iter().any(Fact::is_binding),
-            Self::Published(_) | Self::Expired(_) | Self::Started(_) => false,
-            Self::Job(_) | Self::Forgotten(_) | Self::Complete(_) | Self::Lost => true,
+            Self::Published(_) | Self::Expired(_) | Self::Started(_) | Self::Percent(_) => false,
+            Self::Job(_) | Self::Key(_) | Self::Forgotten(_) | Self::Complete(_) | Self::Lost => {
+                true
+            }
         }
     }
 }
@@ -173,6 +213,10 @@ pub(crate) struct Memory {
     pub(crate) jobs: BTreeMap<JobId, Saved>,
     /// Jobs that ended since the last snapshot: what they staged may not have been swept.
     pub(crate) just_ended: Vec<JobId>,
+    /// Jobs that were forgotten since then: files of theirs may not have been removed.
+    pub(crate) forgotten: Vec<JobId>,
+    /// Keys of jobs that are forgotten, the oldest first.
+    pub(crate) keys: Vec<KeptKey>,
 }
 
 impl Memory {
@@ -204,7 +248,15 @@ impl Memory {
                 }
             }
             Entry::Forgotten(Of { job }) => {
-                self.jobs.remove(&job);
+                self.forgotten.push(job);
+                let key = self.jobs.remove(&job).and_then(|saved| saved.key);
+                self.keys.extend(key.map(|key| KeptKey { key, job }));
+            }
+            Entry::Key(kept) => self.keys.push(kept),
+            Entry::Percent(Percent { job, percent }) => {
+                if let Some(saved) = self.jobs.get_mut(&job) {
+                    saved.percent = saved.percent.max(percent);
+                }
             }
             Entry::Started(_) | Entry::Complete(_) | Entry::Lost => {}
         }

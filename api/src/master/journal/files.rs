@@ -125,6 +125,12 @@ impl Files {
                     memory.apply(entry);
                     *last_seq = record.seq;
                 }
+                Found::End if is_last => {
+                    // An earlier life may have written what it never synced; from now on it counts.
+                    let whole = bytes.len() as u64;
+                    self.disk.truncate(path, whole).map_err(EngineError::io("sync", path))?;
+                    return Ok(());
+                }
                 Found::End => return Ok(()),
                 Found::Torn if is_last => {
                     tracing::warn!(
@@ -133,6 +139,7 @@ impl Files {
                         bytes = bytes.len() - at,
                         "the last record was cut short by a crash; it is cut off"
                     );
+                    self.set_apart(path, &bytes[at..])?;
                     let kept = at as u64;
                     self.disk.truncate(path, kept).map_err(EngineError::io("cut", path))?;
                     return Ok(());
@@ -143,6 +150,17 @@ impl Files {
                 }
             }
         }
+    }
+
+    /// Keeps what is about to be cut off a segment, for those who want to know what it was.
+    fn set_apart(&self, segment: &Path, tail: &[u8]) -> Result<(), Error> {
+        let path = segment.with_extension("torn");
+        let write = || -> io::Result<()> {
+            let mut file = self.disk.create(&path)?;
+            file.write_all(tail)?;
+            file.flush()
+        };
+        Ok(write().map_err(EngineError::io("write", &path))?)
     }
 
     /// The state of the newest snapshot that can be read, and the last record that it holds.

@@ -22,8 +22,8 @@ pub(super) const HEADER_BYTES: usize = 12;
 /// The bytes of a record before its payload.
 const FRAME_BYTES: usize = 21;
 
-/// The most bytes of a payload: far more than the largest plan.
-const MAX_PAYLOAD_BYTES: usize = 256 << 20;
+/// A sector: a crash may leave any of a file's as zeros, and none in part.
+const SECTOR_BYTES: usize = 512;
 
 /// One record, as it lies in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +67,7 @@ pub(super) fn version_of(bytes: &[u8]) -> Option<u32> {
 
 /// Appends a record to `bytes`; `false`, and nothing is appended, where it is too large.
 pub(super) fn append(bytes: &mut Vec<u8>, seq: u64, kind: u8, payload: &[u8]) -> bool {
-    let Some(length) =
-        u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_PAYLOAD_BYTES)
-    else {
-        return false;
-    };
+    let Ok(length) = u32::try_from(payload.len()) else { return false };
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&checksum(seq, kind, payload).to_le_bytes());
     bytes.extend_from_slice(&seq.to_le_bytes());
@@ -90,9 +86,10 @@ fn checksum(seq: u64, kind: u8, payload: &[u8]) -> u64 {
 
 /// What stands at `at`.
 ///
-/// A record that the file's end cuts short is torn. One with a wrong checksum is torn if a crash
-/// can have left it so: its payload, which is JSON, holds zeros that were never written, and no
-/// whole record follows. Anything else that does not fit is corrupt.
+/// A record that the file's end cuts short is torn, unless it is whole but for its length. One with
+/// a wrong checksum is torn if a crash can have left it so: it ends in zeros, or has a sector of
+/// them, that were never written (JSON has none), and no whole record follows. Anything else that
+/// does not fit is corrupt.
 pub(super) fn find(bytes: &[u8], at: usize) -> Found<'_> {
     if at >= bytes.len() {
         return Found::End;
@@ -123,13 +120,19 @@ fn whole(bytes: &[u8], at: usize) -> Option<Record<'_>> {
 
 fn is_cut_short(bytes: &[u8], at: usize) -> bool {
     let rest = &bytes[at..];
-    let Some(length) = rest.first_chunk().map(|length| u32::from_le_bytes(*length)) else {
-        return true;
-    };
-    let end = FRAME_BYTES as u64 + u64::from(length);
-    end > rest.len() as u64
-        || rest.iter().skip(FRAME_BYTES).any(|byte| *byte == 0)
-        || rest.iter().all(|byte| *byte == 0)
+    let Some((frame, payload)) = rest.split_at_checked(FRAME_BYTES) else { return true };
+    let field = |place: Range<usize>| frame.get(place)?.try_into().ok().map(u64::from_le_bytes);
+    let is_whole_but_for_its_length =
+        field(12..20).is_some_and(|seq| Some(checksum(seq, frame[20], payload)) == field(4..12));
+    if is_whole_but_for_its_length {
+        return false;
+    }
+    let length = frame.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let ends_early = u64::from(length) > payload.len() as u64;
+    let first_sector = at.next_multiple_of(SECTOR_BYTES);
+    let mut sectors = bytes.get(first_sector..).unwrap_or_default().chunks_exact(SECTOR_BYTES);
+    let is_empty = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+    ends_early || rest.last() == Some(&0) || sectors.any(is_empty)
 }
 
 #[cfg(test)]
@@ -138,7 +141,7 @@ mod tests {
 
     fn three() -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (seq, payload) in [(7, "{\"a\":1}"), (8, "{}"), (9, "{\"b\":[2,3]}")] {
+        for (seq, payload) in [(7, "{\"a\":1}"), (8, "{}"), (9, "{\"b\": [2,\"@\"]}")] {
             assert!(append(&mut bytes, seq, 2, payload.as_bytes()));
         }
         bytes
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn a_record_cut_at_any_byte_is_torn() {
         let bytes = three();
-        let last = bytes.len() - (21 + 11);
+        let last = bytes.len() - (21 + 15);
         for end in last + 1..bytes.len() {
             assert_eq!(seqs(&bytes[..end]), (vec![7, 8], Found::Torn), "cut at {end}");
         }
@@ -193,11 +196,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let (read, found) = seqs(&bytes);
             assert!(read.len() < 3, "bit {bit}");
-            // A longer length in the last record looks as if its end were missing.
-            let is_last_length = (21 + 7 + 21 + 2..).take(4).any(|byte| byte == bit / 8);
-            let expected =
-                if is_last_length && found == Found::Torn { Found::Torn } else { Found::Corrupt };
-            assert_eq!(found, expected, "bit {bit}");
+            assert_eq!(found, Found::Corrupt, "bit {bit}");
         }
     }
 

@@ -172,6 +172,8 @@ fn jobs_of(entry: &Entry) -> Vec<JobId> {
         Entry::Facts(facts) => facts.iter().map(minispark_engine::schedule::Fact::job).collect(),
         Entry::Published(results) => vec![results.job],
         Entry::Expired(of) | Entry::Forgotten(of) => vec![of.job],
+        Entry::Percent(percent) => vec![percent.job],
+        Entry::Key(kept) => vec![kept.job],
         Entry::Started(_) | Entry::Complete(_) | Entry::Lost => Vec::new(),
     }
 }

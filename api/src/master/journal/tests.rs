@@ -43,6 +43,7 @@ fn accepted(number: u128) -> Entry {
         owner: None,
         key: None,
         published: Vec::new(),
+        percent: 0,
     }))
 }
 

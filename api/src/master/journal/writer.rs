@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     sync::{Arc, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -110,7 +109,7 @@ impl Writer {
     }
 
     /// Writes records, however long the disk has no room for them.
-    fn append(&mut self, bytes: &[u8], is_closing: bool) -> Result<(), EngineError> {
+    fn append(&mut self, bytes: &[u8], mut is_closing: bool) -> Result<(), EngineError> {
         let first_seq = self.written + 1;
         loop {
             let outcome = self.try_append(bytes, first_seq);
@@ -131,7 +130,9 @@ impl Writer {
             if !is_full || is_closing {
                 return outcome;
             }
-            thread::sleep(FULL_PAUSE);
+            let queue = self.shared.lock();
+            let waited = self.shared.wake.wait_timeout(queue, FULL_PAUSE);
+            is_closing = waited.unwrap_or_else(PoisonError::into_inner).0.is_closing;
         }
     }
 
