@@ -219,7 +219,7 @@ fn a_job_waits_for_a_worker_that_comes() {
 }
 
 #[test]
-fn a_restarted_master_knows_no_jobs_and_gets_its_workers_back() {
+fn a_restarted_master_knows_its_jobs_and_gets_its_workers_back() {
     let mut cluster = Cluster::start(Settings::default());
     let document = fs::read_to_string(root().join("jobs/wordcount.json")).unwrap();
     let old = cluster.submit(&document);
@@ -229,8 +229,8 @@ fn a_restarted_master_knows_no_jobs_and_gets_its_workers_back() {
 
     cluster.restart_master();
     until("both workers are back", || cluster.workers_up() == 2);
-    let route = format!("/api/v1/jobs/{old}");
-    assert_eq!(http::call(&cluster.rest, "GET", &route, &[], b"").status, 404);
+    assert_eq!(cluster.job(&old)["status"], "COMPLETED");
+    assert_eq!(cluster.output(&old, "agg"), output);
     assert!(output.is_file(), "a result outlives the master that made it");
     let new = cluster.submit(&document);
     let job = cluster.completed(&new);
@@ -240,7 +240,7 @@ fn a_restarted_master_knows_no_jobs_and_gets_its_workers_back() {
 }
 
 #[test]
-fn workers_drop_what_belongs_to_a_master_that_is_gone() {
+fn a_job_runs_on_under_a_restarted_master_and_can_be_cancelled() {
     let mut cluster = Cluster::start(Settings { workers: 1, ..Settings::default() });
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("lines.txt");
@@ -248,14 +248,15 @@ fn workers_drop_what_belongs_to_a_master_that_is_gone() {
     let id = cluster.submit(&sleeping(&text));
     until("the job runs", || cluster.job(&id)["status"] == "RUNNING");
     cluster.restart_master();
-    until("the worker is back and idle", || {
+    let is_back = |runs: bool| {
         let workers = cluster.get("/api/v1/workers");
-        workers["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|worker| worker["state"] == "UP" && worker["running"] == 0)
-    });
+        let mut items = workers["items"].as_array().unwrap().iter();
+        items.any(|worker| worker["state"] == "UP" && (worker["running"] != 0) == runs)
+    };
+    until("the worker is back and runs on", || is_back(true));
+    assert_eq!(cluster.job(&id)["failure_count"], 0);
+    http::call(&cluster.rest, "POST", &format!("/api/v1/jobs/{id}/cancel"), &[], b"");
+    until("the worker is idle", || is_back(false));
     let quick = cluster.submit(&fs::read_to_string(root().join("jobs/wordcount.json")).unwrap());
     cluster.completed(&quick);
 }

@@ -89,6 +89,9 @@ impl Events {
     }
 }
 
+/// More lines than a task reads between a few polls.
+const LINES: usize = if cfg!(debug_assertions) { 1_500_000 } else { 12_000_000 };
+
 #[test]
 fn the_numbers_of_a_known_job_are_right_for_prometheus_and_as_json() {
     let cluster = Cluster::start(Settings::default());
@@ -292,8 +295,7 @@ fn a_waiting_client_falls_back_to_looking_where_no_events_are_to_be_had() {
 fn a_running_job_moves_within_its_only_task() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("lines.txt");
-    // More than a task reads between two polls.
-    fs::write(&input, "some words of a line\n".repeat(1_500_000)).unwrap();
+    fs::write(&input, "some words of a line\n".repeat(LINES)).unwrap();
     let document = json!({"dag": {"nodes": [
         {"id": "read", "op": "read_text", "path": input, "partitions": 1},
         {"id": "flat", "op": "flat_map", "fn": "tokenize"},
@@ -314,7 +316,7 @@ fn a_running_job_moves_within_its_only_task() {
 fn a_lost_worker_is_seen_in_attempts_numbers_and_events_and_progress_never_falls() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("lines.txt");
-    fs::write(&input, "some words of a line\n".repeat(1_500_000)).unwrap();
+    fs::write(&input, "some words of a line\n".repeat(LINES)).unwrap();
     let document = json!({"dag": {"nodes": [
         {"id": "read", "op": "read_text", "path": input, "partitions": 1},
         {"id": "flat", "op": "flat_map", "fn": "tokenize"},
