@@ -125,13 +125,13 @@ impl Error {
             Self::NotOwned { .. } | Self::Tokens(_) => Code::Forbidden,
             Self::NotAdmitted { .. } => Code::Unauthenticated,
             Self::StateCorrupt { .. } => Code::StateCorrupt,
-            Self::StateVersion { .. } => Code::UnsupportedVersion,
-            Self::Journal(_) => Code::Internal,
             Self::Superseded { .. } => Code::StaleTerm,
-            Self::Refused { .. } => Code::UnsupportedVersion,
+            Self::Refused { .. } | Self::StateVersion { .. } => Code::UnsupportedVersion,
             Self::MasterUrl { .. } => Code::BadRequest,
             Self::Engine(error) => error.code(),
-            Self::Flight(_) | Self::System { .. } | Self::Internal(_) => Code::Internal,
+            Self::Flight(_) | Self::System { .. } | Self::Journal(_) | Self::Internal(_) => {
+                Code::Internal
+            }
         }
     }
 }

@@ -123,7 +123,7 @@ impl Scheduler {
             Event::Cancel { job } => self.cancel(&mut turn, job),
             Event::Forget { job } => self.forget(job),
             Event::WorkerJoined { worker, epoch, address, slots, held } => {
-                self.worker_joined(&mut turn, &worker, epoch, address, slots, &held);
+                self.worker_joined(&mut turn, &worker, epoch, &address, slots, &held);
             }
             Event::WorkerDraining { worker, epoch } => {
                 if self.workers.knows(&worker, epoch) {
@@ -159,12 +159,12 @@ impl Scheduler {
         let mut turn = Turn { now, settings: &settings, commands: Vec::new(), wakes: Vec::new() };
         let grace = settings.lost_after.max(LEAST_GRACE);
         for (worker, life) in ledger::last_lives(&past) {
-            self.workers.expect(now, worker, life, grace, settings.lost_after);
+            self.workers.expect(now, &worker, life, grace, settings.lost_after);
         }
-        for past in past {
-            let id = past.job;
+        for job in past {
+            let id = job.job;
             self.submissions += 1;
-            let mut job = Job::taken_up(now, self.submissions, past, &self.workers);
+            let mut job = Job::taken_up(now, self.submissions, job, &self.workers);
             for (worker, attempt) in job.runs() {
                 self.workers.occupy(&worker, attempt);
             }
@@ -342,7 +342,7 @@ impl Scheduler {
         turn: &mut Turn<'_>,
         worker: &WorkerId,
         epoch: Epoch,
-        address: String,
+        address: &str,
         slots: u32,
         held: &[TaskAttempt],
     ) {
@@ -356,17 +356,17 @@ impl Scheduler {
         }
         if self.workers.get(worker).is_some_and(|known| known.is_up && known.address != address) {
             for job in self.jobs.values_mut() {
-                job.stages.iter_mut().for_each(|stage| stage.readdress(worker, epoch, &address));
+                job.stages.iter_mut().for_each(|stage| stage.readdress(worker, epoch, address));
             }
         }
         let is_expected = self.workers.get(worker).is_some_and(|known| known.is_expected);
         let lost_after = self.settings.lost_after;
-        self.workers.join(turn.now, worker, epoch, address.clone(), slots, lost_after);
+        self.workers.join(turn.now, worker, epoch, address.to_owned(), slots, lost_after);
         if held.is_empty() && !is_expected {
             return;
         }
         let held: BTreeSet<_> = held.iter().copied().collect();
-        let life = Life { worker, epoch, address: &address, is_expected };
+        let life = Life { worker, epoch, address, is_expected };
         let concerned: Vec<JobId> = self.order.values().copied().collect();
         for id in concerned {
             if let Some(job) = self.jobs.get_mut(&id) {

@@ -231,10 +231,10 @@ impl Cluster {
         wall: DateTime<Local>,
         memory: Memory,
     ) -> Vec<Effect> {
-        let mut saved: Vec<Saved> = memory.jobs.into_values().collect();
-        saved.sort_unstable_by_key(|saved| saved.number);
-        let mut past = Vec::with_capacity(saved.len());
-        for saved in saved {
+        let mut jobs: Vec<Saved> = memory.jobs.into_values().collect();
+        jobs.sort_unstable_by_key(|saved| saved.number);
+        let mut past = Vec::with_capacity(jobs.len());
+        for saved in jobs {
             let since = wall.signed_duration_since(saved.submitted_at).to_std().unwrap_or_default();
             let job = saved.job;
             let elapsed =
@@ -251,16 +251,13 @@ impl Cluster {
                 self.by_key.insert(key.name(), job);
             }
             let mut record = JobRecord::new(saved);
-            match elapsed {
-                Some(_) => {
-                    record.has_ended = true;
-                    record.stages.clear();
-                }
-                None => {
-                    self.open_jobs += 1;
-                    self.observer.watch(now, job, &record.saved.plan);
-                    self.observer.resume(now, job, &record.saved.ledger);
-                }
+            if elapsed.is_some() {
+                record.has_ended = true;
+                record.stages.clear();
+            } else {
+                self.open_jobs += 1;
+                self.observer.watch(now, job, &record.saved.plan);
+                self.observer.resume(now, job, &record.saved.ledger);
             }
             self.jobs.insert(job, record);
         }
@@ -306,8 +303,8 @@ impl Cluster {
         };
         tracing::info!(job_id = %job, term = %self.term, name = plan.name, "job accepted");
         self.observer.submitted(now, job, &plan);
-        if let Some(key) = &saved.key {
-            self.by_key.insert(key.name(), job);
+        if let Some(named) = &saved.key {
+            self.by_key.insert(named.name(), job);
         }
         self.pending.push(Entry::Job(Box::new(saved.clone())));
         self.jobs.insert(job, JobRecord::new(saved));

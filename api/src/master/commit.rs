@@ -101,8 +101,8 @@ pub(crate) async fn remove(master: Arc<Master>, paths: Vec<PathBuf>) {
     let removing = tokio::task::spawn_blocking(move || {
         for path in paths {
             let removed = disk.remove(&path).and_then(|()| {
-                let folders = path.ancestors().skip(1).take(2);
-                folders.map(|folder| disk.remove_empty_dir(folder)).collect::<Result<(), _>>()
+                let mut folders = path.ancestors().skip(1).take(2);
+                folders.try_for_each(|folder| disk.remove_empty_dir(folder))
             });
             if let Err(error) = removed {
                 tracing::warn!(path = %path.display(), %error, "a file is left");

@@ -55,7 +55,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
     operation_id = "followJob",
     tag = "jobs",
     params(("id" = String, Path, description = "the job"), ("Last-Event-ID" = Option<String>, Header, description = "resumes behind this event")),
-    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = wire::ServerSentEvent),
     )
 )]
 pub(crate) async fn of_job(
@@ -76,7 +76,7 @@ pub(crate) async fn of_job(
     operation_id = "followAll",
     tag = "cluster",
     params(("Last-Event-ID" = Option<String>, Header, description = "resumes behind this event")),
-    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = wire::ServerSentEvent),
     )
 )]
 pub(crate) async fn of_all(
@@ -258,7 +258,7 @@ impl Snapshot<'_> {
         let now = self.master.clock.now();
         let open = self.cluster.open_jobs(MAX_JOBS_SHOWN);
         let open = open.into_iter().filter_map(|id| self.cluster.job(id));
-        for (view, record) in open.filter(|(_, job)| caller.sees(job.saved.owner.as_deref())) {
+        for (view, record) in open.filter(|(_, shown)| caller.sees(shown.saved.owner.as_deref())) {
             let summary = jobs::summary(&view, record, now);
             events.push(self.event(Kind::Job.name(), Some(view.job), json!(summary)));
         }

@@ -136,9 +136,9 @@ fn rfc3339(time: DateTime<Local>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
 }
 
-fn task_secs<'a>(totals: impl Iterator<Item = &'a Totals>) -> wire::TaskSeconds {
+fn task_secs<'a>(all: impl Iterator<Item = &'a Totals>) -> wire::TaskSeconds {
     let (mut count, mut total, mut max) = (0_u32, Duration::ZERO, Duration::ZERO);
-    for totals in totals {
+    for totals in all {
         count += totals.tasks;
         total += Duration::from_millis(totals.elapsed_ms);
         max = max.max(Duration::from_millis(totals.longest_ms));

@@ -30,6 +30,7 @@ use crate::{
     master::{
         Master,
         cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
+        folder::to_hex,
         journal::entry::Key,
         observe::JobTrace,
     },
@@ -99,23 +100,16 @@ pub(crate) async fn submit(
     let owner = caller.owner();
     let key = idempotency_key(&headers, &document, owner.clone())?;
     let known = key.as_ref().and_then(|key| master.lock().known_key(key));
-    let (job, submission) = match known {
+    let job = JobId::random();
+    let submission = if let Some(known) = known {
         // The same again is answered as before, whatever has become of its inputs.
-        Some(known) => (JobId::random(), known),
-        None => {
-            let (plan, warnings) = checked(&master, document.clone(), query.strict).await?;
-            let new = NewJob {
-                job: JobId::random(),
-                submitted_at: master.clock.wall(),
-                document,
-                plan,
-                warnings: warnings.into_iter().map(finding).collect(),
-                owner,
-                key,
-            };
-            let job = new.job;
-            (job, master.lock().submit(master.clock.now(), new))
-        }
+        known
+    } else {
+        let (plan, warnings) = checked(&master, document.clone(), query.strict).await?;
+        let submitted_at = master.clock.wall();
+        let warnings = warnings.into_iter().map(finding).collect();
+        let new = NewJob { job, submitted_at, document, plan, warnings, owner, key };
+        master.lock().submit(master.clock.now(), new)
     };
     let (accepted, is_repeated) = match submission {
         Submission::Taken(effects) => {
@@ -176,14 +170,15 @@ fn idempotency_key(
     };
     // Canonical JSON: objects are sorted by their keys, and blanks between tokens don't count. What
     // is no JSON is refused soon enough.
-    let canonical = serde_json::from_str::<serde_json::Value>(document)
-        .map_or_else(|_| document.to_owned(), |document| document.to_string());
-    let body = Sha256::digest(canonical.as_bytes());
-    let body = body.iter().fold(String::with_capacity(64), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    });
-    Ok(Some(Key { owner, key: String::from(key), body }))
+    let canonical = match serde_json::from_str::<serde_json::Value>(document) {
+        Ok(mut tree) => {
+            tree.sort_all_objects();
+            tree.to_string()
+        }
+        Err(_) => document.to_owned(),
+    };
+    let body = to_hex(&Sha256::digest(canonical.as_bytes()).into());
+    Ok(Some(Key { owner, text: String::from(key), body }))
 }
 
 /// The journal can't take another job now.

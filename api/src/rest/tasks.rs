@@ -52,7 +52,7 @@ pub(crate) struct TasksQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// The page, as `next_cursor` named it.
-    #[param(pattern = "^[0-9a-f]{1,16}$")]
+    #[param(pattern = "^j[0-9a-f]{1,16}$")]
     cursor: Option<String>,
     /// Only attempts of this stage.
     stage: Option<u32>,

@@ -144,8 +144,12 @@ impl PartitionStore {
         }
         let keep = Arc::clone(&self.folders.keep);
         let schema = index.file.schema();
-        let file =
-            SpillFile::reopen(&self.disk, path.with_extension("arrow"), index.file, keep.clone())?;
+        let file = SpillFile::reopen(
+            &self.disk,
+            path.with_extension("arrow"),
+            index.file,
+            Arc::clone(&keep),
+        )?;
         let rows = file.rows();
         let disk = Arc::clone(&self.disk);
         let content = Content::File {

@@ -385,6 +385,7 @@ impl JobView {
 }
 
 /// What a user may see of a worker.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own")]
 #[derive(Clone, Debug)]
 pub struct WorkerView {
     /// Who.

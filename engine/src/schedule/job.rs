@@ -169,11 +169,11 @@ impl Job {
         job.earlier = elapsed;
         job.failure_count = ledger.failure_count;
         job.most_done = ledger.most_done;
-        for (index, past) in ledger.stages.iter().enumerate().take(job.stages.len()) {
+        for (index, kept) in ledger.stages.iter().enumerate().take(job.stages.len()) {
             let stage = &mut job.stages[index];
-            job.has_started |= past.attempts > 0;
-            stage.take_up(past, ledger.end.is_some());
-            let totals = &past.totals;
+            job.has_started |= kept.attempts > 0;
+            stage.take_up(kept, ledger.end.is_some());
+            let totals = &kept.totals;
             job.done += totals.tasks;
             for counted in &totals.nodes {
                 if let Some(rows) = job.rows.get_mut(counted.node.index()) {
@@ -185,7 +185,7 @@ impl Job {
                 job.shuffled_bytes += totals.bytes;
             }
             job.spilled_bytes += totals.spilled_bytes;
-            for (worker, epoch) in past.lives() {
+            for (worker, epoch) in kept.lives() {
                 if workers.knows(worker, epoch) {
                     job.holders.insert(worker.clone(), epoch);
                 }
@@ -266,8 +266,8 @@ impl Job {
     pub(super) fn runs(&self) -> Vec<(WorkerId, TaskAttempt)> {
         let stages = self.plan.stages.iter().zip(&self.stages);
         let of_stage = |(stage, state): (&Stage, &StageState)| {
-            let run = |(partition, task): (u32, &TaskState)| {
-                let run = task.run()?;
+            let run = |(partition, of_task): (u32, &TaskState)| {
+                let run = of_task.run()?;
                 let task = TaskId { job: self.id, stage: stage.id, partition };
                 Some((run.worker.clone(), TaskAttempt { task, attempt: run.attempt }))
             };

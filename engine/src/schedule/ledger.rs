@@ -259,7 +259,7 @@ impl Totals {
 pub(super) fn last_lives(past: &[Restored]) -> BTreeMap<WorkerId, (Epoch, String)> {
     let mut lives = BTreeMap::<WorkerId, (Epoch, String)>::new();
     let running = past.iter().filter(|past| past.ledger.end.is_none());
-    for stage in running.flat_map(|past| &past.ledger.stages) {
+    for stage in running.flat_map(|job| &job.ledger.stages) {
         for (worker, epoch) in stage.lives() {
             let life = lives.entry(worker.clone()).or_insert((epoch, String::new()));
             if life.0 < epoch {

@@ -334,8 +334,8 @@ impl StageState {
                 Regained::Again(accepted.clone())
             }
             Phase::Open | Phase::Delayed => {
-                let is_it = |relic: &Box<Accepted>| relic.output.map == attempt;
-                let Some(mut accepted) = task.relic.take_if(|relic| is_it(relic)) else {
+                let Some(mut accepted) = task.relic.take_if(|relic| relic.output.map == attempt)
+                else {
                     return Regained::No;
                 };
                 moved(&mut accepted);

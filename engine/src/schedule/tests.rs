@@ -673,7 +673,7 @@ fn a_draining_worker_gets_nothing_new_and_may_leave_when_nobody_reads_from_it() 
     let draining = Event::WorkerDraining { worker: worker("w0"), epoch: Epoch(1) };
     cluster.step(draining);
     assert!(cluster.workers()[0].is_draining);
-    let may_leave = |cluster: &Cluster| cluster.scheduler.may_leave(&worker("w0"), Epoch(1));
+    let may_leave = |of: &Cluster| of.scheduler.may_leave(&worker("w0"), Epoch(1));
     assert!(!may_leave(&cluster), "it runs a task");
     assert_eq!(cluster.done("w0", "a/0/0#1"), "");
     assert!(!may_leave(&cluster), "its output will be read");

@@ -153,13 +153,13 @@ impl Workers {
     pub(super) fn expect(
         &mut self,
         now: Now,
-        worker: WorkerId,
+        worker: &WorkerId,
         (epoch, address): (Epoch, String),
         grace: Duration,
         lost_after: Duration,
     ) {
-        self.join(now, &worker, epoch, address, 0, lost_after);
-        if let Some(known) = self.all.get_mut(&worker) {
+        self.join(now, worker, epoch, address, 0, lost_after);
+        if let Some(known) = self.all.get_mut(worker) {
             known.is_expected = true;
             known.last_seen = now.saturating_add(grace);
         }

@@ -195,7 +195,7 @@ impl Publisher {
             schema: Arc::clone(&sink.schema),
             ordered: sink.ordered,
             format: sink.format().clone(),
-            typed_bytes: typed.as_ref().map_or(0, |path| self.size(path)),
+            typed_bytes: typed.as_ref().map_or(0, |copy| self.size(copy)),
             typed,
         })
     }

@@ -52,8 +52,9 @@ pub(crate) struct Saved {
 pub(crate) struct Key {
     /// Whose it is; keys of one do not meet those of another.
     pub(crate) owner: Option<String>,
-    /// The key.
-    pub(crate) key: String,
+    /// The key, as the client sent it.
+    #[serde(rename = "key")]
+    pub(crate) text: String,
     /// SHA-256 of the canonical document, in hexadecimal digits.
     pub(crate) body: String,
 }
@@ -61,7 +62,7 @@ pub(crate) struct Key {
 impl Key {
     /// What tells it from others.
     pub(crate) fn name(&self) -> (Option<String>, String) {
-        (self.owner.clone(), self.key.clone())
+        (self.owner.clone(), self.text.clone())
     }
 }
 

@@ -115,7 +115,7 @@ fn whole(bytes: &[u8], at: usize) -> Option<Record<'_>> {
     let kind = frame[20];
     let end = (at + FRAME_BYTES).checked_add(length)?;
     let payload = bytes.get(at + FRAME_BYTES..end)?;
-    (checksum(seq, kind, payload) == sum).then(|| Record { seq, kind, payload, place: at..end })
+    (checksum(seq, kind, payload) == sum).then_some(Record { seq, kind, payload, place: at..end })
 }
 
 fn is_cut_short(bytes: &[u8], at: usize) -> bool {

@@ -109,14 +109,14 @@ fn survey(bytes: &[u8], mut last_seq: u64, end: Option<u64>) -> Survey<'_> {
 fn set_aside(
     files: &Files,
     path: &Path,
-    bytes: &[u8],
+    content: &[u8],
     offset: usize,
     survey: &Survey<'_>,
 ) -> Result<Repaired, Error> {
     let mut whole = record::header().to_vec();
     let mut lost = survey.lost.iter().peekable();
-    let stand_in = |whole: &mut Vec<u8>, seq: u64| {
-        record::append(whole, seq, Entry::Lost.kind(), b"{}");
+    let stand_in = |bytes: &mut Vec<u8>, seq: u64| {
+        record::append(bytes, seq, Entry::Lost.kind(), b"{}");
     };
     let mut jobs = BTreeSet::new();
     for record in &survey.records {
@@ -130,16 +130,12 @@ fn set_aside(
     }
     lost.for_each(|seq| stand_in(&mut whole, *seq));
 
-    let aside = (1..)
-        .map(|number| {
-            path.with_extension(if number == 1 {
-                String::from("log.bad")
-            } else {
-                format!("log.bad{number}")
-            })
-        })
-        .find(|aside| !files.disk.exists(aside))
-        .unwrap_or_else(|| path.with_extension("log.bad"));
+    let mut aside = path.with_extension("log.bad");
+    let mut number = 1_u32;
+    while files.disk.exists(&aside) {
+        number += 1;
+        aside = path.with_extension(format!("log.bad{number}"));
+    }
     let repaired = path.with_extension("repaired");
     let write = || -> std::io::Result<()> {
         let mut file = files.disk.create(&repaired)?;
@@ -149,7 +145,7 @@ fn set_aside(
         drop(file);
         // The bad one is kept under its new name before the repaired one takes its place.
         let mut copy = files.disk.create(&aside)?;
-        copy.write_all(bytes)?;
+        copy.write_all(content)?;
         copy.flush()?;
         copy.sync()?;
         drop(copy);

@@ -141,12 +141,11 @@ impl Writer {
             self.sync()?;
             self.segment = None;
         }
-        let segment = match &mut self.segment {
-            Some(segment) => segment,
-            None => {
-                self.segment_bytes = HEADER_BYTES as u64;
-                self.segment.insert(self.files.new_segment(first_seq)?)
-            }
+        let segment = if let Some(segment) = &mut self.segment {
+            segment
+        } else {
+            self.segment_bytes = HEADER_BYTES as u64;
+            self.segment.insert(self.files.new_segment(first_seq)?)
         };
         let written = segment.write_all(bytes).and_then(|()| segment.flush());
         if let Err(source) = written {
