@@ -141,3 +141,87 @@ fn typed_bytes(record: &JobRecord) -> u64 {
 fn typed_paths(record: &JobRecord) -> Vec<PathBuf> {
     record.saved.published.iter().filter_map(|published| published.typed.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, Local};
+    use minispark_engine::{id::JobId, schedule::Event};
+
+    use super::Retention;
+    use crate::master::{
+        cluster::{Effect, NewJob, Submission},
+        journal::entry::Key,
+        testing::{master, one_task, submit},
+    };
+
+    fn wall(days: u64) -> DateTime<Local> {
+        DateTime::<Local>::from(DateTime::UNIX_EPOCH) + Duration::from_hours(24 * days)
+    }
+
+    #[tokio::test]
+    async fn the_oldest_final_jobs_go_beyond_the_number_that_is_kept_and_open_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), Duration::from_secs(1));
+        let jobs: Vec<JobId> = (0..4).map(|_| submit(&master, "one")).collect();
+        let mut cluster = master.lock();
+        for &job in &jobs[..3] {
+            cluster.step(Duration::ZERO, Event::Cancel { job });
+        }
+        let rules = Retention { keep_jobs: 1, ..Retention::default() };
+        let (freed, _) = cluster.retain(Duration::ZERO, wall(0), &rules);
+        assert_eq!((freed.jobs, freed.results, freed.bytes), (2, 0, 0));
+        let is_known: Vec<bool> = jobs.iter().map(|job| cluster.job(*job).is_some()).collect();
+        assert_eq!(is_known, [false, false, true, true]);
+        assert!(cluster.forget(Duration::ZERO, jobs[3]).is_none(), "it has not ended");
+    }
+
+    #[tokio::test]
+    async fn age_counts_once_the_clock_has_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), Duration::from_secs(1));
+        let job = submit(&master, "one");
+        let mut cluster = master.lock();
+        cluster.step(Duration::ZERO, Event::Cancel { job });
+        let rules = Retention::default();
+        let minute = Duration::from_mins(1);
+        assert_eq!(cluster.retain(minute, wall(40), &rules).0.jobs, 0, "the clock may be wrong");
+        let two_hours = Duration::from_hours(2);
+        assert_eq!(cluster.retain(two_hours, wall(29), &rules).0.jobs, 0);
+        assert_eq!(cluster.retain(two_hours, wall(31), &rules).0.jobs, 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_known_for_a_day_though_its_job_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), Duration::from_secs(1));
+        let key = |body: &str| Key {
+            owner: None,
+            text: String::from("night 1"),
+            body: String::from(body),
+        };
+        let job = JobId::random();
+        let new = NewJob {
+            job,
+            submitted_at: wall(0),
+            document: String::from("{}"),
+            plan: one_task("one"),
+            warnings: Vec::new(),
+            owner: None,
+            key: Some(key("a")),
+        };
+        let mut cluster = master.lock();
+        assert!(matches!(cluster.submit(Duration::ZERO, new), Submission::Taken(_)));
+        cluster.step(Duration::ZERO, Event::Cancel { job });
+        let rules = Retention { keep_jobs: 0, ..Retention::default() };
+        let (freed, effects) = cluster.retain(Duration::ZERO, wall(0), &rules);
+        assert_eq!(freed.jobs, 1);
+        assert!(effects.contains(&Effect::Remove(Vec::new())), "{effects:?}");
+        let known = cluster.known_key(&key("a"));
+        assert!(matches!(known, Some(Submission::Repeated(first)) if first == job));
+        assert!(matches!(cluster.known_key(&key("b")), Some(Submission::KeyReused)));
+        cluster.retain(Duration::from_hours(25), wall(1), &rules);
+        assert!(cluster.known_key(&key("a")).is_none());
+    }
+}
