@@ -26,6 +26,12 @@ pub(super) struct Files {
     pub(super) snapshot_dir: PathBuf,
 }
 
+/// A segment that is written.
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: Box<dyn WriteFile>,
+}
+
 /// A file that is named after a sequence number.
 #[derive(Clone, Debug)]
 pub(super) struct Numbered {
@@ -206,7 +212,7 @@ impl Files {
         Ok(Err(format!("it breaks off at byte {at}")))
     }
 
-    pub(super) fn new_segment(&self, first_seq: u64) -> Result<Box<dyn WriteFile>, EngineError> {
+    pub(super) fn new_segment(&self, first_seq: u64) -> Result<Segment, EngineError> {
         let path = self.segment_dir.join(format!("{first_seq:020}.log"));
         let create = || -> io::Result<Box<dyn WriteFile>> {
             let mut file = self.disk.create(&path)?;
@@ -216,7 +222,8 @@ impl Files {
             self.disk.sync_dir(&self.segment_dir)?;
             Ok(file)
         };
-        create().map_err(EngineError::io("create", &path))
+        let file = create().map_err(EngineError::io("create", &path))?;
+        Ok(Segment { path, file })
     }
 
     /// Keeps a snapshot, and lets go of what two snapshots make unnecessary.

@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
-use minispark_engine::{Error as EngineError, disk::WriteFile};
+use minispark_engine::Error as EngineError;
 
-use super::{Shared, Snapshot, files::Files, record::HEADER_BYTES};
+use super::{
+    Shared, Snapshot,
+    files::{Files, Segment},
+    record::HEADER_BYTES,
+};
 
 /// A segment gets no more records once it has so many bytes.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -24,7 +28,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) files: Files,
     /// `None` after a failed write: the next one begins a new segment.
-    pub(super) segment: Option<Box<dyn WriteFile>>,
+    pub(super) segment: Option<Segment>,
     pub(super) segment_bytes: u64,
     pub(super) unsnapshotted: u64,
     pub(super) last_snapshot_bytes: u64,
@@ -147,22 +151,14 @@ impl Writer {
             self.segment_bytes = HEADER_BYTES as u64;
             self.segment.insert(self.files.new_segment(first_seq)?)
         };
-        let written = segment.write_all(bytes).and_then(|()| segment.flush());
+        let written = segment.file.write_all(bytes).and_then(|()| segment.file.flush());
         if let Err(source) = written {
+            let failed = EngineError::io("write", &segment.path)(source);
             // What was written of it must not stand before what is written next.
-            let folder = &self.files.segment_dir;
-            let segments = self.files.segments();
-            let last = segments.ok().and_then(|segments| segments.last().cloned());
+            let cut = self.files.disk.truncate(&segment.path, self.segment_bytes);
+            cut.map_err(EngineError::io("cut", &segment.path))?;
             self.segment = None;
-            if let Some(last) = last {
-                let cut = self.files.disk.truncate(&last.path, self.segment_bytes);
-                cut.map_err(EngineError::io("cut", &last.path))?;
-                if last.seq == first_seq {
-                    // Nothing is left in it, so the next try takes its place.
-                    self.segment_bytes = HEADER_BYTES as u64;
-                }
-            }
-            return Err(EngineError::io("write", folder)(source));
+            return Err(failed);
         }
         self.segment_bytes += bytes.len() as u64;
         self.unsnapshotted += bytes.len() as u64;
@@ -171,6 +167,6 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), EngineError> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
-        segment.sync().map_err(EngineError::io("sync", &self.files.segment_dir))
+        segment.file.sync().map_err(EngineError::io("sync", &segment.path))
     }
 }
