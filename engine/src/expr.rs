@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+pub mod window;
 mod display;
 mod cast;
 mod compare;
@@ -159,6 +160,17 @@ pub struct Predicate(pub Expr);
 pub struct SortKey {
     /// The column, by index.
     pub column: usize,
+    /// Greatest first.
+    pub descending: bool,
+    /// Nulls before all values (they come last unless said).
+    pub nulls_first: bool,
+}
+
+/// One key of an order, as an expression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderKey {
+    /// What is compared.
+    pub expr: Expr,
     /// Greatest first.
     pub descending: bool,
     /// Nulls before all values (they come last unless said).

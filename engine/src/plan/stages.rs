@@ -222,6 +222,7 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.limited(index, input, offset, n))
             }
+            Op::Window { .. } => Err(Error::Internal(String::from("windows are not cut yet"))),
             Op::Write(_) => self.rows_of(node.inputs[0]),
             Op::Join { .. }
             | Op::Union
@@ -503,6 +504,7 @@ mod tests {
             }
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
+            StepKind::Window { .. } => String::from("window"),
         }
     }
 
