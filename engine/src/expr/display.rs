@@ -30,7 +30,7 @@ impl fmt::Display for Expr {
             }
             Self::Call { function, arguments, .. } => {
                 let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-                write!(f, "{}({})", function.signature().name, arguments.join(", "))
+                write!(f, "{}({})", function.name(), arguments.join(", "))
             }
         }
     }

@@ -69,12 +69,12 @@ impl Expr {
             Self::Cast { input, to, or_null } => {
                 input.value(rows)?.map(|array| cast::cast(array, to, *or_null))
             }
-            Self::Call { function, arguments, .. } => {
+            Self::Call { function, arguments, data_type } => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|argument| argument.value(rows)).collect::<Result<_>>()?;
                 let is_constant = arguments.iter().all(|argument| argument.is_scalar);
                 let count = if is_constant { 1 } else { rows.count };
-                let array = function.evaluate(&arguments, count)?;
+                let array = function.evaluate(&arguments, count, data_type)?;
                 Ok(Value { array, is_scalar: is_constant })
             }
         }
