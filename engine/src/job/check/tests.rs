@@ -48,7 +48,7 @@ impl Place {
 
     fn site(&self) -> Site {
         let base_dir = Some(self.folder.path().to_path_buf());
-        Site { data: DataDisks::everywhere(), base_dir }
+        Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 }
     }
 
     /// The problems of a document, one a line.
@@ -602,7 +602,7 @@ fn diamonds_and_several_sinks_bind_each_node_once() {
 /// A place that no case of a property has to make: this package's folder.
 fn here() -> Site {
     let base_dir = Some(env!("CARGO_MANIFEST_DIR").into());
-    Site { data: DataDisks::everywhere(), base_dir }
+    Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 }
 }
 
 /// Whether a document has problems or all its nodes are bound.
