@@ -233,7 +233,8 @@ fn keyless_sides(
 }
 
 fn cut_lines(binder: &mut Binder<'_, '_>, vertex: &Vertex<'_>, side: &str, input: &Bound) -> Bound {
-    let columns = vec![of_line(Function::FirstField, input), of_line(Function::RestOfLine, input)];
+    let columns =
+        vec![of_line(Function::FIRST_FIELD, input), of_line(Function::REST_OF_LINE, input)];
     let fields = ["key", side].map(|name| Field::new(name, DataType::Utf8View, true));
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let order = if input.order == Order::None { Order::None } else { Order::Source };
