@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    expr::{Aggregate, Expr, Predicate, SortKey},
+    expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
     formats::{Format, WriteFormat},
     id::StageId,
     source::split::Split,
@@ -182,6 +182,18 @@ pub enum Op {
         /// How many are kept after that.
         n: u64,
     },
+    /// The input's columns, then one of each function over the rows around.
+    ///
+    /// The node's order is that of its partitions and within them; its keys are the input's
+    /// columns, with those that break ties where the input has no order.
+    Window {
+        /// Columns of the input; rows that are equal in them are a partition.
+        partition_by: Vec<usize>,
+        /// The order within a partition, over columns of the input.
+        order_by: Vec<SortKey>,
+        /// Over the input's schema.
+        functions: Vec<WindowFunction>,
+    },
     /// Rows into files, one part a partition.
     Write(Write),
 }
@@ -205,6 +217,7 @@ impl Op {
             Self::Expect { .. } => "expect",
             Self::Sort { .. } => "sort",
             Self::Limit { .. } => "limit",
+            Self::Window { .. } => "window",
             Self::Write(_) => "write",
         }
     }
@@ -425,6 +438,7 @@ impl Step {
             | StepKind::Sample { input, .. }
             | StepKind::Spread { input, .. }
             | StepKind::Sort { input, .. }
+            | StepKind::Window { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
             StepKind::Union { inputs } => inputs.clone(),
@@ -593,6 +607,20 @@ pub enum StepKind {
         keys: Vec<SortKey>,
         /// Only the first so many rows are wanted.
         limit: Option<u64>,
+    },
+    /// The first `columns` columns of rows that come sorted by partition and order, then one of
+    /// each function.
+    Window {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// How many of the input's first columns are kept.
+        columns: usize,
+        /// See [`Op::Window`].
+        partition_by: Vec<usize>,
+        /// See [`Op::Window`].
+        order_by: Vec<SortKey>,
+        /// The functions.
+        functions: Vec<WindowFunction>,
     },
     /// The first rows of one partition.
     Limit {
