@@ -26,7 +26,10 @@ use crate::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     job::check::{self, Checked, Problem, Site},
     memory::Budget,
-    plan::{Output, Plan, Sink, stages},
+    plan::{
+        Output, Plan, Sink,
+        stages::{self, Sizes},
+    },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
         progress::{Progress, Read},
@@ -95,6 +98,7 @@ pub struct Session {
     options: SessionOptions,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    sizes: Sizes,
 }
 
 /// How a run ended.
@@ -129,7 +133,14 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        Ok(Self { options, disk, clock: Arc::new(SystemClock::start()) })
+        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
+        Ok(Self { options, disk, clock, sizes })
+    }
+
+    /// The session with plans cut by other sizes: other stages and tasks for the same rows.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// Checks a document without running it.
@@ -155,7 +166,7 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(stages::cut(checked.plan, &self.options.data.inputs)?);
+        let plan = Arc::new(stages::cut_by(checked.plan, &self.options.data.inputs, self.sizes)?);
         let job = JobId::random();
         let staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
@@ -525,6 +536,9 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     };
     paths.into_iter().filter(is_staging).collect()
 }
+
+#[cfg(test)]
+mod relational;
 
 #[cfg(test)]
 mod tests {
