@@ -24,6 +24,9 @@ mod files;
 mod graph;
 mod nodes;
 mod keyed;
+mod join;
+mod relational;
+mod expect;
 mod reduce;
 pub mod schema;
 
