@@ -18,7 +18,7 @@ use sqlparser::{
 };
 
 use crate::expr::{
-    Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP,
+    BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP, aggregate,
     cast::is_castable,
     datetime,
     function::{self, Function, Kind, Signature},
@@ -78,15 +78,6 @@ pub fn expression(text: &str, schema: &Schema) -> Result<Expr> {
         return Err(error(ParseErrorKind::Type, 0, message));
     }
     Ok(bound)
-}
-
-/// The expression that a tree of sqlparser says over the columns of `schema`; places point into
-/// `text`.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
-    Binder { text, schema, nodes: 0 }.bind(sql, 0)
 }
 
 /// `expr` with its values brought to another type, where that goes without saying.
@@ -152,88 +143,35 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
     Ok(SortKey { column, descending, nulls_first: order.options.nulls_first.unwrap_or(false) })
 }
 
-/// The aggregate that `text` says over the columns of `schema`: `sum(x)`, `count(*)`, `count(x)`,
-/// `min(x)`, `max(x)`, `avg(x)`, where `x` is an expression.
+/// The tree of `text`, whatever columns there are.
+///
+/// # Errors
+/// The first thing that is wrong with its syntax.
+pub(crate) fn tree(text: &str) -> Result<Sql> {
+    parse(text, whole_expression)
+}
+
+/// The expression that `sql`, a part of `text`, says over the columns of `schema`.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
-    bind_aggregate(&parse(text, whole_expression)?, text, schema)
+pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
+    Binder { text, schema, nodes: 0 }.bind(sql, 0)
 }
 
-/// The aggregate that a tree of sqlparser says; places point into `text`.
-pub(crate) fn bind_aggregate(sql: &Sql, text: &str, schema: &Schema) -> Result<Aggregate> {
-    let mut binder = Binder { text, schema, nodes: 0 };
-    let Sql::Function(call) = sql else {
-        let message =
-            String::from("expected one aggregate: sum, count, min, max or avg of an expression");
-        return Err(error(ParseErrorKind::Syntax, binder.offset(sql), message));
-    };
-    let name = call.name.to_string();
-    let offset = binder.offset(sql);
-    let Some(aggregate) = aggregate_function(&name) else {
-        let names = AGGREGATES.map(|(known, _)| known);
-        return Err(ParseError {
-            suggestion: nearest(&name, names),
-            ..error(
-                ParseErrorKind::UnknownFunction,
-                offset,
-                format!("no aggregate `{name}`; there are {}", names.join(", ")),
-            )
-        });
-    };
-    let arguments = binder.arguments(call, sql)?;
-    let argument = match arguments[..] {
-        [FunctionArgExpr::Wildcard] if aggregate == AggregateFunction::Count => None,
-        [FunctionArgExpr::Expr(argument)] => Some(binder.bind(argument, 1)?),
-        _ => {
-            let message = format!("`{name}` takes one argument");
-            return Err(error(ParseErrorKind::Syntax, offset, message));
-        }
-    };
-    aggregate_of(aggregate, argument)
-        .map_err(|message| error(ParseErrorKind::Type, offset, message))
-}
-
-/// The aggregates by name.
-pub const AGGREGATES: [(&str, AggregateFunction); 5] = [
-    ("sum", AggregateFunction::Sum),
-    ("count", AggregateFunction::Count),
-    ("min", AggregateFunction::Min),
-    ("max", AggregateFunction::Max),
-    ("avg", AggregateFunction::Avg),
-];
-
-/// The aggregate of this name, whatever its case.
-pub fn aggregate_function(name: &str) -> Option<AggregateFunction> {
-    let mut known = AGGREGATES.iter();
-    known.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, function)| *function)
-}
-
-/// `function` over `argument`, with the result's type.
+/// The condition that `sql`, a part of `text`, says over the columns of `schema`.
 ///
 /// # Errors
-/// Why the argument's type does not do.
-pub fn aggregate_of(
-    function: AggregateFunction,
-    argument: Option<Expr>,
-) -> Result<Aggregate, String> {
-    let data_type = match (function, argument.as_ref().map(Expr::data_type)) {
-        (AggregateFunction::Count, _) => DataType::Int64,
-        (_, None | Some(DataType::Null)) => {
-            return Err(String::from("the argument's type is not known"));
-        }
-        (AggregateFunction::Min | AggregateFunction::Max, Some(data_type)) => data_type,
-        (AggregateFunction::Sum, Some(data_type @ (DataType::Int64 | DataType::Float64))) => {
-            data_type
-        }
-        (AggregateFunction::Avg, Some(DataType::Int64 | DataType::Float64)) => DataType::Float64,
-        (AggregateFunction::Sum | AggregateFunction::Avg, Some(other)) => {
-            let name = if function == AggregateFunction::Sum { "sum" } else { "avg" };
-            return Err(format!("`{name}` wants int64 or float64, not {}", type_name(&other)));
-        }
-    };
-    Ok(Aggregate { function, argument, data_type })
+/// The first thing that is wrong; an expression of another type than bool is.
+pub fn bind_predicate(sql: &Sql, text: &str, schema: &Schema) -> Result<Predicate> {
+    let mut binder = Binder { text, schema, nodes: 0 };
+    let bound = binder.bind(sql, 0)?;
+    binder.condition(bound, sql).map(Predicate)
+}
+
+/// Where in `text` a part of its tree begins, in bytes.
+pub(crate) fn offset(text: &str, sql: &Sql) -> usize {
+    offset_of(text, sql.span().start)
 }
 
 /// The types by their names in documents and messages; the first name of a type is its own.
@@ -332,6 +270,10 @@ impl Dialect for Expressions {
 
     fn is_identifier_part(&self, character: char) -> bool {
         character.is_alphanumeric() || character == '_'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
     }
 
     fn parse_infix(
@@ -747,9 +689,10 @@ impl Binder<'_> {
         let name = call.name.to_string();
         let offset = self.offset(sql);
         let Some(signature) = Function::find(&name) else {
-            if aggregate_function(&name).is_some() {
-                let message =
-                    format!("`{name}` is an aggregate; it stands in `aggs` of reduce_by_key");
+            if aggregate::find(&name).is_some() {
+                let message = format!(
+                    "`{name}` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate"
+                );
                 return Err(error(ParseErrorKind::UnknownFunction, offset, message));
             }
             let names: Vec<_> = function::public().map(|signature| signature.name).collect();
@@ -995,8 +938,8 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
-    use super::{ParseErrorKind, aggregate, data_type, expression, predicate, sort_key};
-    use crate::expr::{AggregateFunction, Expr, Literal, SortKey, TIMESTAMP};
+    use super::{ParseErrorKind, data_type, expression, predicate, sort_key};
+    use crate::expr::{Expr, Literal, SortKey, TIMESTAMP, aggregate};
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -1074,7 +1017,10 @@ mod tests {
                 "lowr(city)",
                 "0: no function `lowr`; there are lower, upper, trim, length, substr, concat (lower?)",
             ),
-            ("sum(n)", "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key"),
+            (
+                "sum(n)",
+                "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate",
+            ),
             ("n + city", "0: `+` does not take int64 and string"),
             ("n > 'x'", "0: `>` does not take int64 and string"),
             ("price div 2", "0: `div` does not take float64 and int64"),
@@ -1144,29 +1090,6 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_has_a_function_and_a_type() {
-        let parse = |text| aggregate(text, &schema()).map(|a| (a.function, a.data_type));
-        assert_eq!(parse("sum(n * price)"), Ok((AggregateFunction::Sum, DataType::Float64)));
-        assert_eq!(parse("COUNT(*)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("count(city)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("min(day)"), Ok((AggregateFunction::Min, DataType::Date32)));
-        assert_eq!(parse("avg(n)"), Ok((AggregateFunction::Avg, DataType::Float64)));
-        for bad in [
-            "sum(city)",
-            "sum(*)",
-            "sum()",
-            "count(distinct n)",
-            "sum(n) + 1",
-            "n",
-            "median(n)",
-            "sum(n) filter (where ok)",
-            "sum(n) over ()",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn types_have_names() {
         assert_eq!(data_type(" String "), Ok(DataType::Utf8View));
         assert_eq!(data_type("strng").unwrap_err().suggestion, Some(String::from("string")));
@@ -1176,7 +1099,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
 
         #[test]
@@ -1186,7 +1109,7 @@ mod tests {
             "interval", "between", "in", "[", "]", ".", "trim", "from", "desc", "count", "over", "\"", "é",
         ]), 0..20)) {
             let text = words.join(" ");
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
     }
 }

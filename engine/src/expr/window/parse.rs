@@ -11,7 +11,7 @@ use sqlparser::{
 };
 
 use crate::expr::{
-    Expr, OrderKey,
+    Expr, OrderKey, aggregate,
     parse::{self, ParseError, ParseErrorKind, error, nearest, offset_of, type_name},
     window::{Frame, FrameBound, FrameUnit, Kind, Offset, SIGNATURES, WindowFunction, signature},
 };
@@ -128,7 +128,7 @@ fn aggregate(
     frame: &Frame,
 ) -> Result<WindowFunction> {
     let plain = Sql::Function(ast::Function { over: None, ..call.clone() });
-    let aggregate = parse::bind_aggregate(&plain, text, schema).map_err(|refusal| {
+    let aggregate = aggregate::bind(&plain, text, schema).map_err(|refusal| {
         let name = call.name.to_string();
         if refusal.kind == ParseErrorKind::UnknownFunction {
             let ours = SIGNATURES.iter().map(|known| known.name);
