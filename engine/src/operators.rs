@@ -17,6 +17,7 @@ pub mod join;
 pub mod sort;
 pub mod merge;
 pub mod limit;
+pub mod window;
 
 /// A stream of record batches, pulled one at a time.
 ///

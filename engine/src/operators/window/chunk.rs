@@ -7,7 +7,7 @@ use arrow::{
     compute::{SortOptions, partition},
 };
 
-use crate::{Result, operators::merge::with_one_zero_and_nan};
+use crate::{Result, kernels::canonical::with_one_zero_and_nan};
 
 /// Rows that come sorted by partition and order.
 pub(super) struct Chunk {

@@ -28,16 +28,20 @@ const DAY: i128 = 86_400_000_000_000;
 ///
 /// # Errors
 /// [`Error::Internal`] for an order key that has no distances.
-pub(super) fn frames(frame: &Frame, order_by: &[SortKey], chunk: &Chunk) -> Result<Vec<Range<usize>>> {
+pub(super) fn frames(
+    frame: &Frame,
+    order_by: &[SortKey],
+    chunk: &Chunk,
+) -> Result<Vec<Range<usize>>> {
     let mut frames = Vec::with_capacity(chunk.rows());
     match frame.unit {
         FrameUnit::Rows => {
             for partition in chunk.partitions() {
                 let whole = partition.clone();
                 let place = |row: usize, bound| by_count(row, bound, &whole);
-                frames.extend(partition.map(|row| {
-                    place(row, frame.start)..place_end(row, frame.end, &whole)
-                }));
+                frames.extend(
+                    partition.map(|row| place(row, frame.start)..place_end(row, frame.end, &whole)),
+                );
             }
         }
         FrameUnit::Groups => by_groups(frame, chunk, &mut frames),
@@ -61,11 +65,11 @@ fn by_count(at: usize, bound: FrameBound, all: &Range<usize>) -> usize {
 fn place_end(at: usize, bound: FrameBound, all: &Range<usize>) -> usize {
     match bound {
         FrameBound::UnboundedPreceding => all.start,
-        FrameBound::Preceding(offset) => {
-            (at + 1).saturating_sub(count(offset)).max(all.start)
-        }
+        FrameBound::Preceding(offset) => (at + 1).saturating_sub(count(offset)).max(all.start),
         FrameBound::CurrentRow => at + 1,
-        FrameBound::Following(offset) => at.saturating_add(count(offset)).saturating_add(1).min(all.end),
+        FrameBound::Following(offset) => {
+            at.saturating_add(count(offset)).saturating_add(1).min(all.end)
+        }
         FrameBound::UnboundedFollowing => all.end,
     }
 }
@@ -88,7 +92,8 @@ fn by_groups(frame: &Frame, chunk: &Chunk, frames: &mut Vec<Range<usize>>) {
         }
         let all = first..at;
         // Where a group begins; the one behind the last begins where the partition ends.
-        let start = |group: usize| groups.get(group).map_or(partition.end, |g| g.start.min(partition.end));
+        let start =
+            |group: usize| groups.get(group).map_or(partition.end, |g| g.start.min(partition.end));
         for group in all.clone() {
             let begin = start(by_count(group, frame.start, &all));
             let end = start(place_end(group, frame.end, &all));
@@ -279,7 +284,9 @@ fn numbers(column: &ArrayRef) -> Result<Numbers> {
             let values = days.as_primitive::<arrow::datatypes::Int32Type>().values();
             Ok(Numbers::Exact(values.iter().map(|value| i128::from(*value) * DAY).collect()))
         }
-        DataType::Timestamp(of, _) | DataType::Time64(of) | DataType::Duration(of) => whole(unit(of)),
+        DataType::Timestamp(of, _) | DataType::Time64(of) | DataType::Duration(of) => {
+            whole(unit(of))
+        }
         other => Err(Error::Internal(format!("a range of a distance over {other}"))),
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn sliding<C: Combine>(
 ) -> C::State {
     let mut frames = frames.peekable();
     let start = frames.peek().map_or(0, |frame| frame.start);
-    let mut window = Window { combine, front: Vec::new(), low: start, middle: start, end: start, back: first };
+    let mut window =
+        Window { combine, front: Vec::new(), low: start, middle: start, end: start, back: first };
     let none = combine.empty();
     for frame in frames {
         if frame.is_empty() {

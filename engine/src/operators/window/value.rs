@@ -145,10 +145,12 @@ impl Lag {
             index
         };
         let indices: Vec<_> = chunk.starts.iter().enumerate().map(index).collect();
-        let given = with_default(&gather(&all, &indices.iter().copied().collect())?, &indices, default)?;
+        let given =
+            with_default(&gather(&all, &indices.iter().copied().collect())?, &indices, default)?;
         let kept = by.min(all.len());
         // Taken and not sliced, so that the chunk itself is not kept.
-        let last = UInt64Array::from_iter_values((all.len() - kept..all.len()).map(|row| row as u64));
+        let last =
+            UInt64Array::from_iter_values((all.len() - kept..all.len()).map(|row| row as u64));
         self.before = Some(gather(&all, &last)?);
         Ok(given)
     }
