@@ -106,7 +106,9 @@ pub(super) fn join(
     let (left_keys, right_keys) = meet(binder, fields, &sides)?;
     let field = |(name, column): &(String, JoinColumn)| {
         let data_type = match column {
-            JoinColumn::Left(index) => sides.left.schema.field(*index).data_type(),
+            JoinColumn::Left(index) | JoinColumn::Both { left: index, .. } => {
+                sides.left.schema.field(*index).data_type()
+            }
             JoinColumn::Right(index) => sides.right.schema.field(*index).data_type(),
         };
         Field::new(name, data_type.clone(), true)
@@ -116,7 +118,7 @@ pub(super) fn join(
         return None;
     }
     let columns = columns.into_iter().map(|(_, column)| column).collect();
-    let op = Op::Join { how: how?, left_keys, right_keys, columns };
+    let op = Op::Join { how: how?, left_keys, right_keys, null_safe: false, on: None, columns };
     Some(binder.push(vertex.id, op, &[&sides.left, &sides.right], schema, Order::None))
 }
 
@@ -231,7 +233,8 @@ fn keyless_sides(
 }
 
 fn cut_lines(binder: &mut Binder<'_, '_>, vertex: &Vertex<'_>, side: &str, input: &Bound) -> Bound {
-    let columns = vec![of_line(Function::FirstField, input), of_line(Function::RestOfLine, input)];
+    let columns =
+        vec![of_line(Function::FIRST_FIELD, input), of_line(Function::REST_OF_LINE, input)];
     let fields = ["key", side].map(|name| Field::new(name, DataType::Utf8View, true));
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let order = if input.order == Order::None { Order::None } else { Order::Source };
