@@ -25,6 +25,7 @@ mod graph;
 mod nodes;
 mod keyed;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.
