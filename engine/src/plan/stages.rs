@@ -494,7 +494,7 @@ fn every_column(schema: &Schema) -> Vec<SortKey> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{io::Write, path::Path};
 
     use tempfile::TempDir;
@@ -520,7 +520,7 @@ mod tests {
         cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()
     }
 
-    fn shown(stage: &Stage) -> String {
+    pub(super) fn shown(stage: &Stage) -> String {
         let steps: Vec<_> = stage.steps.iter().map(step).collect();
         let output = match &stage.output {
             Output::Exchange(Distribution::Hash { keys, buckets }) => {
