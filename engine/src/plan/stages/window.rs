@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::{Cutter, Pipeline, buckets};
+use super::{Cutter, Pipeline};
 use crate::{
     Result,
     expr::{Expr, SortKey, window::WindowFunction},
@@ -38,7 +38,7 @@ impl Cutter<'_> {
             Order::Sorted(keys) => keys.clone(),
             Order::None | Order::Source => Vec::new(),
         };
-        let bucket_count = buckets(below.bytes);
+        let bucket_count = self.buckets(below.bytes);
         let sorted = if keys.is_empty() {
             self.gathered(index, below, Share::All)
         } else if partition_by.is_empty() || bucket_count == 1 {
@@ -70,7 +70,7 @@ mod tests {
     use crate::{
         disk::{DataDisks, Disk, RealDisk},
         job::check::{Site, check},
-        plan::stages::{Rows, consumers, order, tests::shown},
+        plan::stages::{Rows, Sizes, consumers, order, tests::shown},
     };
 
     /// The stages of nodes behind a reader `r` of the columns g, n and x, with four splits and as
@@ -90,7 +90,9 @@ mod tests {
         let plan = check(&document, true, &site).unwrap_or_else(|p| panic!("{p:?}")).plan;
         let rows = plan.nodes.iter().map(|_| Rows::None).collect();
         let (consumers, wanted) = (consumers(&plan), order::wanted(&plan));
-        let mut cutter = Cutter { consumers, wanted, plan, disk: &disk, stages: Vec::new(), rows };
+        let sizes = Sizes::default();
+        let mut cutter =
+            Cutter { consumers, wanted, plan, disk: &disk, stages: Vec::new(), rows, sizes };
         let mut read = cutter.pipeline(NodeIndex(0)).unwrap();
         read.bytes = 100 << 20;
         cutter.rows[0] = Rows::Open(read);
