@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        disk::{DataDisks, Disk, RealDisk},
+        disk::{DataDisks, RealDisk},
         job::check::{Site, check},
         plan::stages::{Rows, Sizes, consumers, order, tests::shown},
     };
