@@ -28,6 +28,7 @@ mod join;
 mod relational;
 mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.

@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    join, reduce, relational,
+    join, ordered, reduce, relational,
 };
 use crate::{
     expr::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 21] = [
+pub(super) const OPERATORS: [Known; 22] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -123,6 +123,13 @@ pub(super) const OPERATORS: [Known; 21] = [
     },
     Known { of: "sort", always: NODE_FIELDS, fields: &["by"], later: &[], elsewhere: FIELDS },
     Known {
+        of: "window",
+        always: NODE_FIELDS,
+        fields: &["partition_by", "order_by", "frame", "with"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
         of: "limit",
         always: NODE_FIELDS,
         fields: &["n", "offset"],
@@ -202,12 +209,11 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 10] = [
+const LATER_OPERATORS: [&str; 9] = [
     "read_parquet",
     "read_arrow",
     "aggregate",
     "distinct",
-    "window",
     "pivot",
     "sql",
     "write_text",
@@ -292,7 +298,8 @@ impl Binder<'_, '_> {
             "cache" => relational::cache(self, vertex, one),
             "unpivot" => relational::unpivot(self, vertex, one),
             "expect" => expect::expect(self, vertex, one),
-            "sort" => self.sort(vertex, one),
+            "sort" => ordered::sort(self, vertex, one),
+            "window" => ordered::window(self, vertex, one),
             "limit" => self.limit(vertex, one),
             _ => self.write(vertex, known.of, one),
         }
@@ -764,45 +771,6 @@ impl Binder<'_, '_> {
             return None;
         }
         Some(column)
-    }
-
-    pub(super) fn sort(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
-        let fields = &vertex.fields;
-        fields.required("by", self.report)?;
-        let texts = fields.texts("by", self.report)?;
-        let mut keys: Vec<SortKey> = Vec::new();
-        let mut is_right = true;
-        for (text, pointer) in texts {
-            let key = match input {
-                Some(input) => parse::sort_key(text, &input.schema).map(Some),
-                None => parse::sort_syntax(text).map(|()| None),
-            };
-            match key {
-                Ok(Some(key)) if keys.iter().any(|known| known.column == key.column) => {
-                    let message = format!("`{text}` names a column a second time");
-                    self.report.problem(pointer, ProblemCode::BadValue, message);
-                    is_right = false;
-                }
-                Ok(Some(key)) => keys.push(key),
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.refuse(pointer, refusal);
-                    is_right = false;
-                }
-            }
-        }
-        let input = input.filter(|_| is_right)?;
-        if input.order == Order::None {
-            let others = ascending(&input.schema);
-            let others = others
-                .into_iter()
-                .filter(|key| !keys.iter().any(|known| known.column == key.column));
-            let others: Vec<_> = others.collect();
-            keys.extend(others);
-        }
-        let (schema, order) = (Arc::clone(&input.schema), Order::Sorted(keys.clone()));
-        let bound = self.push(vertex.id, Op::Sort { keys, limit: None }, &[input], schema, order);
-        Some(Bound { is_tokens: input.is_tokens, ..bound })
     }
 
     fn limit(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {

@@ -92,6 +92,7 @@ fn required(op: &str) -> &'static [&'static str] {
         }
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
+        "window" => &["id", "op", "with"],
         "top_k" => &["id", "op", "by", "n"],
         "sample" => &["id", "op", "fraction"],
         "repartition" => &["id", "op", "partitions"],
@@ -155,6 +156,12 @@ fn field(op: &str, name: &str) -> Value {
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "with" if op == "window" => named("columns to add or replace, as window functions"),
+        "partition_by" if op == "window" => {
+            texts("columns or expressions; rows with equal ones are a partition")
+        }
+        "order_by" => texts("the order in a partition, as `by` of sort has it"),
+        "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
@@ -194,7 +201,9 @@ fn field(op: &str, name: &str) -> Value {
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
         "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
-        "by" => texts("columns, each with `asc` or `desc` and `nulls first` or `nulls last`"),
+        "by" => texts(
+            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
+        ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
         "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
