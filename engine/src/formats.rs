@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+pub mod normal;
 pub(crate) mod block;
 pub(crate) mod fields;
 pub(crate) mod cells;
