@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 
 pub mod normal;
+pub mod compression;
 pub(crate) mod block;
 pub(crate) mod fields;
 pub(crate) mod cells;
