@@ -10,6 +10,7 @@ pub mod literal;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+pub mod window;
 mod display;
 mod cast;
 mod compare;

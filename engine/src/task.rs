@@ -315,6 +315,9 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
             }
+            StepKind::Window { .. } => {
+                return Err(Error::Internal(String::from("windows do not run yet")));
+            }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Limit::new(input, *offset, *n))

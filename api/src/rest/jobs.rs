@@ -492,7 +492,7 @@ fn rows(view: &JobView) -> wire::Rows {
         let Some(node) = view.plan.nodes.get(index) else { continue };
         match node.op {
             Op::Read(_) => rows.input += counted.rows_in,
-            Op::Filter { .. } => {
+            Op::Filter { .. } | Op::Sample { .. } => {
                 rows.filtered += counted.rows_in.saturating_sub(counted.rows_out);
             }
             Op::Map { .. }
@@ -500,6 +500,13 @@ fn rows(view: &JobView) -> wire::Rows {
             | Op::Tokenize { .. }
             | Op::Reduce { .. }
             | Op::Join { .. }
+            | Op::Union
+            | Op::Explode { .. }
+            | Op::Split { .. }
+            | Op::Unpivot { .. }
+            | Op::Repartition { .. }
+            | Op::Cache
+            | Op::Expect { .. }
             | Op::Sort { .. }
             | Op::Limit { .. }
             | Op::Write(_) => {}

@@ -92,6 +92,19 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
     Ok(bound)
 }
 
+/// `expr` with its values brought to another type, where that goes without saying.
+pub(crate) fn coerced(expr: Expr, to: &DataType) -> Option<Expr> {
+    let from = expr.data_type();
+    match expr {
+        same if from == *to => Some(same),
+        _ if from == DataType::Null => Some(Expr::Literal(Literal::Null(to.clone()))),
+        other if unified(&from, to).as_ref() == Some(to) => {
+            Some(Expr::Cast { input: Box::new(other), to: to.clone(), or_null: false })
+        }
+        _ => None,
+    }
+}
+
 /// As [`bind`], of a condition.
 ///
 /// # Errors
@@ -155,15 +168,19 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
-    let sql = parse(text, whole_expression)?;
+    bind_aggregate(&parse(text, whole_expression)?, text, schema)
+}
+
+/// The aggregate that a tree of sqlparser says; places point into `text`.
+pub(crate) fn bind_aggregate(sql: &Sql, text: &str, schema: &Schema) -> Result<Aggregate> {
     let mut binder = Binder { text, schema, nodes: 0 };
-    let Sql::Function(call) = &sql else {
+    let Sql::Function(call) = sql else {
         let message =
             String::from("expected one aggregate: sum, count, min, max or avg of an expression");
-        return Err(error(ParseErrorKind::Syntax, binder.offset(&sql), message));
+        return Err(error(ParseErrorKind::Syntax, binder.offset(sql), message));
     };
     let name = call.name.to_string();
-    let offset = binder.offset(&sql);
+    let offset = binder.offset(sql);
     let Some(aggregate) = aggregate_function(&name) else {
         let names = AGGREGATES.map(|(known, _)| known);
         return Err(ParseError {
@@ -175,7 +192,7 @@ pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
             )
         });
     };
-    let arguments = binder.arguments(call, &sql)?;
+    let arguments = binder.arguments(call, sql)?;
     let argument = match arguments[..] {
         [FunctionArgExpr::Wildcard] if aggregate == AggregateFunction::Count => None,
         [FunctionArgExpr::Expr(argument)] => Some(binder.bind(argument, 1)?),
@@ -240,7 +257,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     (best.1 > 0.8 && best.0 != name).then(|| String::from(best.0))
 }
 
-fn error(kind: ParseErrorKind, offset: usize, message: String) -> ParseError {
+pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> ParseError {
     ParseError { kind, offset, message, suggestion: None }
 }
 
@@ -287,7 +304,7 @@ fn whole_order(parser: &mut Parser<'_>) -> Result<ast::OrderByExpr, ParserError>
 }
 
 /// Parses the whole of `text` by `rule`.
-fn parse<T>(
+pub(crate) fn parse<T>(
     text: &str,
     rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
 ) -> Result<T> {
@@ -339,7 +356,7 @@ fn lower_first(text: &str) -> String {
 }
 
 /// The byte at a line and column, both from 1 and in characters; 0 where there is none.
-fn offset_of(text: &str, location: Location) -> usize {
+pub(crate) fn offset_of(text: &str, location: Location) -> usize {
     let (Ok(line), Ok(column)) = (usize::try_from(location.line), usize::try_from(location.column))
     else {
         return 0;

@@ -254,7 +254,9 @@ pub(super) fn join(
     let (left_keys, right_keys) = meet(binder, fields, &sides)?;
     let field = |(name, column): &(String, JoinColumn)| {
         let data_type = match column {
-            JoinColumn::Left(index) => sides.left.schema.field(*index).data_type(),
+            JoinColumn::Left(index) | JoinColumn::Both { left: index, .. } => {
+                sides.left.schema.field(*index).data_type()
+            }
             JoinColumn::Right(index) => sides.right.schema.field(*index).data_type(),
         };
         Field::new(name, data_type.clone(), true)
@@ -264,7 +266,7 @@ pub(super) fn join(
         return None;
     }
     let columns = columns.into_iter().map(|(_, column)| column).collect();
-    let op = Op::Join { how: how?, left_keys, right_keys, columns };
+    let op = Op::Join { how: how?, left_keys, right_keys, null_safe: false, on: None, columns };
     Some(binder.push(vertex.id, op, &[&sides.left, &sides.right], schema, Order::None))
 }
 
