@@ -428,7 +428,7 @@ impl Binder<'_, '_> {
         if !self.check_columns(&schema, &fields.at("path")) || !is_right {
             return None;
         }
-        let read = Op::Read(Read { format, files, partitions });
+        let read = Op::Read(Read::of(format, files, partitions));
         Some(self.push(vertex.id, read, &[], schema, Order::Source))
     }
 
@@ -815,7 +815,7 @@ impl Binder<'_, '_> {
             if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
         let (format, path, input) = (format?, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write { path, format });
+        let write = Op::Write(Write::of(path, format));
         Some(self.push(vertex.id, write, &[input], schema, order))
     }
 
