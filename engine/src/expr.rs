@@ -10,12 +10,16 @@ pub mod literal;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+pub mod aggregate;
 pub mod window;
+pub mod visit;
 mod display;
 mod cast;
 mod compare;
 pub mod datetime;
 pub(crate) mod text;
+
+pub use aggregate::{Aggregate, AggregateFunction};
 
 use function::Function;
 pub use literal::Literal;
@@ -154,32 +158,6 @@ pub struct OrderKey {
     pub descending: bool,
     /// Nulls before all values (they come last unless said).
     pub nulls_first: bool,
-}
-
-/// An aggregate function over an expression.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aggregate {
-    /// Which.
-    pub function: AggregateFunction,
-    /// Over what; absent only in `count(*)`.
-    pub argument: Option<Expr>,
-    /// The result's type.
-    pub data_type: DataType,
-}
-
-/// The aggregates. All but `count(*)` leave nulls out; over no values they are null, counts 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AggregateFunction {
-    /// int64 of integers (exact, overflow is an error), float64 of floats (reproducible).
-    Sum,
-    /// int64: rows, or values that are not null.
-    Count,
-    /// The least value, of the argument's type.
-    Min,
-    /// The greatest value, of the argument's type.
-    Max,
-    /// float64.
-    Avg,
 }
 
 impl Expr {

@@ -71,19 +71,19 @@ impl Expr {
             Self::Field { input, index, .. } => {
                 input.value(rows)?.map(|array| field(array, *index))
             }
-            Self::Call { function, arguments, .. } => {
+            Self::Call { function, arguments, data_type } => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|argument| argument.value(rows)).collect::<Result<_>>()?;
                 let is_constant = arguments.iter().all(|argument| argument.is_scalar);
                 let count = if is_constant { 1 } else { rows.count };
-                let array = function.evaluate(&arguments, count)?;
+                let array = function.evaluate(&arguments, count, data_type)?;
                 Ok(Value { array, is_scalar: is_constant })
             }
         }
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
-    fn is_fallible(&self) -> bool {
+    pub(crate) fn is_fallible(&self) -> bool {
         match self {
             Self::Column { .. } | Self::Literal(_) => false,
             Self::Binary { op, left, right, data_type } => {

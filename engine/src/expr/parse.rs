@@ -22,10 +22,10 @@ mod types;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 use crate::expr::{
-    Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP,
+    BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP, aggregate,
     cast::is_castable,
     datetime,
-    function::{self, Function, Kind, Signature},
+    function::{Function, resolve, syntax},
 };
 
 /// The most tokens of one expression: what is deep is built of many.
@@ -162,88 +162,17 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
     Ok(SortKey { column, descending, nulls_first: order.options.nulls_first.unwrap_or(false) })
 }
 
-/// The aggregate that `text` says over the columns of `schema`: `sum(x)`, `count(*)`, `count(x)`,
-/// `min(x)`, `max(x)`, `avg(x)`, where `x` is an expression.
+/// The tree of `text`, whatever columns there are.
 ///
 /// # Errors
-/// The first thing that is wrong.
-pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
-    bind_aggregate(&parse(text, whole_expression)?, text, schema)
+/// The first thing that is wrong with its syntax.
+pub(crate) fn tree(text: &str) -> Result<Sql> {
+    parse(text, whole_expression)
 }
 
-/// The aggregate that a tree of sqlparser says; places point into `text`.
-pub(crate) fn bind_aggregate(sql: &Sql, text: &str, schema: &Schema) -> Result<Aggregate> {
-    let mut binder = Binder { text, schema, nodes: 0 };
-    let Sql::Function(call) = sql else {
-        let message =
-            String::from("expected one aggregate: sum, count, min, max or avg of an expression");
-        return Err(error(ParseErrorKind::Syntax, binder.offset(sql), message));
-    };
-    let name = call.name.to_string();
-    let offset = binder.offset(sql);
-    let Some(aggregate) = aggregate_function(&name) else {
-        let names = AGGREGATES.map(|(known, _)| known);
-        return Err(ParseError {
-            suggestion: nearest(&name, names),
-            ..error(
-                ParseErrorKind::UnknownFunction,
-                offset,
-                format!("no aggregate `{name}`; there are {}", names.join(", ")),
-            )
-        });
-    };
-    let arguments = binder.arguments(call, sql)?;
-    let argument = match arguments[..] {
-        [FunctionArgExpr::Wildcard] if aggregate == AggregateFunction::Count => None,
-        [FunctionArgExpr::Expr(argument)] => Some(binder.bind(argument, 1)?),
-        _ => {
-            let message = format!("`{name}` takes one argument");
-            return Err(error(ParseErrorKind::Syntax, offset, message));
-        }
-    };
-    aggregate_of(aggregate, argument)
-        .map_err(|message| error(ParseErrorKind::Type, offset, message))
-}
-
-/// The aggregates by name.
-pub const AGGREGATES: [(&str, AggregateFunction); 5] = [
-    ("sum", AggregateFunction::Sum),
-    ("count", AggregateFunction::Count),
-    ("min", AggregateFunction::Min),
-    ("max", AggregateFunction::Max),
-    ("avg", AggregateFunction::Avg),
-];
-
-/// The aggregate of this name, whatever its case.
-pub fn aggregate_function(name: &str) -> Option<AggregateFunction> {
-    let mut known = AGGREGATES.iter();
-    known.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, function)| *function)
-}
-
-/// `function` over `argument`, with the result's type.
-///
-/// # Errors
-/// Why the argument's type does not do.
-pub fn aggregate_of(
-    function: AggregateFunction,
-    argument: Option<Expr>,
-) -> Result<Aggregate, String> {
-    let data_type = match (function, argument.as_ref().map(Expr::data_type)) {
-        (AggregateFunction::Count, _) => DataType::Int64,
-        (_, None | Some(DataType::Null)) => {
-            return Err(String::from("the argument's type is not known"));
-        }
-        (AggregateFunction::Min | AggregateFunction::Max, Some(data_type)) => data_type,
-        (AggregateFunction::Sum, Some(data_type @ (DataType::Int64 | DataType::Float64))) => {
-            data_type
-        }
-        (AggregateFunction::Avg, Some(DataType::Int64 | DataType::Float64)) => DataType::Float64,
-        (AggregateFunction::Sum | AggregateFunction::Avg, Some(other)) => {
-            let name = if function == AggregateFunction::Sum { "sum" } else { "avg" };
-            return Err(format!("`{name}` wants int64 or float64, not {}", type_name(&other)));
-        }
-    };
-    Ok(Aggregate { function, argument, data_type })
+/// Where in `text` a part of its tree begins, in bytes.
+pub(crate) fn offset(text: &str, sql: &Sql) -> usize {
+    offset_of(text, sql.span().start)
 }
 
 /// The name among `known` that was probably meant by `name`.
@@ -276,6 +205,10 @@ impl Dialect for Expressions {
 
     fn is_identifier_part(&self, character: char) -> bool {
         character.is_alphanumeric() || character == '_'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
     }
 
     fn parse_infix(
@@ -441,29 +374,15 @@ impl Binder<'_> {
                 let input = self.bind(expr, deeper)?;
                 self.cast(input, to, matches!(kind, CastKind::TryCast | CastKind::SafeCast), sql)
             }
-            Sql::Substring { expr, substring_from, substring_for, .. } => {
-                let mut arguments = vec![self.bind(expr, deeper)?];
-                let one = || Expr::Literal(Literal::Int64(1));
-                match substring_from {
-                    Some(from) => arguments.push(self.bind(from, deeper)?),
-                    None if substring_for.is_some() => arguments.push(one()),
-                    None => {}
-                }
-                if let Some(count) = substring_for {
-                    arguments.push(self.bind(count, deeper)?);
-                }
-                self.call(Function::Substr.signature(), arguments, sql)
-            }
-            Sql::Trim { expr, trim_where: None, trim_what: None, trim_characters: None } => {
-                let arguments = vec![self.bind(expr, deeper)?];
-                self.call(Function::Trim.signature(), arguments, sql)
-            }
             Sql::Function(call) => self.function(call, sql, deeper),
-            other => {
-                let text = other.to_string();
-                let shown: String = text.chars().take(40).collect();
-                Err(self.unsupported(sql, &format!("`{shown}`")))
-            }
+            other => match syntax::call_of(other) {
+                Some((name, spelled)) => self.spelled(name, spelled, sql, deeper),
+                None => {
+                    let text = other.to_string();
+                    let shown: String = text.chars().take(40).collect();
+                    Err(self.unsupported(sql, &format!("`{shown}`")))
+                }
+            },
         }
     }
 
@@ -594,7 +513,7 @@ impl Binder<'_> {
             }
             arguments.push(self.coerce(bound, &DataType::Utf8View, term)?);
         }
-        Ok(Expr::Call { function: Function::Join, arguments, data_type: DataType::Utf8View })
+        Ok(Expr::Call { function: Function::JOIN, arguments, data_type: DataType::Utf8View })
     }
 
     fn binary(&self, op: BinaryOp, left: (Expr, &Sql), right: (Expr, &Sql)) -> Result<Expr> {
@@ -689,20 +608,13 @@ impl Binder<'_> {
 
     fn function(&mut self, call: &ast::Function, sql: &Sql, depth: usize) -> Result<Expr> {
         let name = call.name.to_string();
-        let offset = self.offset(sql);
-        let Some(signature) = Function::find(&name) else {
-            if aggregate_function(&name).is_some() {
-                let message =
-                    format!("`{name}` is an aggregate; it stands in `aggs` of reduce_by_key");
-                return Err(error(ParseErrorKind::UnknownFunction, offset, message));
-            }
-            let names: Vec<_> = function::public().map(|signature| signature.name).collect();
-            let message = format!("no function `{name}`; there are {}", names.join(", "));
-            return Err(ParseError {
-                suggestion: nearest(&name, names),
-                ..error(ParseErrorKind::UnknownFunction, offset, message)
-            });
-        };
+        if Function::find(&name).is_none() && aggregate::find(&name).is_some() {
+            let message = format!(
+                "`{name}` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate"
+            );
+            return Err(error(ParseErrorKind::UnknownFunction, self.offset(sql), message));
+        }
+        resolve::find(&name).map_err(|refusal| self.refused(refusal, sql))?;
         let mut arguments = Vec::new();
         for argument in self.arguments(call, sql)? {
             let FunctionArgExpr::Expr(argument) = argument else {
@@ -710,7 +622,35 @@ impl Binder<'_> {
             };
             arguments.push(self.bind(argument, depth)?);
         }
-        self.call(signature, arguments, sql)
+        self.call(&name, arguments, sql)
+    }
+
+    /// A call that SQL spells in its own way.
+    fn spelled(
+        &mut self,
+        name: &str,
+        spelled: Vec<syntax::Argument<'_>>,
+        at: &Sql,
+        depth: usize,
+    ) -> Result<Expr> {
+        let bound = spelled.into_iter().map(|argument| match argument {
+            syntax::Argument::Sql(argument) => self.bind(argument, depth),
+            syntax::Argument::Text(word) => Ok(Expr::Literal(Literal::Utf8(word))),
+        });
+        let arguments = bound.collect::<Result<Vec<_>>>()?;
+        self.call(name, arguments, at)
+    }
+
+    fn call(&self, name: &str, arguments: Vec<Expr>, at: &Sql) -> Result<Expr> {
+        resolve::resolve(name, arguments).map_err(|refusal| self.refused(refusal, at))
+    }
+
+    fn refused(&self, refusal: resolve::Refusal, at: &Sql) -> ParseError {
+        let offset = self.offset(at);
+        ParseError {
+            suggestion: refusal.suggestion,
+            ..error(refusal.kind, offset, refusal.message)
+        }
     }
 
     /// The arguments of a plain call.
@@ -730,6 +670,8 @@ impl Binder<'_> {
             {
                 &list.args
             }
+            // `current_date` and its like are calls without parentheses.
+            FunctionArguments::None if is_plain => return Ok(Vec::new()),
             FunctionArguments::None
             | FunctionArguments::Subquery(_)
             | FunctionArguments::List(_) => {
@@ -743,42 +685,6 @@ impl Binder<'_> {
             }
         });
         plain.collect()
-    }
-
-    fn call(&self, signature: &Signature, arguments: Vec<Expr>, at: &Sql) -> Result<Expr> {
-        let name = signature.name;
-        let parameters = signature.parameters;
-        let most = if signature.is_variadic { usize::MAX } else { parameters.len() };
-        if arguments.len() < signature.least || arguments.len() > most {
-            let takes = match (signature.least, most) {
-                (least, usize::MAX) => format!("at least {least}"),
-                (least, most) if least == most => least.to_string(),
-                (least, most) => format!("{least} to {most}"),
-            };
-            let message = format!("`{name}` takes {takes} arguments, not {}", arguments.len());
-            return Err(error(ParseErrorKind::Type, self.offset(at), message));
-        }
-        let mut taken = Vec::with_capacity(arguments.len());
-        for (index, argument) in arguments.into_iter().enumerate() {
-            let parameter = parameters[index.min(parameters.len() - 1)];
-            let (from, to) = (argument.data_type(), parameter.data_type());
-            if from != to && from != DataType::Null && parameter != Kind::Any {
-                let (to, from) = (type_name(&to), type_name(&from));
-                let message =
-                    format!("argument {} of `{name}` must be {to}, not {from}", index + 1);
-                return Err(self.type_error(at, message));
-            }
-            taken.push(if from == DataType::Null {
-                self.coerce(argument, &to, at)?
-            } else {
-                argument
-            });
-        }
-        Ok(Expr::Call {
-            function: signature.function,
-            arguments: taken,
-            data_type: signature.result.data_type(),
-        })
     }
 
     /// `expr` as `to`, where that goes without saying.
@@ -939,8 +845,8 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
-    use super::{ParseErrorKind, aggregate, expression, predicate, sort_key};
-    use crate::expr::{AggregateFunction, Expr, Literal, SortKey, TIMESTAMP};
+    use super::{ParseErrorKind, expression, predicate, sort_key};
+    use crate::expr::{Expr, Literal, SortKey, TIMESTAMP, aggregate};
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -1016,9 +922,12 @@ mod tests {
             ),
             (
                 "lowr(city)",
-                "0: no function `lowr`; there are lower, upper, trim, length, substr, concat (lower?)",
+                "0: no function `lowr`; docs/functions.md lists those that there are (lower?)",
             ),
-            ("sum(n)", "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key"),
+            (
+                "sum(n)",
+                "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate",
+            ),
             ("n + city", "0: `+` does not take int64 and string"),
             ("n > 'x'", "0: `>` does not take int64 and string"),
             ("price div 2", "0: `div` does not take float64 and int64"),
@@ -1083,33 +992,10 @@ mod tests {
         assert_eq!(sort_key("n descending", &schema()).unwrap_err().kind, ParseErrorKind::Syntax);
     }
 
-    #[test]
-    fn an_aggregate_has_a_function_and_a_type() {
-        let parse = |text| aggregate(text, &schema()).map(|a| (a.function, a.data_type));
-        assert_eq!(parse("sum(n * price)"), Ok((AggregateFunction::Sum, DataType::Float64)));
-        assert_eq!(parse("COUNT(*)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("count(city)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("min(day)"), Ok((AggregateFunction::Min, DataType::Date32)));
-        assert_eq!(parse("avg(n)"), Ok((AggregateFunction::Avg, DataType::Float64)));
-        for bad in [
-            "sum(city)",
-            "sum(*)",
-            "sum()",
-            "count(distinct n)",
-            "sum(n) + 1",
-            "n",
-            "median(n)",
-            "sum(n) filter (where ok)",
-            "sum(n) over ()",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
 
         #[test]
@@ -1119,7 +1005,7 @@ mod tests {
             "interval", "between", "in", "[", "]", ".", "trim", "from", "desc", "count", "over", "\"", "é",
         ]), 0..20)) {
             let text = words.join(" ");
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
     }
 }

@@ -128,7 +128,7 @@ fn aggregate(
     frame: &Frame,
 ) -> Result<WindowFunction> {
     let plain = Sql::Function(ast::Function { over: None, ..call.clone() });
-    let aggregate = parse::bind_aggregate(&plain, text, schema).map_err(|refusal| {
+    let aggregate = crate::expr::aggregate::bind(&plain, text, schema).map_err(|refusal| {
         let name = call.name.to_string();
         if refusal.kind == ParseErrorKind::UnknownFunction {
             let ours = SIGNATURES.iter().map(|known| known.name);
