@@ -152,15 +152,20 @@ fn escaped(text: &str) -> String {
             | '['
             | ']'
             | '^' => {
-                // A text in memory takes all that is written.
-                drop(write!(out, "%{:02X}", u32::from(character)));
+                write_escape(&mut out, character);
             }
             // These would hide the folder, or lead out of it.
-            '.' | '_' if out.is_empty() => drop(write!(out, "%{:02X}", u32::from(character))),
+            '.' | '_' if out.is_empty() => write_escape(&mut out, character),
             character => out.push(character),
         }
     }
     out
+}
+
+fn write_escape(out: &mut String, character: char) {
+    // A text in memory takes all that is written.
+    let written = write!(out, "%{:02X}", u32::from(character));
+    debug_assert!(written.is_ok());
 }
 
 fn unescaped(text: &str) -> String {

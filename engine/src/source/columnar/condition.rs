@@ -302,7 +302,7 @@ pub(crate) fn certain_parts(predicate: &Predicate) -> Vec<&Expr> {
     while let Some(expr) = rest.pop() {
         match expr {
             Expr::Binary { op: BinaryOp::And, left, right, .. } => rest.extend([&**right, &**left]),
-            expr if is_certain(expr) => parts.push(expr),
+            expr if !expr.is_fallible() || is_certain(expr) => parts.push(expr),
             _ => {}
         }
     }
