@@ -138,7 +138,8 @@ impl Session {
     /// All its problems.
     pub fn check(&self, document: &str, strict: bool) -> Result<Checked, Vec<Problem>> {
         let base_dir = Some(self.options.base_dir.clone());
-        let site = Site { data: self.options.data.clone(), base_dir };
+        let now_micros = self.clock.wall().timestamp_micros();
+        let site = Site { data: self.options.data.clone(), base_dir, now_micros };
         check::check(document, strict, &site)
     }
 

@@ -99,7 +99,11 @@ pub(crate) fn master_with(
             budget: Budget::new(1 << 20),
         },
         exchange: Arc::new(RemoteExchange::new(None, key, tokio::runtime::Handle::current())),
-        site: Site { data: DataDisks::everywhere(), base_dir: Some(folder.to_owned()) },
+        site: Site {
+            data: DataDisks::everywhere(),
+            base_dir: Some(folder.to_owned()),
+            now_micros: 0,
+        },
         settings,
         heartbeat,
         ticket_key: "01".repeat(32),

@@ -12,7 +12,7 @@ use axum::{
 use minispark_engine::{
     error::Code,
     id::{JobId, Term},
-    job::check::{self, Checked},
+    job::check::{self, Checked, Site},
     plan::{Op, Plan, Stage, stages},
     schedule::{Event, JobError, JobStatus, JobView, NodeStatus, Now, ledger::StageLedger},
 };
@@ -105,8 +105,9 @@ pub(crate) async fn submit(
         // The same again is answered as before, whatever has become of its inputs.
         known
     } else {
-        let (plan, warnings) = checked(&master, document.clone(), query.strict).await?;
         let submitted_at = master.clock.wall();
+        let site = master.site_at(submitted_at);
+        let (plan, warnings) = checked(&master, document.clone(), query.strict, site).await?;
         let warnings = warnings.into_iter().map(finding).collect();
         let new = NewJob { job, submitted_at, document, plan, warnings, owner, key };
         master.lock().submit(master.clock.now(), new)
@@ -264,13 +265,12 @@ async fn checked(
     master: &Arc<Master>,
     document: String,
     strict: bool,
+    site: Site,
 ) -> Result<(Plan, Vec<check::Problem>), Problem> {
     // The semaphore is never closed; without a permit the check would only be less bounded.
     let _permit = master.checks.acquire().await;
-    let on_thread = Arc::clone(master);
     let checking = tokio::task::spawn_blocking(move || {
-        let site = &on_thread.site;
-        let Checked { plan, warnings } = check::check(&document, strict, site)
+        let Checked { plan, warnings } = check::check(&document, strict, &site)
             .map_err(|problems| Problem::validation(problems.into_iter().map(finding).collect()))?;
         let plan = stages::cut(plan, &site.data.inputs).map_err(|error| Problem::from(&error))?;
         Ok((plan, warnings))

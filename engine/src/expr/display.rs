@@ -31,7 +31,7 @@ impl fmt::Display for Expr {
             Self::Field { input, name, .. } => write!(f, "{input}.{name}"),
             Self::Call { function, arguments, .. } => {
                 let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-                write!(f, "{}({})", function.signature().name, arguments.join(", "))
+                write!(f, "{}({})", function.name(), arguments.join(", "))
             }
         }
     }

@@ -71,12 +71,12 @@ impl Expr {
             Self::Field { input, index, .. } => {
                 input.value(rows)?.map(|array| field(array, *index))
             }
-            Self::Call { function, arguments, .. } => {
+            Self::Call { function, arguments, data_type } => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|argument| argument.value(rows)).collect::<Result<_>>()?;
                 let is_constant = arguments.iter().all(|argument| argument.is_scalar);
                 let count = if is_constant { 1 } else { rows.count };
-                let array = function.evaluate(&arguments, count)?;
+                let array = function.evaluate(&arguments, count, data_type)?;
                 Ok(Value { array, is_scalar: is_constant })
             }
         }

@@ -25,7 +25,7 @@ use crate::expr::{
     Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP,
     cast::is_castable,
     datetime,
-    function::{self, Function, Kind, Signature},
+    function::{Function, resolve, syntax},
 };
 
 /// The most tokens of one expression: what is deep is built of many.
@@ -424,29 +424,15 @@ impl Binder<'_> {
                 let input = self.bind(expr, deeper)?;
                 self.cast(input, to, matches!(kind, CastKind::TryCast | CastKind::SafeCast), sql)
             }
-            Sql::Substring { expr, substring_from, substring_for, .. } => {
-                let mut arguments = vec![self.bind(expr, deeper)?];
-                let one = || Expr::Literal(Literal::Int64(1));
-                match substring_from {
-                    Some(from) => arguments.push(self.bind(from, deeper)?),
-                    None if substring_for.is_some() => arguments.push(one()),
-                    None => {}
-                }
-                if let Some(count) = substring_for {
-                    arguments.push(self.bind(count, deeper)?);
-                }
-                self.call(Function::Substr.signature(), arguments, sql)
-            }
-            Sql::Trim { expr, trim_where: None, trim_what: None, trim_characters: None } => {
-                let arguments = vec![self.bind(expr, deeper)?];
-                self.call(Function::Trim.signature(), arguments, sql)
-            }
             Sql::Function(call) => self.function(call, sql, deeper),
-            other => {
-                let text = other.to_string();
-                let shown: String = text.chars().take(40).collect();
-                Err(self.unsupported(sql, &format!("`{shown}`")))
-            }
+            other => match syntax::call_of(other) {
+                Some((name, spelled)) => self.spelled(name, spelled, sql, deeper),
+                None => {
+                    let text = other.to_string();
+                    let shown: String = text.chars().take(40).collect();
+                    Err(self.unsupported(sql, &format!("`{shown}`")))
+                }
+            },
         }
     }
 
@@ -577,7 +563,7 @@ impl Binder<'_> {
             }
             arguments.push(self.coerce(bound, &DataType::Utf8View, term)?);
         }
-        Ok(Expr::Call { function: Function::Join, arguments, data_type: DataType::Utf8View })
+        Ok(Expr::Call { function: Function::JOIN, arguments, data_type: DataType::Utf8View })
     }
 
     fn binary(&self, op: BinaryOp, left: (Expr, &Sql), right: (Expr, &Sql)) -> Result<Expr> {
@@ -672,20 +658,11 @@ impl Binder<'_> {
 
     fn function(&mut self, call: &ast::Function, sql: &Sql, depth: usize) -> Result<Expr> {
         let name = call.name.to_string();
-        let offset = self.offset(sql);
-        let Some(signature) = Function::find(&name) else {
-            if aggregate_function(&name).is_some() {
-                let message =
-                    format!("`{name}` is an aggregate; it stands in `aggs` of reduce_by_key");
-                return Err(error(ParseErrorKind::UnknownFunction, offset, message));
-            }
-            let names: Vec<_> = function::public().map(|signature| signature.name).collect();
-            let message = format!("no function `{name}`; there are {}", names.join(", "));
-            return Err(ParseError {
-                suggestion: nearest(&name, names),
-                ..error(ParseErrorKind::UnknownFunction, offset, message)
-            });
-        };
+        if Function::find(&name).is_none() && aggregate_function(&name).is_some() {
+            let message = format!("`{name}` is an aggregate; it stands in `aggs` of reduce_by_key");
+            return Err(error(ParseErrorKind::UnknownFunction, self.offset(sql), message));
+        }
+        resolve::find(&name).map_err(|refusal| self.refused(refusal, sql))?;
         let mut arguments = Vec::new();
         for argument in self.arguments(call, sql)? {
             let FunctionArgExpr::Expr(argument) = argument else {
@@ -693,7 +670,35 @@ impl Binder<'_> {
             };
             arguments.push(self.bind(argument, depth)?);
         }
-        self.call(signature, arguments, sql)
+        self.call(&name, arguments, sql)
+    }
+
+    /// A call that SQL spells in its own way.
+    fn spelled(
+        &mut self,
+        name: &str,
+        spelled: Vec<syntax::Argument<'_>>,
+        at: &Sql,
+        depth: usize,
+    ) -> Result<Expr> {
+        let bound = spelled.into_iter().map(|argument| match argument {
+            syntax::Argument::Sql(argument) => self.bind(argument, depth),
+            syntax::Argument::Text(word) => Ok(Expr::Literal(Literal::Utf8(word))),
+        });
+        let arguments = bound.collect::<Result<Vec<_>>>()?;
+        self.call(name, arguments, at)
+    }
+
+    fn call(&self, name: &str, arguments: Vec<Expr>, at: &Sql) -> Result<Expr> {
+        resolve::resolve(name, arguments).map_err(|refusal| self.refused(refusal, at))
+    }
+
+    fn refused(&self, refusal: resolve::Refusal, at: &Sql) -> ParseError {
+        let offset = self.offset(at);
+        ParseError {
+            suggestion: refusal.suggestion,
+            ..error(refusal.kind, offset, refusal.message)
+        }
     }
 
     /// The arguments of a plain call.
@@ -713,6 +718,8 @@ impl Binder<'_> {
             {
                 &list.args
             }
+            // `current_date` and its like are calls without parentheses.
+            FunctionArguments::None if is_plain => return Ok(Vec::new()),
             FunctionArguments::None
             | FunctionArguments::Subquery(_)
             | FunctionArguments::List(_) => {
@@ -726,42 +733,6 @@ impl Binder<'_> {
             }
         });
         plain.collect()
-    }
-
-    fn call(&self, signature: &Signature, arguments: Vec<Expr>, at: &Sql) -> Result<Expr> {
-        let name = signature.name;
-        let parameters = signature.parameters;
-        let most = if signature.is_variadic { usize::MAX } else { parameters.len() };
-        if arguments.len() < signature.least || arguments.len() > most {
-            let takes = match (signature.least, most) {
-                (least, usize::MAX) => format!("at least {least}"),
-                (least, most) if least == most => least.to_string(),
-                (least, most) => format!("{least} to {most}"),
-            };
-            let message = format!("`{name}` takes {takes} arguments, not {}", arguments.len());
-            return Err(error(ParseErrorKind::Type, self.offset(at), message));
-        }
-        let mut taken = Vec::with_capacity(arguments.len());
-        for (index, argument) in arguments.into_iter().enumerate() {
-            let parameter = parameters[index.min(parameters.len() - 1)];
-            let (from, to) = (argument.data_type(), parameter.data_type());
-            if from != to && from != DataType::Null && parameter != Kind::Any {
-                let (to, from) = (type_name(&to), type_name(&from));
-                let message =
-                    format!("argument {} of `{name}` must be {to}, not {from}", index + 1);
-                return Err(self.type_error(at, message));
-            }
-            taken.push(if from == DataType::Null {
-                self.coerce(argument, &to, at)?
-            } else {
-                argument
-            });
-        }
-        Ok(Expr::Call {
-            function: signature.function,
-            arguments: taken,
-            data_type: signature.result.data_type(),
-        })
     }
 
     /// `expr` as `to`, where that goes without saying.
@@ -999,7 +970,7 @@ mod tests {
             ),
             (
                 "lowr(city)",
-                "0: no function `lowr`; there are lower, upper, trim, length, substr, concat (lower?)",
+                "0: no function `lowr`; docs/functions.md lists those that there are (lower?)",
             ),
             ("sum(n)", "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key"),
             ("n + city", "0: `+` does not take int64 and string"),

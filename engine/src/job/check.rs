@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::DataDisks,
+    expr::function::instant,
     job::{JobSpec, check::fields::Fields},
     plan::Plan,
 };
@@ -45,6 +46,9 @@ pub struct Site {
     pub data: DataDisks,
     /// Relative paths begin here; none are allowed where absent.
     pub base_dir: Option<PathBuf>,
+    /// What `now()` is: microseconds since 1970-01-01 UTC. On a cluster the job's submission, when
+    /// it is planned anew too.
+    pub now_micros: i64,
 }
 
 /// A document that may run.
@@ -158,7 +162,7 @@ pub fn check(document: &str, strict: bool, site: &Site) -> Result<Checked, Vec<P
         }]
     })?;
     let mut report = Report { strict, ..Report::default() };
-    let plan = plan(&spec, site, &mut report);
+    let plan = instant::within(site.now_micros, || plan(&spec, site, &mut report));
     let Report { mut problems, mut warnings, .. } = report;
     problems.sort_by_cached_key(|problem| sequence(&problem.pointer));
     warnings.sort_by_cached_key(|problem| sequence(&problem.pointer));

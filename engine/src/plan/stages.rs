@@ -444,7 +444,7 @@ mod tests {
             disk.create(&folder.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
         }
         let base_dir = Some(Path::new(folder.path()).to_owned());
-        let site = Site { data: DataDisks::everywhere(), base_dir };
+        let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
         cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()

@@ -86,7 +86,7 @@ pub(super) fn reduce(
     let keys = match keys {
         Some(keys) => keys?,
         None if input.is_tokens => vec![(String::from("key"), parse::column(&input.schema, 0))],
-        None => vec![(String::from("key"), of_line(Function::FirstField, input))],
+        None => vec![(String::from("key"), of_line(Function::FIRST_FIELD, input))],
     };
     let key_fields = keys.iter().map(|(name, key)| Field::new(name, key.data_type(), true));
     let value_fields =
@@ -150,7 +150,7 @@ fn keyless_value(
         AggregateFunction::Sum
         | AggregateFunction::Min
         | AggregateFunction::Max
-        | AggregateFunction::Avg => Some(of_line(Function::NumberOfLine, input)),
+        | AggregateFunction::Avg => Some(of_line(Function::NUMBER_OF_LINE, input)),
     };
     aggregate_of(binder, fields, function, argument)
 }
@@ -379,7 +379,8 @@ fn keyless_sides(
 }
 
 fn cut_lines(binder: &mut Binder<'_, '_>, vertex: &Vertex<'_>, side: &str, input: &Bound) -> Bound {
-    let columns = vec![of_line(Function::FirstField, input), of_line(Function::RestOfLine, input)];
+    let columns =
+        vec![of_line(Function::FIRST_FIELD, input), of_line(Function::REST_OF_LINE, input)];
     let fields = ["key", side].map(|name| Field::new(name, DataType::Utf8View, true));
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let order = if input.order == Order::None { Order::None } else { Order::Source };
