@@ -10,11 +10,14 @@ pub mod literal;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+pub mod aggregate;
 mod display;
 mod cast;
 mod compare;
 pub mod datetime;
 pub(crate) mod text;
+
+pub use aggregate::{Aggregate, AggregateFunction};
 
 use function::Function;
 pub use literal::Literal;
@@ -144,41 +147,15 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
-/// One key of an order inside an expression, such as an aggregate's or a window's.
+/// One key of an order over any rows: an expression and a direction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderKey {
-    /// What is ordered by.
+    /// What is compared.
     pub expr: Expr,
     /// Greatest first.
     pub descending: bool,
     /// Nulls before all values (they come last unless said).
     pub nulls_first: bool,
-}
-
-/// An aggregate function over an expression.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aggregate {
-    /// Which.
-    pub function: AggregateFunction,
-    /// Over what; absent only in `count(*)`.
-    pub argument: Option<Expr>,
-    /// The result's type.
-    pub data_type: DataType,
-}
-
-/// The aggregates. All but `count(*)` leave nulls out; over no values they are null, counts 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AggregateFunction {
-    /// int64 of integers (exact, overflow is an error), float64 of floats (reproducible).
-    Sum,
-    /// int64: rows, or values that are not null.
-    Count,
-    /// The least value, of the argument's type.
-    Min,
-    /// The greatest value, of the argument's type.
-    Max,
-    /// float64.
-    Avg,
 }
 
 impl Expr {

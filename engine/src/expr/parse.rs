@@ -22,7 +22,7 @@ mod types;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 use crate::expr::{
-    Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP,
+    BinaryOp, Expr, Literal, Predicate, SortKey, TIMESTAMP, aggregate,
     cast::is_castable,
     datetime,
     function::{Function, resolve, syntax},
@@ -149,84 +149,17 @@ pub fn sort_key(text: &str, schema: &Schema) -> Result<SortKey> {
     Ok(SortKey { column, descending, nulls_first: order.options.nulls_first.unwrap_or(false) })
 }
 
-/// The aggregate that `text` says over the columns of `schema`: `sum(x)`, `count(*)`, `count(x)`,
-/// `min(x)`, `max(x)`, `avg(x)`, where `x` is an expression.
+/// The tree of `text`, whatever columns there are.
 ///
 /// # Errors
-/// The first thing that is wrong.
-pub fn aggregate(text: &str, schema: &Schema) -> Result<Aggregate> {
-    let sql = parse(text, whole_expression)?;
-    let mut binder = Binder { text, schema, nodes: 0 };
-    let Sql::Function(call) = &sql else {
-        let message =
-            String::from("expected one aggregate: sum, count, min, max or avg of an expression");
-        return Err(error(ParseErrorKind::Syntax, binder.offset(&sql), message));
-    };
-    let name = call.name.to_string();
-    let offset = binder.offset(&sql);
-    let Some(aggregate) = aggregate_function(&name) else {
-        let names = AGGREGATES.map(|(known, _)| known);
-        return Err(ParseError {
-            suggestion: nearest(&name, names),
-            ..error(
-                ParseErrorKind::UnknownFunction,
-                offset,
-                format!("no aggregate `{name}`; there are {}", names.join(", ")),
-            )
-        });
-    };
-    let arguments = binder.arguments(call, &sql)?;
-    let argument = match arguments[..] {
-        [FunctionArgExpr::Wildcard] if aggregate == AggregateFunction::Count => None,
-        [FunctionArgExpr::Expr(argument)] => Some(binder.bind(argument, 1)?),
-        _ => {
-            let message = format!("`{name}` takes one argument");
-            return Err(error(ParseErrorKind::Syntax, offset, message));
-        }
-    };
-    aggregate_of(aggregate, argument)
-        .map_err(|message| error(ParseErrorKind::Type, offset, message))
+/// The first thing that is wrong with its syntax.
+pub(crate) fn tree(text: &str) -> Result<Sql> {
+    parse(text, whole_expression)
 }
 
-/// The aggregates by name.
-pub const AGGREGATES: [(&str, AggregateFunction); 5] = [
-    ("sum", AggregateFunction::Sum),
-    ("count", AggregateFunction::Count),
-    ("min", AggregateFunction::Min),
-    ("max", AggregateFunction::Max),
-    ("avg", AggregateFunction::Avg),
-];
-
-/// The aggregate of this name, whatever its case.
-pub fn aggregate_function(name: &str) -> Option<AggregateFunction> {
-    let mut known = AGGREGATES.iter();
-    known.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, function)| *function)
-}
-
-/// `function` over `argument`, with the result's type.
-///
-/// # Errors
-/// Why the argument's type does not do.
-pub fn aggregate_of(
-    function: AggregateFunction,
-    argument: Option<Expr>,
-) -> Result<Aggregate, String> {
-    let data_type = match (function, argument.as_ref().map(Expr::data_type)) {
-        (AggregateFunction::Count, _) => DataType::Int64,
-        (_, None | Some(DataType::Null)) => {
-            return Err(String::from("the argument's type is not known"));
-        }
-        (AggregateFunction::Min | AggregateFunction::Max, Some(data_type)) => data_type,
-        (AggregateFunction::Sum, Some(data_type @ (DataType::Int64 | DataType::Float64))) => {
-            data_type
-        }
-        (AggregateFunction::Avg, Some(DataType::Int64 | DataType::Float64)) => DataType::Float64,
-        (AggregateFunction::Sum | AggregateFunction::Avg, Some(other)) => {
-            let name = if function == AggregateFunction::Sum { "sum" } else { "avg" };
-            return Err(format!("`{name}` wants int64 or float64, not {}", type_name(&other)));
-        }
-    };
-    Ok(Aggregate { function, argument, data_type })
+/// Where in `text` a part of its tree begins, in bytes.
+pub(crate) fn offset(text: &str, sql: &Sql) -> usize {
+    offset_of(text, sql.span().start)
 }
 
 /// The name among `known` that was probably meant by `name`.
@@ -240,7 +173,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     (best.1 > 0.8 && best.0 != name).then(|| String::from(best.0))
 }
 
-fn error(kind: ParseErrorKind, offset: usize, message: String) -> ParseError {
+pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> ParseError {
     ParseError { kind, offset, message, suggestion: None }
 }
 
@@ -259,6 +192,10 @@ impl Dialect for Expressions {
 
     fn is_identifier_part(&self, character: char) -> bool {
         character.is_alphanumeric() || character == '_'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
     }
 
     fn parse_infix(
@@ -658,8 +595,10 @@ impl Binder<'_> {
 
     fn function(&mut self, call: &ast::Function, sql: &Sql, depth: usize) -> Result<Expr> {
         let name = call.name.to_string();
-        if Function::find(&name).is_none() && aggregate_function(&name).is_some() {
-            let message = format!("`{name}` is an aggregate; it stands in `aggs` of reduce_by_key");
+        if Function::find(&name).is_none() && aggregate::find(&name).is_some() {
+            let message = format!(
+                "`{name}` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate"
+            );
             return Err(error(ParseErrorKind::UnknownFunction, self.offset(sql), message));
         }
         resolve::find(&name).map_err(|refusal| self.refused(refusal, sql))?;
@@ -893,8 +832,8 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
-    use super::{ParseErrorKind, aggregate, expression, predicate, sort_key};
-    use crate::expr::{AggregateFunction, Expr, Literal, SortKey, TIMESTAMP};
+    use super::{ParseErrorKind, expression, predicate, sort_key};
+    use crate::expr::{Expr, Literal, SortKey, TIMESTAMP, aggregate};
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -972,7 +911,10 @@ mod tests {
                 "lowr(city)",
                 "0: no function `lowr`; docs/functions.md lists those that there are (lower?)",
             ),
-            ("sum(n)", "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key"),
+            (
+                "sum(n)",
+                "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate",
+            ),
             ("n + city", "0: `+` does not take int64 and string"),
             ("n > 'x'", "0: `>` does not take int64 and string"),
             ("price div 2", "0: `div` does not take float64 and int64"),
@@ -1037,33 +979,10 @@ mod tests {
         assert_eq!(sort_key("n descending", &schema()).unwrap_err().kind, ParseErrorKind::Syntax);
     }
 
-    #[test]
-    fn an_aggregate_has_a_function_and_a_type() {
-        let parse = |text| aggregate(text, &schema()).map(|a| (a.function, a.data_type));
-        assert_eq!(parse("sum(n * price)"), Ok((AggregateFunction::Sum, DataType::Float64)));
-        assert_eq!(parse("COUNT(*)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("count(city)"), Ok((AggregateFunction::Count, DataType::Int64)));
-        assert_eq!(parse("min(day)"), Ok((AggregateFunction::Min, DataType::Date32)));
-        assert_eq!(parse("avg(n)"), Ok((AggregateFunction::Avg, DataType::Float64)));
-        for bad in [
-            "sum(city)",
-            "sum(*)",
-            "sum()",
-            "count(distinct n)",
-            "sum(n) + 1",
-            "n",
-            "median(n)",
-            "sum(n) filter (where ok)",
-            "sum(n) over ()",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
 
         #[test]
@@ -1073,7 +992,7 @@ mod tests {
             "interval", "between", "in", "[", "]", ".", "trim", "from", "desc", "count", "over", "\"", "é",
         ]), 0..20)) {
             let text = words.join(" ");
-            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate(&text, &schema())));
+            drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
         }
     }
 }

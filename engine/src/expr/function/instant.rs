@@ -41,8 +41,10 @@ pub(super) fn constant(data_type: &DataType) -> Result<Literal, String> {
             let days = i32::try_from(now.div_euclid(DAY_MICROS));
             days.map(Literal::Date32).map_err(|_| String::from("the clock is out of range"))
         }
-        data_type if *data_type == TIMESTAMP => Ok(Literal::Timestamp(now)),
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Ok(Literal::Timestamp(now)),
+        data_type if *data_type == TIMESTAMP => Ok(Literal::timestamp(now)),
+        DataType::Timestamp(unit @ TimeUnit::Microsecond, zone @ Some(_)) => {
+            Ok(Literal::Timestamp { value: now, unit: *unit, zone: zone.clone() })
+        }
         other => Err(format!("no instant is a {other}")),
     }
 }

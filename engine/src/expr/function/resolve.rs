@@ -229,7 +229,7 @@ pub(super) fn coerce(expr: Expr, to: &DataType) -> Result<Expr, String> {
         Expr::Literal(Literal::Utf8(text)) => {
             let literal = match to {
                 DataType::Date32 => datetime::parse_date(&text).map(Literal::Date32),
-                to if *to == TIMESTAMP => datetime::parse_timestamp(&text).map(Literal::Timestamp),
+                to if *to == TIMESTAMP => datetime::parse_timestamp(&text).map(Literal::timestamp),
                 _ => None,
             };
             let literal = literal.map(Expr::Literal);
