@@ -23,7 +23,7 @@ pub mod syntax;
 pub mod instant;
 mod kind;
 mod internal;
-mod json;
+pub(crate) mod json;
 mod line;
 mod text;
 

@@ -284,7 +284,7 @@ fn retyped<T: ArrowPrimitiveType>(value: T::Native, data_type: &DataType) -> Arr
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow::datatypes::{DataType, TimeUnit};
     use proptest::prelude::*;
 

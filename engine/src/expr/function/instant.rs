@@ -60,10 +60,10 @@ mod tests {
     fn an_instant_holds_for_the_work_alone() {
         assert!(constant(&TIMESTAMP).is_err());
         within(-1, || {
-            assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(-1)));
+            assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(-1)));
             assert_eq!(constant(&DataType::Date32), Ok(Literal::Date32(-1)));
-            within(5, || assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(5))));
-            assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(-1)));
+            within(5, || assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(5))));
+            assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(-1)));
         });
         assert!(constant(&TIMESTAMP).is_err());
     }

@@ -76,7 +76,7 @@ fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {
             if member.value.array().is_null(row) {
                 object.push_str("null");
             } else {
-                write_value(&member.text, row, &mut object);
+                member.text.write_json(row, &mut object);
             }
         }
         object.push_str(if members.is_empty() { "{}" } else { "}" });
@@ -85,24 +85,8 @@ fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {
     builder.finish()
 }
 
-fn write_value(text: &TextOf<'_>, row: usize, out: &mut String) {
-    match text {
-        TextOf::Bool(_) | TextOf::Int64(_) => text.write(row, out),
-        TextOf::Float64(floats) if floats.value(row).is_finite() => {
-            append(out, format_args!("{:?}", floats.value(row)));
-        }
-        TextOf::Float64(_) => out.push_str("null"),
-        TextOf::Text(texts) => write_string(texts.value(row), out),
-        TextOf::Date(_) | TextOf::Timestamp(_) => {
-            out.push('"');
-            text.write(row, out);
-            out.push('"');
-        }
-    }
-}
-
 /// Appends a JSON string: quotes, backslashes and control characters escaped (RFC 8259, 7).
-fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate() {
