@@ -67,6 +67,7 @@ impl Binder<'_> {
         if let Expr::Literal(literal @ Literal::Exact { scale, .. }) = &input
             && (coerce::is_decimal(&to) || (*scale == 0 && to.is_integer()))
         {
+            // Digits beyond the type are known to be so: no row need be asked.
             return match cast::literal(literal, &to) {
                 Some(value) => Ok(Expr::Literal(value)),
                 None if or_null => Ok(Expr::Literal(Literal::Null(to))),
