@@ -81,7 +81,7 @@ impl Expr {
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
-    fn is_fallible(&self) -> bool {
+    pub(crate) fn is_fallible(&self) -> bool {
         match self {
             Self::Column { .. } | Self::Literal(_) => false,
             Self::Binary { op, left, right, data_type } => {
@@ -181,7 +181,8 @@ impl Datum for Value {
 }
 
 impl Value {
-    fn rows(array: ArrayRef) -> Self {
+    /// A value for each row.
+    pub(crate) fn rows(array: ArrayRef) -> Self {
         Self { array, is_scalar: false }
     }
 

@@ -26,7 +26,8 @@ pub struct Refusal {
 type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 /// Functions that are asked for and are none, with what to say instead.
-const ELSEWHERE: [(&[&str], &str); 4] = [
+const ELSEWHERE: [(&[&str], &str); 5] = [
+    (&["position"], "is spelled `position(part in text)`, or `strpos(text, part)`"),
     (
         &["random", "rand", "setseed"],
         "is not offered: a task that runs again would draw other numbers; take `sample` for some of \
@@ -86,15 +87,18 @@ pub fn call(signature: &'static Signature, arguments: Vec<Expr>) -> Result<Expr>
     let taken = taken
         .collect::<Result<Vec<_>, _>>()
         .map_err(|message| refuse(format!("`{}`: {message}", signature.name)))?;
-    let data_type = overload
-        .gives
-        .data_type(&types)
-        .map_err(|message| refuse(format!("`{}`: {message}", signature.name)))?;
+    let named = |message| refuse(format!("`{}`: {message}", signature.name));
+    let taken = taken.collect::<Result<Vec<_>, _>>().map_err(named)?;
+    (signature.check)(&taken).map_err(named)?;
+    let data_type = overload.gives.data_type(&taken).map_err(named)?;
     if signature.volatility == Volatility::Job {
         return instant::constant(&data_type).map(Expr::Literal).map_err(refuse);
     }
     match overload.run {
-        Run::Kernel(_) => {
+        Run::Lazy(rewrite, _) if taken.iter().skip(1).any(Expr::is_fallible) => {
+            rewrite(taken).map_err(named)
+        }
+        Run::Kernel(_) | Run::Lazy(..) => {
             Ok(Expr::Call { function: Function(signature.name), arguments: taken, data_type })
         }
         Run::Rewrite(rewrite) => {
