@@ -5,69 +5,148 @@
 //! of `case`, or the right side of `and` and `or`, sees only the rows that get there, so that its
 //! errors are those rows' errors.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Datum, Float64Array,
-        Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, cast::AsArray,
-        new_null_array,
+        Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Datum, Int64Array, RecordBatch,
+        StringViewArray, StructArray, cast::AsArray, new_null_array,
     },
     buffer::BooleanBuffer,
     compute::{self, kernels},
-    datatypes::{DataType, Float64Type, Int64Type},
-    error::ArrowError,
+    datatypes::{DataType, Int64Type},
 };
 
 use crate::{
     Error, Result,
-    expr::{BinaryOp, Expr, Literal, Predicate, cast, compare},
+    expr::{BinaryOp, Expr, Predicate, cast, compare, pattern},
 };
+
+mod arithmetic;
+mod blame;
+mod member;
+mod share;
+
+use share::Shared;
+
+/// The values of `exprs` for every row of `batch`, each computed as by [`Expr::evaluate`]; what
+/// they have in common is computed once.
+///
+/// # Errors
+/// As [`Expr::evaluate`].
+pub fn evaluate_all(exprs: &[Expr], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let exprs: Vec<_> = exprs.iter().collect();
+    values(&exprs, batch).map_err(|error| blame::blamed(error, &exprs, batch))
+}
+
+/// As [`evaluate_all`], without the row that an error is about.
+fn values(exprs: &[&Expr], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let count = batch.num_rows();
+    if count == 0 {
+        let empty = |expr: &&Expr| arrow::array::new_empty_array(&expr.data_type());
+        return Ok(exprs.iter().map(empty).collect());
+    }
+    let shared = Shared::of(exprs);
+    let rows = Rows::all(batch, &shared);
+    exprs.iter().map(|expr| expr.value(&rows)?.into_array(count)).collect()
+}
 
 impl Expr {
     /// The expression's value for every row of `batch`; text is `Utf8View`.
     ///
-    /// - Arithmetic: int64 is checked; float64 follows IEEE 754, but division by zero is an error
-    ///   for both. A null operand gives null.
+    /// - Arithmetic: whole numbers and decimals are checked; floats follow IEEE 754, but division
+    ///   by zero is an error for all. A null operand gives null.
     /// - Laziness: a branch of `case` is evaluated for the rows that take it, the right side of
     ///   `and` and `or` where the left side has not decided.
     ///
     /// # Errors
-    /// [`Error::Evaluate`] on overflow, division by zero, a bad cast.
+    /// [`Error::Evaluate`] on overflow, division by zero, a bad cast; it names the values of the
+    /// first such row.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
-        let rows = Rows { batch, selection: None, count: batch.num_rows() };
-        if rows.count == 0 {
-            return Ok(arrow::array::new_empty_array(&self.data_type()));
-        }
-        self.value(&rows)?.into_array(rows.count)
+        let mut arrays =
+            values(&[self], batch).map_err(|error| blame::blamed(error, &[self], batch))?;
+        arrays.pop().ok_or_else(|| Error::Internal(String::from("an expression without value")))
     }
 
+    /// Its value for `rows`, as it was computed before where that is shared.
     fn value(&self, rows: &Rows<'_>) -> Result<Value> {
+        let Some(slot) = rows.shared.slot(self) else { return self.compute(rows) };
+        if let Some(value) = rows.recall(slot)? {
+            return Ok(value);
+        }
+        let value = self.compute(rows)?;
+        rows.remember(slot, &value);
+        Ok(value)
+    }
+
+    fn compute(&self, rows: &Rows<'_>) -> Result<Value> {
         match self {
             Self::Column { index, .. } => rows.column(*index).map(Value::rows),
-            Self::Literal(literal) => Ok(literal.value()),
+            Self::Literal(literal) => Ok(Value::scalar(literal.to_array())),
             Self::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), left, right, .. } => {
                 connective(*op, left, right, rows)
             }
-            Self::Binary { op, left, right, .. } => {
+            Self::Binary { op, left, right, data_type } => {
                 let (left, right) = (left.value(rows)?, right.value(rows)?);
-                binary(*op, &left, &right)
+                binary(*op, &left, &right, data_type)
+            }
+            Self::Chain { first, steps } => {
+                let mut value = first.value(rows)?;
+                for step in steps {
+                    value = binary(step.op, &value, &step.right.value(rows)?, &step.data_type)?;
+                }
+                Ok(value)
             }
             Self::Not(input) => {
                 input.value(rows)?.map(|array| Ok(Arc::new(compute::not(array.as_boolean())?) as _))
             }
-            Self::Negate(input) => input.value(rows)?.map(|array| {
-                kernels::numeric::neg(array).map_err(|error| arithmetic("negation", error))
-            }),
+            Self::Negate(input) => input.value(rows)?.map(arithmetic::negate),
             Self::IsNull { input, negated } => input.value(rows)?.map(|array| {
                 let test = if *negated { compute::is_not_null } else { compute::is_null };
                 Ok(Arc::new(test(array)?) as _)
             }),
+            Self::IsTruth { input, value, negated } => input.value(rows)?.map(|array| {
+                let bools = array.as_boolean();
+                let is_value = if *value { bools.values().clone() } else { !bools.values() };
+                let holds = match bools.nulls() {
+                    Some(nulls) => &is_value & nulls.inner(),
+                    None => is_value,
+                };
+                let holds = if *negated { !&holds } else { holds };
+                Ok(Arc::new(BooleanArray::new(holds, None)) as _)
+            }),
+            Self::InList { input, list, negated } => {
+                let input = input.value(rows)?;
+                let found = if list.iter().all(|item| matches!(item, Self::Literal(_))) {
+                    member::among_constants(&input, list)?
+                } else {
+                    let list = list.iter().map(|item| item.value(rows));
+                    member::among(&input, &list.collect::<Result<Vec<_>>>()?)?
+                };
+                if *negated {
+                    found.map(|array| Ok(Arc::new(compute::not(array.as_boolean())?) as _))
+                } else {
+                    Ok(found)
+                }
+            }
+            Self::Like { input, pattern, escape, ignores_case, negated } => {
+                let (input, pattern) = (input.value(rows)?, pattern.value(rows)?);
+                let count = rows.count;
+                pattern::like(&input, &pattern, *escape, *ignores_case, *negated, count)
+            }
             Self::Case { branches, otherwise, data_type } => {
                 case(branches, otherwise.as_deref(), data_type, rows)
             }
             Self::Cast { input, to, or_null } => {
                 input.value(rows)?.map(|array| cast::cast(array, to, *or_null))
+            }
+            Self::Field { input, index, .. } => input.value(rows)?.map(|array| {
+                let structs = array.as_struct_opt();
+                let structs = structs.ok_or_else(|| Error::Internal(String::from("no struct")))?;
+                field(structs, *index)
+            }),
+            Self::Element { input, index, .. } => {
+                member::element(&input.value(rows)?, &index.value(rows)?)
             }
             Self::Call { function, arguments, data_type } => {
                 let arguments: Vec<_> =
@@ -82,36 +161,26 @@ impl Expr {
 
     /// Whether evaluation can end in [`Error::Evaluate`].
     pub(crate) fn is_fallible(&self) -> bool {
-        match self {
-            Self::Column { .. } | Self::Literal(_) => false,
-            Self::Binary { op, left, right, data_type } => {
-                let itself = match op {
-                    BinaryOp::Add | BinaryOp::Subtract | BinaryOp::Multiply => {
-                        *data_type == DataType::Int64
-                    }
-                    BinaryOp::Divide | BinaryOp::IntegerDivide | BinaryOp::Modulo => true,
-                    BinaryOp::Equal
-                    | BinaryOp::NotEqual
-                    | BinaryOp::Less
-                    | BinaryOp::LessOrEqual
-                    | BinaryOp::Greater
-                    | BinaryOp::GreaterOrEqual
-                    | BinaryOp::And
-                    | BinaryOp::Or => false,
-                };
-                itself || left.is_fallible() || right.is_fallible()
+        let itself = match self {
+            Self::Column { .. }
+            | Self::Literal(_)
+            | Self::Not(_)
+            | Self::IsNull { .. }
+            | Self::IsTruth { .. }
+            | Self::InList { .. }
+            | Self::Field { .. }
+            | Self::Element { .. }
+            | Self::Case { .. } => false,
+            Self::Binary { op, data_type, .. } => arithmetic::is_fallible(*op, data_type),
+            Self::Chain { steps, .. } => {
+                steps.iter().any(|step| arithmetic::is_fallible(step.op, &step.data_type))
             }
-            Self::Not(input) | Self::IsNull { input, .. } => input.is_fallible(),
             Self::Negate(_) => true,
-            Self::Case { branches, otherwise, .. } => {
-                branches.iter().any(|(when, then)| when.is_fallible() || then.is_fallible())
-                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.is_fallible())
-            }
-            Self::Cast { input, or_null, .. } => !or_null || input.is_fallible(),
-            Self::Call { function, arguments, .. } => {
-                function.is_fallible() || arguments.iter().any(Self::is_fallible)
-            }
-        }
+            Self::Like { pattern, .. } => !matches!(pattern.as_ref(), Self::Literal(_)),
+            Self::Cast { or_null, .. } => !or_null,
+            Self::Call { function, .. } => function.is_fallible(),
+        };
+        itself || self.children().into_iter().any(Self::is_fallible)
     }
 }
 
@@ -130,45 +199,73 @@ impl Predicate {
 /// The rows of a batch for which an expression is evaluated.
 struct Rows<'a> {
     batch: &'a RecordBatch,
-    /// Which; all where absent. As long as the batch.
-    selection: Option<BooleanArray>,
+    shared: &'a Shared,
+    /// The rows from which these were chosen, and which of them they are; all where absent.
+    outer: Option<(&'a Rows<'a>, Option<BooleanArray>)>,
     /// How many.
     count: usize,
+    /// What was computed for just these rows and is asked for again.
+    known: RefCell<Vec<Option<Value>>>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn all(batch: &'a RecordBatch, shared: &'a Shared) -> Self {
+        let known = RefCell::new(vec![None; shared.len()]);
+        Self { batch, shared, outer: None, count: batch.num_rows(), known }
+    }
+
+    /// Values of the rows from which these were chosen, for these alone.
+    fn chosen(mask: Option<&BooleanArray>, array: &ArrayRef) -> Result<ArrayRef> {
+        match mask {
+            None => Ok(Arc::clone(array)),
+            Some(mask) => Ok(compute::filter(array, mask)?),
+        }
+    }
+
     fn column(&self, index: usize) -> Result<ArrayRef> {
-        let column = self.batch.columns().get(index).ok_or_else(|| {
-            Error::Internal(format!("column {index} of {}", self.batch.num_columns()))
-        })?;
-        match &self.selection {
-            None => Ok(Arc::clone(column)),
-            Some(selection) => Ok(compute::filter(column, selection)?),
+        match &self.outer {
+            None => self.batch.columns().get(index).cloned().ok_or_else(|| {
+                Error::Internal(format!("column {index} of {}", self.batch.num_columns()))
+            }),
+            Some((outer, mask)) => Self::chosen(mask.as_ref(), &outer.column(index)?),
         }
     }
 
     /// Those of the rows for which `mask`, which has a bit for each of them, is set.
-    fn narrow(&self, mask: &BooleanBuffer) -> Self {
+    fn narrow<'b>(&'b self, mask: &BooleanBuffer) -> Rows<'b>
+    where
+        'a: 'b,
+    {
         let count = mask.count_set_bits();
-        if count == self.count {
-            return Self { batch: self.batch, selection: self.selection.clone(), count };
+        let mask = (count < self.count).then(|| BooleanArray::new(mask.clone(), None));
+        let known = RefCell::new(vec![None; self.shared.len()]);
+        Rows { batch: self.batch, shared: self.shared, outer: Some((self, mask)), count, known }
+    }
+
+    /// What was computed for these rows, or for those from which they were chosen.
+    fn recall(&self, slot: usize) -> Result<Option<Value>> {
+        if let Some(value) = self.known.borrow().get(slot).and_then(Option::as_ref) {
+            return Ok(Some(value.clone()));
         }
-        let selection = match &self.selection {
-            None => mask.clone(),
-            Some(outer) => {
-                let mut expanded = BooleanBufferBuilder::new(outer.len());
-                expanded.append_n(outer.len(), false);
-                for (place, is_set) in outer.values().set_indices().zip(mask) {
-                    expanded.set_bit(place, is_set);
-                }
-                expanded.finish()
-            }
-        };
-        Self { batch: self.batch, selection: Some(BooleanArray::new(selection, None)), count }
+        let Some((outer, mask)) = &self.outer else { return Ok(None) };
+        let Some(value) = outer.recall(slot)? else { return Ok(None) };
+        if value.is_scalar {
+            return Ok(Some(value));
+        }
+        let value = Value::rows(Self::chosen(mask.as_ref(), &value.array)?);
+        self.remember(slot, &value);
+        Ok(Some(value))
+    }
+
+    fn remember(&self, slot: usize, value: &Value) {
+        if let Some(known) = self.known.borrow_mut().get_mut(slot) {
+            *known = Some(value.clone());
+        }
     }
 }
 
 /// What an expression gives: a value for each row, or one for all.
+#[derive(Clone)]
 pub(crate) struct Value {
     array: ArrayRef,
     is_scalar: bool,
@@ -184,6 +281,11 @@ impl Value {
     /// A value for each row.
     pub(crate) fn rows(array: ArrayRef) -> Self {
         Self { array, is_scalar: false }
+    }
+
+    /// A value a row, or one for all.
+    pub(crate) fn new(array: ArrayRef, is_scalar: bool) -> Self {
+        Self { array, is_scalar }
     }
 
     fn scalar(array: ArrayRef) -> Self {
@@ -217,79 +319,41 @@ impl Value {
     }
 }
 
-impl Literal {
-    fn value(&self) -> Value {
-        Value::scalar(match self {
-            Self::Null(data_type) => new_null_array(data_type, 1),
-            Self::Bool(value) => Arc::new(BooleanArray::from(vec![*value])),
-            Self::Int64(value) => Arc::new(Int64Array::from(vec![*value])),
-            Self::Float64(value) => Arc::new(Float64Array::from(vec![*value])),
-            Self::Utf8(value) => Arc::new(StringViewArray::from_iter_values([value])),
-            Self::Date32(value) => Arc::new(Date32Array::from(vec![*value])),
-            Self::Timestamp(value) => Arc::new(TimestampMicrosecondArray::from(vec![*value])),
-        })
-    }
-}
-
-fn arithmetic(operation: &'static str, error: ArrowError) -> Error {
-    match error {
-        ArrowError::DivideByZero => Error::Evaluate { reason: format!("{operation} by zero") },
-        ArrowError::ArithmeticOverflow(what) => {
-            let values = what.strip_prefix("Overflow happened on: ").unwrap_or(&what);
-            Error::Evaluate { reason: format!("{operation} overflows int64: {values}") }
+/// A struct's field, null where the struct is.
+pub(crate) fn field(structs: &StructArray, index: usize) -> Result<ArrayRef> {
+    let column = structs.columns().get(index);
+    let column = column.ok_or_else(|| Error::Internal(format!("no field {index} in a struct")))?;
+    match structs.nulls() {
+        None => Ok(Arc::clone(column)),
+        Some(nulls) => {
+            let absent = BooleanArray::new(!nulls.inner(), None);
+            Ok(compute::nullif(column, &absent)?)
         }
-        other => Error::Arrow(other),
     }
 }
 
-fn binary(op: BinaryOp, left: &Value, right: &Value) -> Result<Value> {
+fn binary(op: BinaryOp, left: &Value, right: &Value, data_type: &DataType) -> Result<Value> {
     let is_scalar = left.is_scalar && right.is_scalar;
-    let kernel = |kernel: fn(&dyn Datum, &dyn Datum) -> Result<ArrayRef, ArrowError>, name| {
-        kernel(left, right).map_err(|error| arithmetic(name, error))
-    };
-    let array = match op {
-        BinaryOp::Add => kernel(kernels::numeric::add, "addition")?,
-        BinaryOp::Subtract => kernel(kernels::numeric::sub, "subtraction")?,
-        BinaryOp::Multiply => kernel(kernels::numeric::mul, "multiplication")?,
-        BinaryOp::Divide | BinaryOp::IntegerDivide => {
-            refuse_float_zero(left, right, "division")?;
-            kernel(kernels::numeric::div, "division")?
-        }
-        BinaryOp::Modulo => {
-            refuse_float_zero(left, right, "modulo")?;
-            kernel(kernels::numeric::rem, "modulo")?
-        }
+    let array: ArrayRef = match op {
+        BinaryOp::Add
+        | BinaryOp::Subtract
+        | BinaryOp::Multiply
+        | BinaryOp::Divide
+        | BinaryOp::IntegerDivide
+        | BinaryOp::Modulo => arithmetic::compute(op, left, right, data_type)?,
         BinaryOp::Equal
         | BinaryOp::NotEqual
         | BinaryOp::Less
         | BinaryOp::LessOrEqual
         | BinaryOp::Greater
-        | BinaryOp::GreaterOrEqual => Arc::new(compare::compare(op, left, right)?),
+        | BinaryOp::GreaterOrEqual
+        | BinaryOp::IsDistinct
+        | BinaryOp::IsNotDistinct => Arc::new(compare::compare(op, left, right)?),
         BinaryOp::And | BinaryOp::Or => {
             return Err(Error::Internal(String::from("a connective among the operators")));
         }
     };
     Ok(Value { array, is_scalar })
-}
-
-/// Refuses what arrow's kernels answer with an infinity: a float divided by zero.
-fn refuse_float_zero(left: &Value, right: &Value, operation: &'static str) -> Result<()> {
-    let Some(divisors) = right.array.as_primitive_opt::<Float64Type>() else { return Ok(()) };
-    if !divisors.values().contains(&0.0) {
-        return Ok(());
-    }
-    let rows = left.array.len().max(divisors.len());
-    let at = |value: &Value, row: usize| if value.is_scalar { 0 } else { row };
-    let is_refused = (0..rows).any(|row| {
-        let divisor = at(right, row);
-        divisors.is_valid(divisor)
-            && divisors.value(divisor) == 0.0
-            && left.array.is_valid(at(left, row))
-    });
-    if is_refused {
-        return Err(Error::Evaluate { reason: format!("{operation} by zero") });
-    }
-    Ok(())
 }
 
 /// `and` and `or` with three values. Where the right side can fail, it is evaluated for the rows

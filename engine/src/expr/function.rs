@@ -33,7 +33,7 @@ mod conditional;
 mod math;
 mod time;
 mod list;
-mod json;
+pub(crate) mod json;
 mod internal;
 mod line;
 
@@ -305,13 +305,27 @@ impl Overload {
     /// All of `parameters`, no more.
     const fn new(parameters: &'static [Kind], gives: Gives, kernel: Kernel) -> Self {
         let run = Run::Kernel(kernel);
-        Self { parameters, least: parameters.len(), is_variadic: false, repeats_all: false, gives, run }
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
     }
 
     /// What stands for other expressions; their type is the result's.
     const fn rewrite(parameters: &'static [Kind], gives: Gives, rewrite: Rewrite) -> Self {
         let run = Run::Rewrite(rewrite);
-        Self { parameters, least: parameters.len(), is_variadic: false, repeats_all: false, gives, run }
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
     }
 
     /// Computed by `rewrite` where an argument but the first can fail.
@@ -325,9 +339,21 @@ impl Overload {
     }
 
     /// Arguments of any types, brought by `prepare` to those that `kernel` takes.
-    const fn prepared(parameters: &'static [Kind], gives: Gives, prepare: Rewrite, kernel: Kernel) -> Self {
+    const fn prepared(
+        parameters: &'static [Kind],
+        gives: Gives,
+        prepare: Rewrite,
+        kernel: Kernel,
+    ) -> Self {
         let run = Run::Prepared(prepare, kernel);
-        Self { parameters, least: parameters.len(), is_variadic: false, repeats_all: false, gives, run }
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
     }
 
     /// With at least so many arguments; the last parameter repeats.

@@ -24,6 +24,7 @@ mod files;
 mod graph;
 mod nodes;
 mod keyed;
+mod reduce;
 pub mod schema;
 
 /// The most nodes of a document.

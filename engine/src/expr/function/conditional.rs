@@ -11,11 +11,7 @@ use arrow::{
 use super::{Call, Gives, Kind, Nulls, Overload, Signature};
 use crate::{
     Error, Result,
-    expr::{
-        BinaryOp, Expr,
-        compare::compare,
-        evaluate::Value,
-    },
+    expr::{BinaryOp, Expr, compare::compare, evaluate::Value},
 };
 
 /// The functions that choose.
@@ -70,7 +66,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
 ];
 
 fn coalesce_lazily(arguments: Vec<Expr>) -> Result<Expr, String> {
-    let data_type = arguments.first().map(Expr::data_type).unwrap_or(arrow::datatypes::DataType::Null);
+    let data_type =
+        arguments.first().map(Expr::data_type).unwrap_or(arrow::datatypes::DataType::Null);
     let mut arguments = arguments;
     let otherwise = arguments.pop().map(Box::new);
     let branches = arguments.into_iter().map(|value| (is_there(value.clone()), value)).collect();

@@ -37,10 +37,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
             Overload::new(&[Kind::Binary], Gives::Text, sha256),
         ],
         "SHA-256 of the bytes, in hexadecimal",
-        &[(
-            "sha256('a')",
-            "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
-        )],
+        &[("sha256('a')", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb")],
     ),
     Signature::new(
         "hex",

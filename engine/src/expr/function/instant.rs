@@ -41,8 +41,10 @@ pub(super) fn constant(data_type: &DataType) -> Result<Literal, String> {
             let days = i32::try_from(now.div_euclid(DAY_MICROS));
             days.map(Literal::Date32).map_err(|_| String::from("the clock is out of range"))
         }
-        data_type if *data_type == TIMESTAMP => Ok(Literal::Timestamp(now)),
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Ok(Literal::Timestamp(now)),
+        data_type if *data_type == TIMESTAMP => Ok(Literal::timestamp(now)),
+        DataType::Timestamp(unit @ TimeUnit::Microsecond, zone @ Some(_)) => {
+            Ok(Literal::Timestamp { value: now, unit: *unit, zone: zone.clone() })
+        }
         other => Err(format!("no instant is a {other}")),
     }
 }
@@ -58,10 +60,10 @@ mod tests {
     fn an_instant_holds_for_the_work_alone() {
         assert!(constant(&TIMESTAMP).is_err());
         within(-1, || {
-            assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(-1)));
+            assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(-1)));
             assert_eq!(constant(&DataType::Date32), Ok(Literal::Date32(-1)));
-            within(5, || assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(5))));
-            assert_eq!(constant(&TIMESTAMP), Ok(Literal::Timestamp(-1)));
+            within(5, || assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(5))));
+            assert_eq!(constant(&TIMESTAMP), Ok(Literal::timestamp(-1)));
         });
         assert!(constant(&TIMESTAMP).is_err());
     }

@@ -8,6 +8,7 @@ mod path;
 mod extract;
 mod object;
 
+pub(crate) use object::write_string;
 pub(super) use object::{json_object, line_to_json};
 
 use super::{Gives, Kind, Nulls, Overload, Signature};

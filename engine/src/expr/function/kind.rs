@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::expr::{Expr, TIMESTAMP, parse::type_name};
+use crate::expr::{Expr, INTERVAL, TIME, TIMESTAMP, parse::type_name};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,8 @@ impl Kind {
         match self {
             Self::Date => Some(DataType::Date32),
             Self::Timestamp => Some(TIMESTAMP),
+            Self::Time => Some(TIME),
+            Self::Interval => Some(INTERVAL),
             _ => None,
         }
     }
@@ -120,7 +122,7 @@ impl Kind {
             Self::Zoned => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Duration => DataType::Duration(TimeUnit::Microsecond),
-            Self::Interval => DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+            Self::Interval => INTERVAL,
             Self::List | Self::TextList => list(DataType::Utf8View),
             Self::NumberList => list(DataType::Int64),
             Self::Struct => DataType::Struct(arrow::datatypes::Fields::empty()),
@@ -200,22 +202,21 @@ impl Gives {
     /// Why there is none.
     pub fn data_type(self, arguments: &[Expr]) -> Result<DataType, String> {
         let at = |index: usize| {
-            arguments
-                .get(index)
-                .cloned()
-                .ok_or_else(|| format!("argument {} is missing", index + 1))
+            let argument = arguments.get(index).map(Expr::data_type);
+            argument.ok_or_else(|| format!("argument {} is missing", index + 1))
         };
         Ok(match self {
             Self::Text => DataType::Utf8View,
             Self::Binary => DataType::BinaryView,
             Self::Bool => DataType::Boolean,
             Self::Int64 => DataType::Int64,
+            Self::Integer128 => DataType::Decimal128(38, 0),
             Self::UInt64 => DataType::UInt64,
             Self::Float64 => DataType::Float64,
             Self::Date => DataType::Date32,
             Self::Timestamp => TIMESTAMP,
             Self::Zoned => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::Interval => DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+            Self::Interval => INTERVAL,
             Self::Argument(index) => at(index)?,
             Self::Element(index) => match at(index)? {
                 DataType::List(item) => item.data_type().clone(),

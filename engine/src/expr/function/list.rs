@@ -19,8 +19,12 @@ const SEARCH: &[Kind] = &[Kind::List, Kind::Element];
 pub(super) static FUNCTIONS: &[Signature] = &[
     Signature::new(
         "list_value",
-        &[Overload::new(&[Kind::Same], Gives::Of(combine::list_of_first, "list<T>"), combine::array)
-            .variadic(1)],
+        &[Overload::new(
+            &[Kind::Same],
+            Gives::Of(combine::list_of_first, "list<T>"),
+            combine::array,
+        )
+        .variadic(1)],
         "the arguments as a list; also `array[1, 2]`",
         &[("array[1, 2, null]", "[1, 2, null]"), ("list_value('a', 'b')", "[a, b]")],
     )
@@ -30,7 +34,10 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "list_contains",
         &[Overload::new(SEARCH, Gives::Bool, contains)],
         "whether an element equals the value",
-        &[("list_contains(array[1, 2, null], 2)", "true"), ("list_contains(array[1, null], 3)", "false")],
+        &[
+            ("list_contains(array[1, 2, null], 2)", "true"),
+            ("list_contains(array[1, null], 3)", "false"),
+        ],
     )
     .aka(&["array_contains", "list_has", "array_has"]),
     Signature::new(
@@ -77,7 +84,11 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[
             Overload::new(LIST, Gives::Argument(0), elements::sort),
             Overload::new(&[Kind::List, Kind::Text], Gives::Argument(0), elements::sort),
-            Overload::new(&[Kind::List, Kind::Text, Kind::Text], Gives::Argument(0), elements::sort),
+            Overload::new(
+                &[Kind::List, Kind::Text, Kind::Text],
+                Gives::Argument(0),
+                elements::sort,
+            ),
         ],
         "`list_sort(list[, 'asc' or 'desc'[, 'nulls last' or 'nulls first']])`: the elements \
          sorted, nulls last unless said; the words are constants",
@@ -131,11 +142,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .checked(combine::check_lists),
     Signature::new(
         "flatten",
-        &[Overload::new(
-            LIST,
-            Gives::Of(combine::inner_list, "list"),
-            combine::flatten,
-        )],
+        &[Overload::new(LIST, Gives::Of(combine::inner_list, "list"), combine::flatten)],
         "the elements of the lists of a list; null lists are left out",
         &[("flatten(array[array[1], array[2, 3]])", "[1, 2, 3]")],
     ),

@@ -133,16 +133,27 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .fails(NO_VALUE),
     of_floats!("log10", ONE, float::log10, "logarithm to base 10", ("log10(100)", "2.0"))
         .fails(NO_VALUE),
-    of_floats!("log2", ONE, float::log2, "logarithm to base 2", ("log2(8)", "3.0"))
-        .fails(NO_VALUE),
-    of_floats!("pow", TWO, float::pow, "the first to the power of the second", ("pow(2, 10)", "1024.0"))
-        .aka(&["power"])
-        .fails(NO_VALUE),
+    of_floats!("log2", ONE, float::log2, "logarithm to base 2", ("log2(8)", "3.0")).fails(NO_VALUE),
+    of_floats!(
+        "pow",
+        TWO,
+        float::pow,
+        "the first to the power of the second",
+        ("pow(2, 10)", "1024.0")
+    )
+    .aka(&["power"])
+    .fails(NO_VALUE),
     of_floats!("sin", ONE, float::sin, "sine, of radians", ("sin(0)", "0.0")).fails(NO_VALUE),
     of_floats!("cos", ONE, float::cos, "cosine, of radians", ("cos(0)", "1.0")).fails(NO_VALUE),
     of_floats!("tan", ONE, float::tan, "tangent, of radians", ("tan(0)", "0.0")).fails(NO_VALUE),
-    of_floats!("cot", ONE, float::cot, "cotangent, of radians", ("round(cot(1), 10)", "0.6420926159"))
-        .fails(NO_VALUE),
+    of_floats!(
+        "cot",
+        ONE,
+        float::cot,
+        "cotangent, of radians",
+        ("round(cot(1), 10)", "0.6420926159")
+    )
+    .fails(NO_VALUE),
     of_floats!("asin", ONE, float::asin, "inverse sine, in radians", ("asin(0)", "0.0"))
         .fails(NO_VALUE),
     of_floats!("acos", ONE, float::acos, "inverse cosine, in radians", ("acos(1)", "0.0"))
@@ -164,7 +175,13 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     of_floats!("atanh", ONE, float::atanh, "inverse hyperbolic tangent", ("atanh(0)", "0.0"))
         .fails(NO_VALUE),
     of_floats!("degrees", ONE, float::degrees, "radians as degrees", ("degrees(pi())", "180.0")),
-    of_floats!("radians", ONE, float::radians, "degrees as radians", ("radians(180)", "3.141592653589793")),
+    of_floats!(
+        "radians",
+        ONE,
+        float::radians,
+        "degrees as radians",
+        ("radians(180)", "3.141592653589793")
+    ),
     of_floats!("pi", &[], float::pi, "π", ("pi()", "3.141592653589793")),
     of_floats!("e", &[], float::e, "Euler's number", ("e()", "2.718281828459045"))
         .differs("DuckDB has none; as in Spark"),

@@ -48,12 +48,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .checked(|arguments| check(arguments, 2)),
     Signature::new(
         "regexp_replace",
-        &[Overload::new(
-            &[Kind::Text, Kind::Text, Kind::Text, Kind::Text],
-            Gives::Text,
-            replace,
-        )
-        .at_least(3)],
+        &[Overload::new(&[Kind::Text, Kind::Text, Kind::Text, Kind::Text], Gives::Text, replace)
+            .at_least(3)],
         "`regexp_replace(s, pattern, new[, options])`: the first match by new, with `g` every one; \
          `\\1` to `\\9` are groups, `\\0` the match",
         &[
@@ -65,12 +61,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .checked(|arguments| check(arguments, 3)),
     Signature::new(
         "regexp_extract",
-        &[Overload::new(
-            &[Kind::Text, Kind::Text, Kind::Int64, Kind::Text],
-            Gives::Text,
-            extract,
-        )
-        .at_least(2)],
+        &[Overload::new(&[Kind::Text, Kind::Text, Kind::Int64, Kind::Text], Gives::Text, extract)
+            .at_least(2)],
         "`regexp_extract(s, pattern[, group[, options]])`: the first match, or that of a group \
          (default 0: the whole); the empty text where there is none",
         &[("regexp_extract('a1b22', '([a-z])([0-9]+)', 2)", "1")],
@@ -101,8 +93,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .checked(|arguments| check(arguments, 2)),
     Signature::new(
         "regexp_split",
-        &[Overload::new(&[Kind::Text, Kind::Text, Kind::Text], Gives::TextList, split)
-            .at_least(2)],
+        &[Overload::new(&[Kind::Text, Kind::Text, Kind::Text], Gives::TextList, split).at_least(2)],
         "the parts between matches",
         &[("regexp_split('a1b22c', '[0-9]+')", "[a, b, c]")],
     )
@@ -335,7 +326,8 @@ fn extract_all(call: &Call<'_>) -> Result<ArrayRef> {
         patterns.with(row, |regex| {
             let group = group(groups.as_ref(), row, regex)?;
             for found in regex.captures_iter(text) {
-                let (start, end) = found.get(group).map_or((0, 0), |part| (part.start(), part.end()));
+                let (start, end) =
+                    found.get(group).map_or((0, 0), |part| (part.start(), part.end()));
                 push(start, end);
             }
             Ok(())

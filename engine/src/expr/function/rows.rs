@@ -346,7 +346,8 @@ pub(super) fn binary_of(
 /// Refuses a text that would be longer than [`MAX_TEXT_BYTES`].
 pub(super) fn fits(name: &str, bytes: usize) -> Result<()> {
     if bytes > MAX_TEXT_BYTES {
-        let reason = format!("{name} would make a text of {bytes} bytes; {MAX_TEXT_BYTES} are allowed");
+        let reason =
+            format!("{name} would make a text of {bytes} bytes; {MAX_TEXT_BYTES} are allowed");
         return Err(Error::Evaluate { reason });
     }
     Ok(())

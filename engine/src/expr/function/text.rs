@@ -137,7 +137,10 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         .at_least(3)],
         "`overlay(s placing new from n for m)`, `overlay(s, new, n[, m])`: new in the place of m \
          characters (default: as many as new has) from the n-th on",
-        &[("overlay('abcdef' placing 'XY' from 3 for 2)", "abXYef"), ("overlay('abc', 'X', 2)", "aXc")],
+        &[
+            ("overlay('abcdef' placing 'XY' from 3 for 2)", "abXYef"),
+            ("overlay('abc', 'X', 2)", "aXc"),
+        ],
     )
     .fails("where n is less than 1")
     .differs("DuckDB has none; as in PostgreSQL"),

@@ -1,7 +1,7 @@
 //! Nodes → typed nodes of the plan: fields, forms, expressions, schemas and orders.
 //!
 //! A node's fields are read whatever stands before it; it is bound where its inputs are. Forms
-//! over keys, reduce and join, stand in [`super::keyed`].
+//! over keys, reduce and join, stand in [`super::keyed`] and [`super::reduce`].
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed,
+    keyed, reduce,
 };
 use crate::{
     expr::{
@@ -252,7 +252,7 @@ impl Binder<'_, '_> {
             "map" => self.map(vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
-            "reduce_by_key" => keyed::reduce(self, vertex, one),
+            "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
             "join" => keyed::join(self, vertex, inputs.as_deref()),
             "sort" => self.sort(vertex, one),
             "limit" => self.limit(vertex, one),

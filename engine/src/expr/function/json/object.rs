@@ -12,7 +12,7 @@ use crate::{
     expr::{
         cast::TextOf,
         evaluate::{Texts, Value, text_array},
-        function::{Call, line::fields},
+        function::{Call, line::fields, rows},
         text::append,
     },
 };
@@ -39,6 +39,19 @@ pub(in crate::expr::function) fn line_to_json(call: &Call<'_>) -> Result<ArrayRe
         builder.append_value(&object);
     }
     Ok(Arc::new(builder.finish()))
+}
+
+pub(super) fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
+    let value = call.arguments.first();
+    let value = value.ok_or_else(|| Error::Internal(String::from("to_json of nothing")))?;
+    let writer = TextOf::new(value.array().as_ref())?;
+    let mut json = String::new();
+    rows::text_of(call, |row, out| {
+        json.clear();
+        writer.write_json(if value.is_scalar() { 0 } else { row }, &mut json);
+        out.extend(&json);
+        Ok(())
+    })
 }
 
 /// A column of the object, with all that stands before its value.
@@ -76,7 +89,7 @@ fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {
             if member.value.array().is_null(row) {
                 object.push_str("null");
             } else {
-                write_value(&member.text, row, &mut object);
+                member.text.write_json(row, &mut object);
             }
         }
         object.push_str(if members.is_empty() { "{}" } else { "}" });
@@ -85,24 +98,8 @@ fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {
     builder.finish()
 }
 
-fn write_value(text: &TextOf<'_>, row: usize, out: &mut String) {
-    match text {
-        TextOf::Bool(_) | TextOf::Int64(_) => text.write(row, out),
-        TextOf::Float64(floats) if floats.value(row).is_finite() => {
-            append(out, format_args!("{:?}", floats.value(row)));
-        }
-        TextOf::Float64(_) => out.push_str("null"),
-        TextOf::Text(texts) => write_string(texts.value(row), out),
-        TextOf::Date(_) | TextOf::Timestamp(_) => {
-            out.push('"');
-            text.write(row, out);
-            out.push('"');
-        }
-    }
-}
-
 /// Appends a JSON string: quotes, backslashes and control characters escaped (RFC 8259, 7).
-pub(super) fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate() {

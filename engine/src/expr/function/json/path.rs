@@ -50,7 +50,8 @@ fn dollar(path: &str) -> Result<Vec<Step>, String> {
                 rest = behind;
             }
             '[' => {
-                let (inside, behind) = rest[1..].split_once(']').ok_or("a bracket is not closed")?;
+                let (inside, behind) =
+                    rest[1..].split_once(']').ok_or("a bracket is not closed")?;
                 steps.push(element(inside)?);
                 rest = behind;
             }

@@ -25,7 +25,9 @@ pub(in crate::expr::function) fn sum_type(arguments: &[Expr]) -> Result<DataType
         item if item.is_integer() => DataType::Int64,
         DataType::Decimal128(_, scale) => DataType::Decimal128(38, *scale),
         item if item.is_floating() => DataType::Float64,
-        other => return Err(format!("has no sum of {}; cast them to decimal(38,s)", type_name(other))),
+        other => {
+            return Err(format!("has no sum of {}; cast them to decimal(38,s)", type_name(other)));
+        }
     })
 }
 
@@ -100,9 +102,12 @@ pub(in crate::expr::function) fn min(call: &Call<'_>) -> Result<ArrayRef> {
     picked(call, |_, range| {
         let mut there = range.filter(|place| lists.elements().is_valid(*place));
         let first = there.next()?;
-        Some(there.fold(first, |best, next| {
-            if values.at(next) < values.at(best) { next } else { best }
-        }))
+        Some(there.fold(
+            first,
+            |best, next| {
+                if values.at(next) < values.at(best) { next } else { best }
+            },
+        ))
     })
 }
 
@@ -112,9 +117,12 @@ pub(in crate::expr::function) fn max(call: &Call<'_>) -> Result<ArrayRef> {
     picked(call, |_, range| {
         let mut there = range.filter(|place| lists.elements().is_valid(*place));
         let first = there.next()?;
-        Some(there.fold(first, |best, next| {
-            if values.at(next) > values.at(best) { next } else { best }
-        }))
+        Some(there.fold(
+            first,
+            |best, next| {
+                if values.at(next) > values.at(best) { next } else { best }
+            },
+        ))
     })
 }
 

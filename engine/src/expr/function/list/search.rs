@@ -118,9 +118,8 @@ impl<'a> Pair<'a> {
         let [known, asked] = &self.elements;
         let range = first.range(row);
         let there = second.range(row).filter(|index| second.elements().is_valid(*index));
-        there.map(move |index| {
-            range.clone().any(|candidate| known.at(candidate) == asked.at(index))
-        })
+        there
+            .map(move |index| range.clone().any(|candidate| known.at(candidate) == asked.at(index)))
     }
 }
 

@@ -111,7 +111,7 @@ fn replaced(text: &str, old: &Finder<'_>, new: &str, out: &mut TextBuilder) -> R
 pub(in crate::expr::function) fn translate(call: &Call<'_>) -> Result<ArrayRef> {
     let (texts, olds, news) = (rows::texts(call, 0)?, rows::texts(call, 1)?, rows::texts(call, 2)?);
     let mut table: Vec<(char, Option<char>)> = Vec::new();
-    let mut fill = |row: usize, table: &mut Vec<_>| {
+    let fill = |row: usize, table: &mut Vec<_>| {
         table.clear();
         let mut new = news.at(row).chars();
         for old in olds.at(row).chars() {
@@ -174,8 +174,9 @@ fn padded(
             return refuse(format!("{name} with nothing to fill up with"));
         }
         rows::fits(name, missing.saturating_add(text.len()))?;
-        let padding =
-            |out: &mut TextBuilder| pad.chars().cycle().take(missing).for_each(|c| out.extend_char(c));
+        let padding = |out: &mut TextBuilder| {
+            pad.chars().cycle().take(missing).for_each(|c| out.extend_char(c))
+        };
         put(text, &padding, out);
         Ok(())
     })
@@ -212,9 +213,8 @@ pub(in crate::expr::function) fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
         }
         let whole = || i64::try_from(new.chars().count()).unwrap_or(i64::MAX);
         let count = counts.as_ref().map_or_else(whole, |counts| counts.at(row));
-        let place = |skipped: i64| {
-            byte_of(text, usize::try_from(skipped.max(0)).unwrap_or(usize::MAX))
-        };
+        let place =
+            |skipped: i64| byte_of(text, usize::try_from(skipped.max(0)).unwrap_or(usize::MAX));
         out.extend(&text[..place(from - 1)]);
         out.extend(new);
         out.extend(&text[place((from - 1).saturating_add(count))..]);

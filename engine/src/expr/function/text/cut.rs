@@ -123,11 +123,8 @@ fn part(text: &str, separator: &str, place: i64) -> (usize, usize) {
     }
     if separator.is_empty() {
         let mut characters = text.char_indices();
-        let found = if place > 0 {
-            characters.nth(skipped - 1)
-        } else {
-            characters.nth_back(skipped - 1)
-        };
+        let found =
+            if place > 0 { characters.nth(skipped - 1) } else { characters.nth_back(skipped - 1) };
         return found.map_or((0, 0), |(byte, character)| (byte, byte + character.len_utf8()));
     }
     if place > 0 {
@@ -193,7 +190,10 @@ mod tests {
             let (start, end) = part(text, separator, place);
             &text[start..end]
         };
-        assert_eq!([1, 2, 3, 4, 0, -1, -3, -4].map(|n| of("a,,c", ",", n)), ["a", "", "c", "", "", "c", "a", ""]);
+        assert_eq!(
+            [1, 2, 3, 4, 0, -1, -3, -4].map(|n| of("a,,c", ",", n)),
+            ["a", "", "c", "", "", "c", "a", ""]
+        );
         assert_eq!([1, 2, -1, 4].map(|n| of("añb", "", n)), ["a", "ñ", "b", ""]);
         assert_eq!(of("aaa", "aa", -1), "a");
     }

@@ -119,5 +119,3 @@ pub(in crate::expr::function) fn levenshtein(call: &Call<'_>) -> Result<ArrayRef
         Ok(int(strsim::levenshtein(left.at(row), right.at(row))))
     })
 }
-
-

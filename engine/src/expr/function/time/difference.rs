@@ -6,7 +6,10 @@ use arrow::{
 };
 
 use super::{
-    moment::{Civil, DAY, HOUR, MINUTE, Moment, Moments, SECOND, civil, day_of, days_of_month, instant_of, iso_week},
+    moment::{
+        Civil, DAY, HOUR, MINUTE, Moment, Moments, SECOND, civil, day_of, days_of_month,
+        instant_of, iso_week,
+    },
     trunc::{Unit, date, stamps, unit_of},
 };
 use crate::{
@@ -81,10 +84,7 @@ fn whole_months(start: Moment, end: Moment) -> i64 {
     (to.year - from.year) * 12 + to.month - from.month - i64::from(is_short)
 }
 
-fn between(
-    call: &Call<'_>,
-    count: impl Fn(Unit, Moment, Moment) -> i128,
-) -> Result<ArrayRef> {
+fn between(call: &Call<'_>, count: impl Fn(Unit, Moment, Moment) -> i128) -> Result<ArrayRef> {
     let unit = unit_of(call)?;
     let (starts, ends) = (Moments::new(&call.arguments[1])?, Moments::new(&call.arguments[2])?);
     rows::numbers_of::<Int64Type>(call, |row| counted(count(unit, starts.at(row), ends.at(row))))

@@ -101,7 +101,9 @@ pub(super) fn check(argument: Option<&Expr>, is_constant: bool) -> Result<(), St
 /// A timestamp, with a zone where the format has an offset.
 pub(in crate::expr::function) fn parsed_type(arguments: &[Expr]) -> Result<DataType, String> {
     match arguments.get(1) {
-        Some(Expr::Literal(Literal::Utf8(format))) if has_offset(&parsed(format, Use::Reading)?) => {
+        Some(Expr::Literal(Literal::Utf8(format)))
+            if has_offset(&parsed(format, Use::Reading)?) =>
+        {
             Ok(DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())))
         }
         _ => Ok(TIMESTAMP),
@@ -134,7 +136,8 @@ pub(in crate::expr::function) fn strftime(call: &Call<'_>) -> Result<ArrayRef> {
         match text {
             Some(text) => out.extend(&text),
             None => {
-                let reason = format!("day {} from 1970-01-01 is beyond what a format shows", wall.day);
+                let reason =
+                    format!("day {} from 1970-01-01 is beyond what a format shows", wall.day);
                 return Err(Error::Evaluate { reason });
             }
         }
@@ -213,8 +216,18 @@ pub(in crate::expr::function) fn try_strptime(call: &Call<'_>) -> Result<ArrayRe
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 const DAYS: [&str; 7] =

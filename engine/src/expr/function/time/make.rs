@@ -49,9 +49,8 @@ pub(in crate::expr::function) fn make_timestamp(call: &Call<'_>) -> Result<Array
     rows::numbers_of::<TimestampMicrosecondType>(call, |row| {
         let (year, month, of_month) = (years.at(row), months.at(row), days.at(row));
         let (hour, minute, second) = (hours.at(row), minutes.at(row), seconds.at(row));
-        let is_time = (0..24).contains(&hour)
-            && (0..60).contains(&minute)
-            && (0.0..60.0).contains(&second);
+        let is_time =
+            (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&second);
         let time = day(year, month, of_month).filter(|_| is_time).map(|day| {
             let clock = (hour * 60 + minute) * 60_000_000 + micros(second);
             day * DAY_MICROS + clock

@@ -1,16 +1,14 @@
 //! Dates and timestamps of any unit and zone as wall clocks show them, and the calendar.
 
 use arrow::{
-    array::{
-        Array, ArrayRef, AsArray, PrimitiveArray, timezone::Tz,
-    },
-    datatypes::{
-        ArrowPrimitiveType, DataType, Date32Type, DurationMicrosecondType,
-        DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-        Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-        TimestampNanosecondType, TimestampSecondType,
-    },
+    array::{Array, ArrayRef, AsArray, PrimitiveArray, timezone::Tz},
     buffer::ScalarBuffer,
+    datatypes::{
+        ArrowPrimitiveType, DataType, Date32Type, DurationMicrosecondType, DurationMillisecondType,
+        DurationNanosecondType, DurationSecondType, Time64MicrosecondType, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType,
+    },
 };
 use chrono::{DateTime, Offset, TimeZone};
 
@@ -166,7 +164,9 @@ fn units(array: &ArrayRef) -> Result<Units> {
 /// The zone of a name of the IANA's data base or an offset such as `+01:00`.
 pub(super) fn parse_zone(name: &str) -> Result<Tz> {
     name.parse().map_err(|_| Error::Evaluate {
-        reason: format!("no time zone '{name}'; names are as in 'Europe/Madrid', 'UTC' or '+01:00'"),
+        reason: format!(
+            "no time zone '{name}'; names are as in 'Europe/Madrid', 'UTC' or '+01:00'"
+        ),
     })
 }
 
@@ -265,7 +265,9 @@ mod tests {
     use chrono::{Datelike, NaiveDate, TimeDelta};
     use proptest::prelude::*;
 
-    use super::{Moment, civil, day_of, days_of_month, instant_of, iso_week, iso_weekday, local, parse_zone};
+    use super::{
+        Moment, civil, day_of, days_of_month, instant_of, iso_week, iso_weekday, local, parse_zone,
+    };
 
     proptest! {
         #[test]

@@ -5,7 +5,9 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, IntervalMonthDayNanoType},
 };
 
-use super::moment::{DAY, HOUR, MINUTE, Moment, Moments, SECOND, civil, day_of, iso_week, iso_weekday};
+use super::moment::{
+    DAY, HOUR, MINUTE, Moment, Moments, SECOND, civil, day_of, iso_week, iso_weekday,
+};
 use crate::{
     Error, Result,
     expr::{
@@ -118,10 +120,18 @@ pub(super) fn check(argument: Option<&Expr>) -> Result<(), String> {
 pub(in crate::expr::function) fn result(arguments: &[Expr]) -> Result<DataType, String> {
     let part = named(arguments.first())?;
     let data_type = arguments.get(1).map(Expr::data_type);
-    let is_clock = matches!(part, Some(
-        Part::Hour | Part::Minute | Part::Second | Part::Millisecond | Part::Microsecond
-        | Part::Nanosecond | Part::Epoch
-    ) | None);
+    let is_clock = matches!(
+        part,
+        Some(
+            Part::Hour
+                | Part::Minute
+                | Part::Second
+                | Part::Millisecond
+                | Part::Microsecond
+                | Part::Nanosecond
+                | Part::Epoch
+        ) | None
+    );
     match data_type {
         Some(DataType::Time64(_)) if !is_clock => {
             Err(String::from("a time of day has no days, weeks, months or years"))
@@ -131,10 +141,18 @@ pub(in crate::expr::function) fn result(arguments: &[Expr]) -> Result<DataType, 
         }
         Some(DataType::Interval(_))
             if !is_clock
-                && !matches!(part, Some(
-                    Part::Day | Part::Month | Part::Quarter | Part::Year | Part::Decade
-                    | Part::Century | Part::Millennium
-                )) =>
+                && !matches!(
+                    part,
+                    Some(
+                        Part::Day
+                            | Part::Month
+                            | Part::Quarter
+                            | Part::Year
+                            | Part::Decade
+                            | Part::Century
+                            | Part::Millennium
+                    )
+                ) =>
         {
             Err(String::from("an interval has no weeks and days of the week or year"))
         }
@@ -239,7 +257,8 @@ fn part_of_interval(call: &Call<'_>, part: Part) -> Result<ArrayRef> {
         return rows::numbers_of::<Float64Type>(call, |row| {
             let interval = at(row);
             let (years, months) = (interval.months / 12, interval.months % 12);
-            let days = f64::from(years) * 365.25 + f64::from(months) * 30.0 + f64::from(interval.days);
+            let days =
+                f64::from(years) * 365.25 + f64::from(months) * 30.0 + f64::from(interval.days);
             Ok(days * 86_400.0 + interval.nanoseconds as f64 / 1e9)
         });
     }
@@ -269,9 +288,8 @@ fn units_since(call: &Call<'_>, name: &str, nanos: i128) -> Result<ArrayRef> {
     let moments = Moments::new(&call.arguments[0])?;
     rows::numbers_of::<Int64Type>(call, |row| {
         let count = moments.instant(row).total_nanos().div_euclid(nanos);
-        i64::try_from(count).map_err(|_| Error::Evaluate {
-            reason: format!("{name}: int64 does not hold {count}"),
-        })
+        i64::try_from(count)
+            .map_err(|_| Error::Evaluate { reason: format!("{name}: int64 does not hold {count}") })
     })
 }
 

@@ -142,10 +142,7 @@ pub(in crate::expr::function) fn date_trunc(call: &Call<'_>) -> Result<ArrayRef>
 }
 
 /// A timestamp a row, of the call's type, from instants.
-pub(super) fn stamps(
-    call: &Call<'_>,
-    each: impl Fn(usize) -> Option<Moment>,
-) -> Result<ArrayRef> {
+pub(super) fn stamps(call: &Call<'_>, each: impl Fn(usize) -> Option<Moment>) -> Result<ArrayRef> {
     let DataType::Timestamp(unit, _) = call.data_type else {
         return Err(rows::unsupported("a timestamp", call.data_type));
     };

@@ -20,9 +20,7 @@ use crate::{
 /// A timestamp with a zone of one without, and the other way.
 pub(in crate::expr::function) fn result(arguments: &[Expr]) -> Result<DataType, String> {
     match arguments.get(1).map(Expr::data_type) {
-        Some(DataType::Timestamp(unit, None)) => {
-            Ok(DataType::Timestamp(unit, Some("UTC".into())))
-        }
+        Some(DataType::Timestamp(unit, None)) => Ok(DataType::Timestamp(unit, Some("UTC".into()))),
         Some(DataType::Timestamp(unit, Some(_))) => Ok(DataType::Timestamp(unit, None)),
         other => Err(format!("{other:?} is no timestamp")),
     }
