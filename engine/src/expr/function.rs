@@ -24,6 +24,7 @@ use crate::{
 pub mod resolve;
 pub mod syntax;
 pub mod instant;
+pub mod document;
 mod kind;
 mod rows;
 mod text;
@@ -222,7 +223,10 @@ impl Function {
         let types: Vec<_> =
             arguments.iter().map(|argument| argument.array().data_type().clone()).collect();
         let signature = self.signature()?;
-        let is_null = |argument: &Value| argument.is_scalar() && argument.array().is_null(0);
+        let is_null = |argument: &Value| {
+            let array = argument.array();
+            !array.is_empty() && array.null_count() == array.len()
+        };
         if signature.nulls == Nulls::Strict && arguments.iter().any(is_null) {
             return Ok(new_null_array(data_type, rows));
         }
@@ -449,6 +453,9 @@ pub static FORMS: [Form; 11] = [
     Form { name: "max", operators: &["reduce_by_key"], about: "the greatest value" },
     Form { name: "avg", operators: &["reduce_by_key"], about: "the mean, float64" },
 ];
+
+#[cfg(test)]
+mod library_tests;
 
 #[cfg(test)]
 mod tests {

@@ -82,7 +82,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "json_keys",
         &[Overload::new(WITH_PATH, Gives::TextList, extract::json_keys).at_least(1)],
         "the names of an object's members; none of what is no object",
-        &[("json_keys('{\"a\": 1, \"b\": 2}')", "[a, b]")],
+        &[("json_keys('{\"a\": 1, \"b\": 2}')", "[\"a\", \"b\"]")],
     )
     .fails(FAILS)
     .checked(extract::check),
@@ -91,8 +91,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[Overload::new(&[Kind::Any], Gives::Text, object::to_json)],
         "the value as JSON: numbers as they are, NaN and infinities as null, dates and times as \
          ISO 8601 text",
-        &[("to_json(array[1, null])", "[1,null]"), ("to_json('a\"b')", "\"a\\\"b\"")],
+        &[("to_json(array[1, null])", "[1, null]"), ("to_json('a\"b')", "\"a\\\"b\"")],
     )
     .with_nulls(Nulls::Lenient("null of null"))
-    .differs("text, not of a type JSON"),
+    .differs("text, not of a type JSON; a blank after each comma and colon"),
 ];

@@ -26,7 +26,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         )
         .variadic(1)],
         "the arguments as a list; also `array[1, 2]`",
-        &[("array[1, 2, null]", "[1, 2, null]"), ("list_value('a', 'b')", "[a, b]")],
+        &[("array[1, 2, null]", "[1, 2, null]"), ("list_value('a', 'b')", "[\"a\", \"b\"]")],
     )
     .aka(&["array", "list_pack", "make_array"])
     .with_nulls(Nulls::Never("nulls are elements")),
@@ -94,7 +94,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
          sorted, nulls last unless said; the words are constants",
         &[
             ("list_sort(array[3, null, 1])", "[1, 3, null]"),
-            ("list_sort(array['a', 'b'], 'desc')", "[b, a]"),
+            ("list_sort(array['a', 'b'], 'desc')", "[\"b\", \"a\"]"),
         ],
     )
     .aka(&["array_sort"])

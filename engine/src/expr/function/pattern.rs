@@ -79,7 +79,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         )
         .at_least(2)],
         "all matches, or those of a group",
-        &[("regexp_extract_all('a1b22', '[0-9]+')", "[1, 22]")],
+        &[("regexp_extract_all('a1b22', '[0-9]+')", "[\"1\", \"22\"]")],
     )
     .fails("where the pattern of a row is none, or has no such group")
     .checked(|arguments| check(arguments, 3)),
@@ -95,7 +95,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "regexp_split",
         &[Overload::new(&[Kind::Text, Kind::Text, Kind::Text], Gives::TextList, split).at_least(2)],
         "the parts between matches",
-        &[("regexp_split('a1b22c', '[0-9]+')", "[a, b, c]")],
+        &[("regexp_split('a1b22c', '[0-9]+')", "[\"a\", \"b\", \"c\"]")],
     )
     .aka(&["regexp_split_to_array", "string_split_regex", "str_split_regex"])
     .fails(FAILS)

@@ -79,11 +79,6 @@ impl<T: ArrowPrimitiveType> Numbers<'_, T> {
     pub(super) fn at(&self, row: usize) -> T::Native {
         self.array.value(if self.is_scalar { 0 } else { row })
     }
-
-    /// The one number for all rows, if there is one.
-    pub(super) fn constant(&self) -> Option<T::Native> {
-        (self.is_scalar && self.array.is_valid(0)).then(|| self.array.value(0))
-    }
 }
 
 fn other(call: &Call<'_>, index: usize) -> Error {

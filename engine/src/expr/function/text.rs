@@ -96,7 +96,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "string_split",
         &[Overload::new(TWO, Gives::TextList, split::string_split)],
         "the parts between separators; the characters where the separator is empty",
-        &[("string_split('a,b,,c', ',')", "[a, b, , c]")],
+        &[("string_split('a,b,,c', ',')", "[\"a\", \"b\", \"\", \"c\"]")],
     )
     .aka(&["split", "str_split", "string_to_array"]),
     Signature::new(

@@ -39,22 +39,28 @@ macro_rules! of_two_moments {
     };
 }
 
-/// `year(x)` and its like, which are `date_part('year', x)`.
+/// `year(x)` and its like, which are `date_part('year', x)`, of these kinds of `x`.
 macro_rules! part {
     ($name:literal, $aliases:expr, $part:literal, $about:literal, $example:expr) => {
+        part!($name, $aliases, $part, $about, $example, Date, Timestamp)
+    };
+    ($name:literal, $aliases:expr, $part:literal, $about:literal, $example:expr, $($kind:ident),*) => {
         Signature::new(
             $name,
-            &[
-                Overload::rewrite(DATE, Gives::Int64, |arguments| part_of($part, arguments)),
-                Overload::rewrite(TIMESTAMP, Gives::Int64, |arguments| part_of($part, arguments)),
-                Overload::rewrite(&[Kind::Time], Gives::Int64, |arguments| {
-                    part_of($part, arguments)
-                }),
-            ],
+            &[$(Overload::rewrite(&[Kind::$kind], Gives::Int64, |arguments| {
+                part_of($part, arguments)
+            })),*],
             concat!($about, "; `date_part('", $part, "', x)`"),
             &[$example],
         )
         .aka($aliases)
+    };
+}
+
+/// As [`part`], of times of day, durations and intervals too.
+macro_rules! clock {
+    ($name:literal, $about:literal, $example:expr) => {
+        part!($name, &[], $name, $about, $example, Date, Timestamp, Time, Duration, Interval)
     };
 }
 
@@ -139,38 +145,23 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         ("isodow(date '2021-01-03')", "7")
     ),
     part!("dayofyear", &[], "doy", "the day of the year", ("dayofyear(date '2024-03-01')", "61")),
-    part!(
-        "hour",
-        &[],
-        "hour",
+    clock!("hour",
         "the hour",
         ("hour(timestamp '2024-02-29 13:45:59')", "13")
     ),
-    part!(
-        "minute",
-        &[],
-        "minute",
+    clock!("minute",
         "the minute",
         ("minute(timestamp '2024-02-29 13:45:59')", "45")
     ),
-    part!(
-        "second",
-        &[],
-        "second",
+    clock!("second",
         "the second, without its fraction",
         ("second(timestamp '2024-02-29 13:45:59.9')", "59")
     ),
-    part!(
-        "millisecond",
-        &[],
-        "millisecond",
+    clock!("millisecond",
         "milliseconds of the minute",
         ("millisecond(timestamp '2024-02-29 13:45:59.123')", "59123")
     ),
-    part!(
-        "microsecond",
-        &[],
-        "microsecond",
+    clock!("microsecond",
         "microseconds of the minute",
         ("microsecond(timestamp '2024-02-29 13:45:59.123')", "59123000")
     ),
@@ -201,7 +192,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "milliseconds since 1970-01-01 UTC; of a whole number the timestamp of so many",
         &[
             ("epoch_ms(timestamp '1970-01-01 00:00:01.5')", "1500"),
-            ("epoch_ms(1500)", "1970-01-01T00:00:01.500"),
+            ("epoch_ms(1500)", "1970-01-01T00:00:01.500000"),
         ],
     )
     .fails(OUT_OF_RANGE),
@@ -339,8 +330,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "`make_timestamp(year, month, day, hour, minute, second)`, or of microseconds since \
          1970-01-01",
         &[
-            ("make_timestamp(2024, 2, 29, 13, 45, 59.5)", "2024-02-29T13:45:59.500"),
-            ("make_timestamp(1500000)", "1970-01-01T00:00:01.500"),
+            ("make_timestamp(2024, 2, 29, 13, 45, 59.5)", "2024-02-29T13:45:59.500000"),
+            ("make_timestamp(1500000)", "1970-01-01T00:00:01.500000"),
         ],
     )
     .fails("where there is no such time")
@@ -361,7 +352,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "the timestamp_tz of seconds since 1970-01-01 UTC; of text the timestamp that it says, or \
          that it says by a format (as strptime)",
         &[
-            ("to_timestamp(1.5)", "1970-01-01T00:00:01.500Z"),
+            ("to_timestamp(1.5)", "1970-01-01T00:00:01.500000Z"),
             ("to_timestamp('2024-02-29 13:45:59')", "2024-02-29T13:45:59"),
         ],
     )

@@ -109,23 +109,6 @@ impl Moments {
     pub(super) fn zone(&self) -> Option<&Tz> {
         self.zone.as_ref()
     }
-
-    /// The count of its units in a row; of a date its days.
-    pub(super) fn count(&self, row: usize) -> i64 {
-        let row = if self.is_scalar { 0 } else { row };
-        match &self.values {
-            Units::Days(days) => i64::from(days[row]),
-            Units::Parts(counts, _) => counts[row],
-        }
-    }
-
-    /// How many of its units a second has; none of a date.
-    pub(super) fn per_second(&self) -> Option<i64> {
-        match &self.values {
-            Units::Days(_) => None,
-            Units::Parts(_, per_second) => Some(*per_second),
-        }
-    }
 }
 
 fn units(array: &ArrayRef) -> Result<Units> {
