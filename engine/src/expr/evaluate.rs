@@ -160,7 +160,7 @@ impl Expr {
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
-    fn is_fallible(&self) -> bool {
+    pub(crate) fn is_fallible(&self) -> bool {
         let itself = match self {
             Self::Column { .. }
             | Self::Literal(_)
@@ -278,7 +278,8 @@ impl Datum for Value {
 }
 
 impl Value {
-    fn rows(array: ArrayRef) -> Self {
+    /// A value for each row.
+    pub(crate) fn rows(array: ArrayRef) -> Self {
         Self { array, is_scalar: false }
     }
 

@@ -187,6 +187,10 @@ impl Dialect for Expressions {
         character == '"'
     }
 
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
     fn is_identifier_start(&self, character: char) -> bool {
         character.is_alphabetic() || character == '_'
     }
