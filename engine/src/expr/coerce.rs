@@ -226,14 +226,17 @@ fn shown(literal: &Literal) -> String {
     }
 }
 
+/// A number as it is written, as the smallest decimal that holds it.
+pub(crate) fn written(value: i128, scale: u8) -> Expr {
+    let precision = digits(value).max(scale).min(MAX_DIGITS);
+    Expr::Literal(Literal::Decimal { value, precision, scale: scale.cast_signed() })
+}
+
 /// `expr`, where nothing decides on a number as it is written: as a float64, or as a decimal where
 /// it is a whole number that int64 does not hold.
 pub(crate) fn settled(expr: Expr) -> Expr {
     match expr {
-        Expr::Literal(Literal::Exact { value, scale: 0 }) => {
-            let precision = digits(value).min(MAX_DIGITS);
-            Expr::Literal(Literal::Decimal { value, precision, scale: 0 })
-        }
+        Expr::Literal(Literal::Exact { value, scale: 0 }) => written(value, 0),
         Expr::Literal(Literal::Exact { value, scale }) => {
             Expr::Literal(Literal::Float64(exact_float(value, scale)))
         }

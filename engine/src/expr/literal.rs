@@ -173,7 +173,9 @@ impl Literal {
             Self::Exact { value, scale } if *scale > 0 => {
                 one::<Float64Type>(exact_float(*value, *scale))
             }
-            Self::Exact { value, .. } | Self::Decimal { value, .. } => retyped::<Decimal128Type>(*value, &self.data_type()),
+            Self::Exact { value, .. } | Self::Decimal { value, .. } => {
+                retyped::<Decimal128Type>(*value, &self.data_type())
+            }
             Self::Utf8(value) => Arc::new(StringViewArray::from_iter_values([value])),
             Self::Binary(value) => Arc::new(BinaryViewArray::from_iter_values([value])),
             Self::Date32(value) => one::<Date32Type>(*value),
