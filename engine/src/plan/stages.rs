@@ -10,16 +10,16 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::{
     Error, Result,
     disk::Disk,
-    expr::{Aggregate, Expr, OrderKey, SortKey, parse},
+    expr::{Expr, SortKey},
     id::StageId,
-    kernels::accumulate::takes_order,
-    operators::reduce_by_key::state_fields,
     plan::{
         Distribution, JoinColumn, JoinKind, NodeIndex, Op, Order, Output, Plan, ProbeColumn, Share,
         Sink, Stage, Step, StepIndex, StepKind, Target, with_hash_column,
     },
     source::split::{self, Split},
 };
+
+mod reduce;
 
 /// One bucket of a hash exchange for so many bytes of input.
 const BUCKET_BYTES: u64 = 32 << 20;
@@ -200,9 +200,13 @@ impl Cutter<'_> {
             }
             Op::Reduce { keys, aggregates } => {
                 let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
-                let input = self.rows_of(node.inputs[0])?;
-                let aggregates = completed(aggregates, &input.schema(), has_order);
-                self.reduced(index, schema, input, keys, aggregates)
+                let below = self.rows_of(node.inputs[0])?;
+                self.reduced(
+                    index,
+                    schema,
+                    below,
+                    reduce::Reduction { keys, aggregates, has_order },
+                )
             }
             Op::Join { how, left_keys, right_keys, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
@@ -220,47 +224,6 @@ impl Cutter<'_> {
             }
             Op::Write(_) => self.rows_of(node.inputs[0]),
         }
-    }
-
-    /// Aggregation on the map side, an exchange by key hash, final aggregation.
-    fn reduced(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        below: Pipeline,
-        keys: Vec<Expr>,
-        aggregates: Vec<Aggregate>,
-    ) -> Result<Pipeline> {
-        let key_count = keys.len();
-        let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
-        let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        let states = state_fields(&aggregates, &names.collect::<Vec<_>>())?;
-        fields.extend(states.into_iter().map(Arc::new));
-        let partial_schema = with_hash_column(&Schema::new(fields));
-
-        let bytes = below.bytes;
-        let is_one_task = below.partitions == 1 && (bytes <= BUCKET_BYTES || key_count == 0);
-        let text =
-            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
-        let partial = below.then(node, Arc::clone(&partial_schema), |input| {
-            StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
-        });
-        let merged = if is_one_task {
-            partial
-        } else if key_count == 0 {
-            // There is one group, and one row even over nothing: one task merges what all found.
-            self.gathered(node, partial, Share::All)
-        } else {
-            let buckets = buckets(bytes);
-            let distribution = Distribution::Hash { keys: text, buckets };
-            let stage = self.close(partial, Output::Exchange(distribution));
-            reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
-        };
-        Ok(merged.then(node, schema, |input| StepKind::FinalReduce {
-            input,
-            keys: key_count,
-            aggregates,
-        }))
     }
 
     /// Both sides by key hash, the smaller one of an inner join (the right one of a left join) in
@@ -383,23 +346,6 @@ impl Cutter<'_> {
         self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
         id
     }
-}
-
-/// The aggregates with an order for their rows where the input has none: all its columns, ascending,
-/// behind what they say themselves.
-fn completed(mut aggregates: Vec<Aggregate>, schema: &Schema, has_order: bool) -> Vec<Aggregate> {
-    for aggregate in aggregates.iter_mut().filter(|aggregate| takes_order(aggregate)) {
-        if has_order {
-            continue;
-        }
-        for index in 0..schema.fields().len() {
-            let expr = parse::column(schema, index);
-            if aggregate.order_by.iter().all(|key| key.expr != expr) {
-                aggregate.order_by.push(OrderKey { expr, descending: false, nulls_first: false });
-            }
-        }
-    }
-    aggregates
 }
 
 /// A join's inputs.

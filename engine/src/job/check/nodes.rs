@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 12] = [
+pub(super) const OPERATORS: [Known; 15] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -78,6 +78,21 @@ pub(super) const OPERATORS: [Known; 12] = [
         of: "reduce_by_key",
         always: NODE_FIELDS,
         fields: &["key", "fn", "aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -165,13 +180,11 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 19] = [
+const LATER_OPERATORS: [&str; 16] = [
     "read_parquet",
     "read_arrow",
-    "aggregate",
     "expect",
     "top_k",
-    "distinct",
     "union",
     "intersect",
     "except",
@@ -179,7 +192,6 @@ const LATER_OPERATORS: [&str; 19] = [
     "repartition",
     "cache",
     "window",
-    "pivot",
     "unpivot",
     "sql",
     "write_text",
@@ -253,6 +265,9 @@ impl Binder<'_, '_> {
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "join" => keyed::join(self, vertex, inputs.as_deref()),
             "sort" => self.sort(vertex, one),
             "limit" => self.limit(vertex, one),
