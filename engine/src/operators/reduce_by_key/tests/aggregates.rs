@@ -400,8 +400,8 @@ fn moments_stand_far_from_zero_and_close_together() {
     };
     // 1, 2, 3 and 4 behind 10⁹ and 10¹⁵: 5/3 is the variance.
     for far in [0.0, 1e9, 1e15] {
-        let values: Vec<f64> = (1..=4).map(|n| far + f64::from(n)).collect();
-        assert_eq!(value(values.clone(), "variance(v)"), "1.6666666666666667");
+        let values = (1..=4).map(|n| far + f64::from(n)).collect();
+        assert_eq!(value(values, "variance(v)"), "1.6666666666666667");
         assert_eq!(value(values.clone(), "skewness(v)"), "0.0");
     }
     let kurtosis = value((1..=4).map(|n| 1e6 + f64::from(n)).collect(), "kurtosis(v)");
