@@ -28,7 +28,8 @@ use crate::{
     memory::Budget,
     plan::{
         Output, Plan, Sink,
-        stages::{self, Sizes},
+        explain::{self, Explanation},
+        stages::Sizes,
     },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
@@ -166,7 +167,45 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(stages::cut_by(checked.plan, &self.options.data.inputs, self.sizes)?);
+        let plan = checked.plan.laid_out_by(&self.options.data.inputs, self.sizes)?;
+        self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
+    }
+
+    /// Explains a checked job without running it.
+    ///
+    /// # Errors
+    /// Where its stages can't be cut: those of the files that it reads.
+    pub fn explain(&self, checked: Checked) -> Result<Explanation> {
+        let inputs = &self.options.data.inputs;
+        Ok(explain::explain(&checked.plan.laid_out_by(inputs, self.sizes)?, inputs))
+    }
+
+    /// As [`Session::run`], with every step measured: the plan as it was run, with what it did.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn analyze(
+        &self,
+        checked: Checked,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Explanation)> {
+        let inputs = &self.options.data.inputs;
+        let plan = Arc::new(checked.plan.laid_out_by(inputs, self.sizes)?);
+        let mut explanation = explain::explain(&plan, inputs);
+        let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
+        explanation.measured(&outcome.view.rows, &reports);
+        Ok((outcome, explanation))
+    }
+
+    /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
+    fn run_plan(
+        &self,
+        plan: Arc<Plan>,
+        is_measured: bool,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
         let job = JobId::random();
         let staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
@@ -218,12 +257,16 @@ impl Session {
                 progress: Progress::default(),
                 published: Vec::new(),
                 has_ended: false,
+                is_measured,
+                reports: Vec::new(),
             };
-            run.drive(self.options.threads, cancel, watch)
+            let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
+            Ok::<_, Error>((view, sinks, run.reports))
         });
-        let (view, sinks) = outcome?;
+        let (view, sinks, reports) = outcome?;
         let elapsed = self.clock.now().saturating_sub(started);
-        Ok(Outcome { job, status: view.status, error: view.error.clone(), sinks, view, elapsed })
+        let (status, error) = (view.status, view.error.clone());
+        Ok((Outcome { job, status, error, sinks, view, elapsed }, reports))
     }
 }
 
@@ -296,6 +339,9 @@ struct Run<'a> {
     progress: Progress,
     published: Vec<Published>,
     has_ended: bool,
+    is_measured: bool,
+    /// What the tasks reported, where they are measured.
+    reports: Vec<(TaskAttempt, TaskReport)>,
 }
 
 impl Run<'_> {
@@ -386,6 +432,9 @@ impl Run<'_> {
                 tracing::debug!(?fact, "fact");
                 if let Fact::OutputAccepted { output, report } = &fact {
                     self.progress.task_done(output.map.task, report);
+                    if self.is_measured {
+                        self.reports.push((output.map, report.clone()));
+                    }
                 }
             }
             Command::Ended { .. } => self.has_ended = true,
@@ -411,6 +460,7 @@ impl Run<'_> {
             stage: Arc::new(stage.clone()),
             inputs,
             result,
+            is_measured: self.is_measured,
         };
         let cancel = CancelFlag::default();
         let folder =
