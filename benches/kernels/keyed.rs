@@ -115,7 +115,7 @@ fn group_by(criterion: &mut Criterion) {
             });
             let key_field = schema().field(key).clone();
             let mut fields = vec![key_field.clone()];
-            fields.extend(state_fields(&aggregates, &["count", "sum"]));
+            fields.extend(state_fields(&aggregates, &["count", "sum"]).unwrap());
             let states = with_hash_column(&Schema::new(fields));
             let partial = || {
                 let (keys, states) = (vec![column(key)], Arc::clone(&states));
