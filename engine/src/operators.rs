@@ -17,6 +17,7 @@ pub mod join;
 pub mod sort;
 pub mod merge;
 pub mod limit;
+pub mod window;
 pub mod union;
 pub mod explode;
 pub mod unpivot;

@@ -29,7 +29,8 @@ use crate::{
     plan::{
         Output, Plan, Sink,
         explain::{self, Explanation},
-        stages::Sizes,
+        rules,
+        stages::{self, Sizes},
     },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
@@ -167,7 +168,7 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = checked.plan.laid_out_by(&self.options.data.inputs, self.sizes)?;
+        let plan = self.laid_out(checked.plan)?;
         self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
     }
 
@@ -176,8 +177,7 @@ impl Session {
     /// # Errors
     /// Where its stages can't be cut: those of the files that it reads.
     pub fn explain(&self, checked: Checked) -> Result<Explanation> {
-        let inputs = &self.options.data.inputs;
-        Ok(explain::explain(&checked.plan.laid_out_by(inputs, self.sizes)?, inputs))
+        Ok(explain::explain(&self.laid_out(checked.plan)?, &self.options.data.inputs))
     }
 
     /// As [`Session::run`], with every step measured: the plan as it was run, with what it did.
@@ -190,12 +190,15 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<(Outcome, Explanation)> {
-        let inputs = &self.options.data.inputs;
-        let plan = Arc::new(checked.plan.laid_out_by(inputs, self.sizes)?);
-        let mut explanation = explain::explain(&plan, inputs);
+        let plan = Arc::new(self.laid_out(checked.plan)?);
+        let mut explanation = explain::explain(&plan, &self.options.data.inputs);
         let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
         explanation.measured(&outcome.view.rows, &reports);
         Ok((outcome, explanation))
+    }
+
+    fn laid_out(&self, plan: Plan) -> Result<Plan> {
+        stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
     }
 
     /// Runs a plan that is laid out; the reports of its tasks, where they are measured.

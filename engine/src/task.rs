@@ -33,10 +33,11 @@ use crate::{
         spread::Spread,
         union::Union,
         unpivot::Unpivot,
+        window::{Functions, Window},
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
-    source::{Source, split::Split},
+    source::{self, split::Split},
     task::{
         context::TaskContext,
         metrics::{Meter, Observed, RowCounter, StepFigures},
@@ -281,10 +282,10 @@ impl Builder<'_> {
         let context = self.context;
         let schema = Arc::clone(&step.schema);
         Ok(match &step.kind {
-            StepKind::Source { format } => {
+            StepKind::Source { format, scan } => {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
-                Box::new(Source::open(split, format, schema, context)?)
+                source::open(split, format, scan, schema, context)?
             }
             StepKind::Read { stage, share } => {
                 let outputs = self.outputs_of(*stage);
@@ -360,8 +361,16 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
             }
-            StepKind::Window { .. } => {
-                return Err(Error::Internal(String::from("windows do not run yet")));
+            StepKind::Window { input: below, columns, partition_by, order_by, functions } => {
+                let input_schema = Arc::clone(&self.task.stage.steps[below.0].schema);
+                let input = self.input(step.node, *below)?;
+                let functions = Functions {
+                    columns: *columns,
+                    partition_by: partition_by.clone(),
+                    order_by: order_by.clone(),
+                    functions: functions.clone(),
+                };
+                Box::new(Window::new(input, functions, input_schema, schema, context))
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;

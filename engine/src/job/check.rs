@@ -21,6 +21,7 @@ use crate::{
 
 mod fields;
 mod files;
+mod columnar;
 mod graph;
 mod nodes;
 mod keyed;
@@ -28,6 +29,7 @@ mod join;
 mod relational;
 mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.

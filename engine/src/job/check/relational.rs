@@ -11,6 +11,7 @@ use super::{
     graph::Vertex,
     keyed,
     nodes::{Binder, Bound, all_columns, names, order_through},
+    ordered,
 };
 use crate::{
     expr::{Expr, parse},
@@ -159,7 +160,7 @@ pub(super) fn top_k(
     fields.required("n", binder.report);
     let n = fields.number("n", 0..=i64::MAX.unsigned_abs(), binder.report);
     let before = binder.nodes.len();
-    let sorted = binder.sort(vertex, input);
+    let sorted = ordered::sort(binder, vertex, input);
     let n = n?;
     for node in &mut binder.nodes[before..] {
         if let Op::Sort { limit, .. } = &mut node.op {

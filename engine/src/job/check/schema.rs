@@ -87,11 +87,10 @@ fn node(operator: &Known) -> Value {
 /// The fields without which an operator is refused.
 fn required(op: &str) -> &'static [&'static str] {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" | "write_csv" | "write_jsonl" => {
-            &["id", "op", "path"]
-        }
+        op if op.starts_with("read_") || op.starts_with("write_") => &["id", "op", "path"],
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
+        "window" => &["id", "op", "with"],
         "top_k" => &["id", "op", "by", "n"],
         "sample" => &["id", "op", "fraction"],
         "repartition" => &["id", "op", "partitions"],
@@ -145,6 +144,13 @@ fn field(op: &str, name: &str) -> Value {
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
         "columns" if op == "unpivot" => texts("the columns that become rows"),
+        "columns" if matches!(op, "read_parquet" | "read_arrow") => {
+            texts("the columns that are read; all where it is left out")
+        }
+        "hive" => flag(
+            "whether folders named `column=value` give columns; where it is left out, those below \
+             a folder that is read do",
+        ),
         "columns" => json!({ "description": "the columns: names, or names with their types",
             "anyOf": [
                 { "type": "array", "minItems": 1, "items": { "type": "string" } },
@@ -155,6 +161,12 @@ fn field(op: &str, name: &str) -> Value {
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "with" if op == "window" => named("columns to add or replace, as window functions"),
+        "partition_by" if op == "window" => {
+            texts("columns or expressions; rows with equal ones are a partition")
+        }
+        "order_by" => texts("the order in a partition, as `by` of sort has it"),
+        "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
@@ -194,7 +206,9 @@ fn field(op: &str, name: &str) -> Value {
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
         "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
-        "by" => texts("columns, each with `asc` or `desc` and `nulls first` or `nulls last`"),
+        "by" => texts(
+            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
+        ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
         "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
@@ -226,7 +240,7 @@ mod tests {
 
     #[test]
     fn every_field_that_is_read_is_described() {
-        for operator in &OPERATORS {
+        for operator in OPERATORS {
             for name in operator.fields {
                 let value = field(operator.of, name);
                 assert!(value["description"].is_string(), "{} {name}", operator.of);
@@ -239,7 +253,7 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["id", "op", "partitions", "path"]);
+        assert_eq!(names, ["hive", "id", "op", "partitions", "path"]);
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

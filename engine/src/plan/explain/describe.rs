@@ -5,7 +5,7 @@ use arrow::datatypes::Schema;
 use crate::{
     expr::{Aggregate, Expr, SortKey},
     formats::{Format, WriteFormat},
-    plan::{JoinKind, JoinRows, Node, Op, Plan, Read, Separator, Share, Stage, Step, StepKind},
+    plan::{JoinKind, Node, Op, Plan, Read, Separator, Share, Stage, Step, StepKind},
 };
 
 /// What a node does, in full.
@@ -103,9 +103,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Read { stage, share } => match share {
             Share::Bucket => format!("read its bucket of stage {stage}"),
             Share::Partition => format!("read its partition of stage {stage}"),
-            Share::Section { first, partitions } => {
-                format!("read stage {stage}, from task {first} on, {partitions} tasks")
-            }
+            Share::Section { .. } => format!("read a partition of stage {stage}"),
             Share::All => format!("read all of stage {stage}"),
             Share::Merged { keys } => {
                 format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
@@ -120,31 +118,27 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Hash { keys, .. } => format!("hash {}", exprs(keys)),
         StepKind::PartialReduce { keys, .. } => format!("partial aggregate by {}", exprs(keys)),
         StepKind::FinalReduce { .. } => String::from("final aggregate"),
-        StepKind::Join { probe_keys, build, rows, condition, .. } => {
-            let keys = match &probe_keys[..] {
-                [] => String::from("nested loops"),
-                keys => format!("hash join on {}", exprs(keys)),
-            };
-            let condition = condition.as_ref().map(|condition| &condition.predicate.0);
-            let condition =
-                condition.map(|condition| format!(" where {condition}")).unwrap_or_default();
-            format!("{keys}{condition}, step {} in the table{}", build.0, join_rows(*rows))
+        StepKind::Join { probe_keys, build, .. } if probe_keys.is_empty() => {
+            format!("nested loop join, step {} held", build.0)
         }
-        StepKind::Union { inputs } => format!("union of {} steps", inputs.len()),
-        StepKind::Explode { input, column, .. } => {
-            format!("elements of {}", below(*input).field(*column).name())
+        StepKind::Join { probe_keys, build, .. } => {
+            let node = build.0;
+            format!("hash join on {}, step {node} in the table", exprs(probe_keys))
         }
-        StepKind::Split { input, column, .. } => {
-            format!("parts of {}", below(*input).field(*column).name())
+        StepKind::Union { .. } => String::from("union"),
+        StepKind::Explode { column, .. } => {
+            format!("explode {}", step.schema.field(*column).name())
         }
-        StepKind::Unpivot { values, .. } => format!("unpivot {} columns", values.len()),
-        StepKind::Sample { threshold, seed, .. } => {
-            format!("sample {threshold} of 4294967296, seed {seed}")
+        StepKind::Split { column, .. } => format!("split {}", step.schema.field(*column).name()),
+        StepKind::Unpivot { values, .. } => {
+            let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
+            format!("unpivot {}", names.join(", "))
         }
-        StepKind::Spread { buckets, .. } => format!("by turns to {buckets} buckets"),
+        StepKind::Sample { threshold, .. } => format!("sample {threshold} of 4294967296"),
+        StepKind::Spread { buckets, .. } => format!("deal to {buckets} buckets by turns"),
         StepKind::Expect { checks, offences, .. } => {
             let checks = checks.iter().map(|check| check.text.as_str());
-            let offences = offences.iter().map(|(_, offence)| offence.as_str());
+            let offences = offences.iter().map(|(_, text)| text.as_str());
             format!("expect {}", checks.chain(offences).collect::<Vec<_>>().join("; "))
         }
         StepKind::Sort { keys, limit, .. } => {
@@ -174,6 +168,10 @@ fn format_name(format: &Format) -> &'static str {
         Format::Text => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
     }
 }
 
@@ -184,21 +182,6 @@ fn written(format: &WriteFormat) -> &'static str {
         WriteFormat::Jsonl => "jsonl",
         WriteFormat::Arrow | WriteFormat::ArrowStream => "arrow",
         WriteFormat::Parquet => "parquet",
-    }
-}
-
-/// Which rows a join gives beside pairs, or instead of them.
-fn join_rows(rows: JoinRows) -> &'static str {
-    match rows {
-        JoinRows::Pairs { lonely_probe: false, lonely_build: false } => "",
-        JoinRows::Pairs { lonely_probe: true, lonely_build: false } => ", others kept",
-        JoinRows::Pairs { lonely_probe: false, lonely_build: true } => ", the table's others kept",
-        JoinRows::Pairs { lonely_probe: true, lonely_build: true } => ", others of both kept",
-        JoinRows::ProbeWith => ", those with a partner",
-        JoinRows::ProbeWithout { null_aware: false } => ", those without a partner",
-        JoinRows::ProbeWithout { null_aware: true } => ", those not in it",
-        JoinRows::BuildWith => ", the table's rows with a partner",
-        JoinRows::BuildWithout => ", the table's rows without a partner",
     }
 }
 
