@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     expr::{Aggregate, Expr, Predicate, SortKey},
-    formats::{Format, WriteFormat},
+    formats::{
+        Format, WriteFormat,
+        intake::{BadRowMode, OnBadRow},
+    },
     id::StageId,
     source::split::Split,
 };
@@ -145,6 +148,14 @@ impl Op {
             Self::Write(_) => "write",
         }
     }
+
+    /// What becomes of rows that it can't use; `None` where it uses all.
+    pub fn on_bad_row(&self) -> Option<&OnBadRow> {
+        match self {
+            Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            _ => None,
+        }
+    }
 }
 
 /// A reader's input.
@@ -232,6 +243,16 @@ impl Stage {
                 .all(|(at, step)| step.inputs().iter().all(is_before(at)));
         let broken = || Error::Internal(format!("stage {} is malformed", self.id));
         holds.then_some(()).ok_or_else(broken)
+    }
+
+    /// Whether its tasks may put rows aside that are to be written beside the results.
+    pub fn keeps_bad_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::Source { format } => {
+                format.intake().on_bad_row.mode == BadRowMode::Quarantine
+            }
+            _ => false,
+        })
     }
 
     /// The nodes that it works for, in their order, without repeats.

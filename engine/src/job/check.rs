@@ -22,6 +22,7 @@ mod fields;
 mod files;
 mod graph;
 mod nodes;
+mod text_formats;
 mod keyed;
 pub mod schema;
 

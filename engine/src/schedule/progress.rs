@@ -106,7 +106,7 @@ mod tests {
 
     use super::{Progress, Read};
     use crate::{
-        formats::Format,
+        formats::{Format, intake::Intake},
         id::{JobId, StageId, TaskId},
         plan::{Distribution, InputFile, NodeIndex, Output, Plan, Stage, Step, StepKind},
         source::split::Split,
@@ -118,8 +118,11 @@ mod tests {
         let schema = Arc::new(Schema::empty());
         let file = InputFile { path: "lines".into(), size_bytes: 200 };
         let split = |start| Split { file: file.clone(), start, end: start + 100, aligned: false };
-        let step =
-            Step { node: NodeIndex(0), schema, kind: StepKind::Source { format: Format::Text } };
+        let step = Step {
+            node: NodeIndex(0),
+            schema,
+            kind: StepKind::Source { format: Format::Text(Intake::default()) },
+        };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),
             steps: vec![step.clone()],
