@@ -8,7 +8,7 @@ use arrow::{
 };
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use minispark_engine::{
-    expr::{Aggregate, AggregateFunction},
+    expr::{Aggregate, AggregateFunction, Expr},
     formats::BATCH_ROWS,
     kernels::{float_sum::FloatSum, hash::hash_columns, scatter::Scatter},
     operators::{
@@ -96,18 +96,14 @@ fn float_sum(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn aggregate(function: AggregateFunction, arguments: Vec<Expr>) -> Aggregate {
+    Aggregate::new(function, arguments).unwrap_or_else(|message| panic!("{message}"))
+}
+
 fn group_by(criterion: &mut Criterion) {
     let context = context();
-    let count = Aggregate {
-        function: AggregateFunction::Count,
-        argument: None,
-        data_type: DataType::Int64,
-    };
-    let sum = Aggregate {
-        function: AggregateFunction::Sum,
-        argument: Some(column(1)),
-        data_type: DataType::Int64,
-    };
+    let count = aggregate(AggregateFunction::Count, Vec::new());
+    let sum = aggregate(AggregateFunction::Sum, vec![column(1)]);
     let aggregates = vec![count, sum];
     let mut group = criterion.benchmark_group("group by");
     for (name, key) in [("text", 0), ("int", 1)] {

@@ -3,19 +3,26 @@
 //! Text becomes a tree in [`parse`], a batch becomes an array in [`evaluate`], and what has a name
 //! stands in the one table of [`function`].
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+pub mod literal;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
+pub mod aggregate;
+pub mod window;
+pub mod visit;
 mod display;
 mod cast;
 mod compare;
 pub mod datetime;
 pub(crate) mod text;
 
+pub use aggregate::{Aggregate, AggregateFunction};
+
 use function::Function;
+pub use literal::Literal;
 
 /// A typed scalar expression over the columns of one schema. Text is `Utf8View`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +78,17 @@ pub enum Expr {
         /// Null instead of an error where it can't be.
         or_null: bool,
     },
+    /// A field of a struct; null where the struct is.
+    Field {
+        /// The struct.
+        input: Box<Expr>,
+        /// The field's place in it.
+        index: usize,
+        /// Its name, for people.
+        name: String,
+        /// Its type.
+        data_type: DataType,
+    },
     /// A named function.
     Call {
         /// Which.
@@ -80,40 +98,6 @@ pub enum Expr {
         /// The result's type.
         data_type: DataType,
     },
-}
-
-/// A constant's value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Literal {
-    /// A null of a type.
-    Null(DataType),
-    /// `true`, `false`.
-    Bool(bool),
-    /// A whole number.
-    Int64(i64),
-    /// Any other number.
-    Float64(#[serde(with = "exact")] f64),
-    /// Text.
-    Utf8(String),
-    /// Days since 1970-01-01.
-    Date32(i32),
-    /// Microseconds since 1970-01-01, without zone.
-    Timestamp(i64),
-}
-
-/// Floats as text: JSON has neither NaN nor infinities, and its reader may be off by a digit, so
-/// that a plan would mean something else on the worker it is sent to.
-mod exact {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
 }
 
 /// An operator between two expressions.
@@ -165,30 +149,15 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
-/// An aggregate function over an expression.
+/// One key of an order inside an expression, such as an aggregate's or a window's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aggregate {
-    /// Which.
-    pub function: AggregateFunction,
-    /// Over what; absent only in `count(*)`.
-    pub argument: Option<Expr>,
-    /// The result's type.
-    pub data_type: DataType,
-}
-
-/// The aggregates. All but `count(*)` leave nulls out; over no values they are null, counts 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AggregateFunction {
-    /// int64 of integers (exact, overflow is an error), float64 of floats (reproducible).
-    Sum,
-    /// int64: rows, or values that are not null.
-    Count,
-    /// The least value, of the argument's type.
-    Min,
-    /// The greatest value, of the argument's type.
-    Max,
-    /// float64.
-    Avg,
+pub struct OrderKey {
+    /// What is ordered by.
+    pub expr: Expr,
+    /// Greatest first.
+    pub descending: bool,
+    /// Nulls before all values (they come last unless said).
+    pub nulls_first: bool,
 }
 
 impl Expr {
@@ -201,6 +170,7 @@ impl Expr {
             Self::Not(input)
             | Self::Negate(input)
             | Self::IsNull { input, .. }
+            | Self::Field { input, .. }
             | Self::Cast { input, .. } => input.reads(column),
             Self::Case { branches, otherwise, .. } => {
                 branches.iter().any(|(when, then)| when.reads(column) || then.reads(column))
@@ -216,6 +186,7 @@ impl Expr {
             Self::Column { data_type, .. }
             | Self::Binary { data_type, .. }
             | Self::Case { data_type, .. }
+            | Self::Field { data_type, .. }
             | Self::Call { data_type, .. } => data_type.clone(),
             Self::Literal(literal) => literal.data_type(),
             Self::Not(_) | Self::IsNull { .. } => DataType::Boolean,
@@ -225,37 +196,11 @@ impl Expr {
     }
 }
 
-impl Literal {
-    /// Its type.
-    pub fn data_type(&self) -> DataType {
-        match self {
-            Self::Null(data_type) => data_type.clone(),
-            Self::Bool(_) => DataType::Boolean,
-            Self::Int64(_) => DataType::Int64,
-            Self::Float64(_) => DataType::Float64,
-            Self::Utf8(_) => DataType::Utf8View,
-            Self::Date32(_) => DataType::Date32,
-            Self::Timestamp(_) => TIMESTAMP,
-        }
-    }
-}
-
 /// The engine's timestamp without zone: microseconds.
-pub const TIMESTAMP: DataType = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+pub const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The engine's time of day: microseconds.
+pub const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 
-    use super::Literal;
-
-    proptest! {
-        #[test]
-        fn a_float_literal_is_the_same_float_after_a_journey(bits in any::<u64>()) {
-            let value = f64::from_bits(bits);
-            let sent = serde_json::to_string(&Literal::Float64(value)).unwrap();
-            let Literal::Float64(back) = serde_json::from_str(&sent).unwrap() else { panic!("{sent}") };
-            prop_assert!(back.to_bits() == bits || (back.is_nan() && value.is_nan()), "{sent}");
-        }
-    }
-}
+/// The engine's interval: months, days and nanoseconds.
+pub const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    expr::{Aggregate, Expr, Predicate, SortKey},
+    disk::Disk,
+    expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
     formats::{
         Format, WriteFormat,
         intake::{BadRowMode, OnBadRow},
@@ -19,6 +20,10 @@ use crate::{
     source::split::Split,
 };
 
+pub mod rules;
+pub mod estimate;
+pub mod explain;
+pub mod sql;
 pub mod stages;
 
 /// A checked job: what its nodes mean, and the stages that compute them.
@@ -32,6 +37,19 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].
     pub stages: Vec<Stage>,
+    /// What the rules did to the nodes.
+    #[serde(default)]
+    pub rules: Vec<rules::Applied>,
+}
+
+impl Plan {
+    /// The plan that runs: the nodes rewritten by [`rules`] and cut into stages.
+    ///
+    /// # Errors
+    /// As [`stages::cut`].
+    pub fn laid_out(self, disk: &Arc<dyn Disk>) -> Result<Self> {
+        stages::cut(rules::apply(self), disk)
+    }
 }
 
 /// A node's place in [`Plan::nodes`].
@@ -104,16 +122,72 @@ pub enum Op {
         /// The columns behind them.
         aggregates: Vec<Aggregate>,
     },
-    /// Pairs of rows with equal keys.
+    /// Pairs of rows with equal keys for which the condition is true, or one side's rows that have
+    /// or lack such a partner.
     Join {
-        /// Inner or left.
+        /// Which rows come out.
         how: JoinKind,
-        /// Over the left input's schema.
+        /// Over the left input's schema; without keys every row meets every other.
         left_keys: Vec<Expr>,
         /// Over the right input's schema; as many, of the same types.
         right_keys: Vec<Expr>,
-        /// The output's columns, each from one side.
+        /// Whether a null key equals a null key; else it equals nothing.
+        null_safe: bool,
+        /// What must be true of a pair beside its keys: over the left input's columns, then the
+        /// right one's.
+        on: Option<Predicate>,
+        /// The output's columns; of a semi or an anti join all from the left.
         columns: Vec<JoinColumn>,
+    },
+    /// The rows of all inputs, one input after another; all have the node's schema.
+    Union,
+    /// A row for each element of a list, which stands in the list's place.
+    Explode {
+        /// The list, by index.
+        column: usize,
+        /// Whether a null or an empty list gives one row, with a null.
+        outer: bool,
+    },
+    /// A row for each part of a text, which stands in the text's place.
+    Split {
+        /// The text, by index.
+        column: usize,
+        /// Where it is cut.
+        by: Separator,
+        /// Whether a text without parts, such as a null, gives one row, with a null.
+        outer: bool,
+    },
+    /// A row for each of some columns: the columns that are kept, the column's name, its value.
+    Unpivot {
+        /// The columns that are repeated, by index; the first of the output.
+        keep: Vec<usize>,
+        /// The names, with what stands behind them; all of one type.
+        values: Vec<(String, Expr)>,
+    },
+    /// The rows that chance picks, equal rows together: those whose hash, seeded, lies below the
+    /// threshold.
+    Sample {
+        /// Of 2³².
+        threshold: u64,
+        /// Another seed picks other rows.
+        seed: u64,
+    },
+    /// The same rows in so many partitions: by the keys' hash, or by turns where there are none.
+    Repartition {
+        /// Over the input's schema.
+        keys: Vec<Expr>,
+        /// How many.
+        partitions: u32,
+    },
+    /// The rows as they are, kept by a stage of their own.
+    Cache,
+    /// The first input's rows as they are, or the job fails: where a check does not hold for one of
+    /// them, and where another input has a row.
+    Expect {
+        /// What must hold for each row.
+        checks: Vec<Check>,
+        /// What a row of the second input offends against, of the third, and so on.
+        offences: Vec<String>,
     },
     /// The rows in the keys' order.
     Sort {
@@ -129,6 +203,18 @@ pub enum Op {
         /// How many are kept after that.
         n: u64,
     },
+    /// The input's columns, then one of each function over the rows around.
+    ///
+    /// The node's order is that of its partitions and within them; its keys are the input's
+    /// columns, with those that break ties where the input has no order.
+    Window {
+        /// Columns of the input; rows that are equal in them are a partition.
+        partition_by: Vec<usize>,
+        /// The order within a partition, over columns of the input.
+        order_by: Vec<SortKey>,
+        /// Over the input's schema.
+        functions: Vec<WindowFunction>,
+    },
     /// Rows into files, one part a partition.
     Write(Write),
 }
@@ -143,8 +229,16 @@ impl Op {
             Self::Tokenize { .. } => "flat_map",
             Self::Reduce { .. } => "reduce_by_key",
             Self::Join { .. } => "join",
+            Self::Union => "union",
+            Self::Explode { .. } | Self::Split { .. } => "flat_map",
+            Self::Unpivot { .. } => "unpivot",
+            Self::Sample { .. } => "sample",
+            Self::Repartition { .. } => "repartition",
+            Self::Cache => "cache",
+            Self::Expect { .. } => "expect",
             Self::Sort { .. } => "sort",
             Self::Limit { .. } => "limit",
+            Self::Window { .. } => "window",
             Self::Write(_) => "write",
         }
     }
@@ -187,13 +281,34 @@ pub struct Write {
     pub format: WriteFormat,
 }
 
-/// Which rows without a partner a join keeps.
+/// Which rows a join gives. A partner of a row is one of equal keys for which the condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinKind {
-    /// None.
+    /// Pairs.
     Inner,
-    /// The left side's, with nulls for the right.
+    /// Pairs, and the left side's rows without a partner, with nulls for the right.
     Left,
+    /// Pairs, and the right side's rows without a partner, with nulls for the left.
+    Right,
+    /// Pairs, and the rows of both sides without a partner.
+    Full,
+    /// The left side's rows that have a partner, each once.
+    Semi,
+    /// The left side's rows that have none.
+    Anti {
+        /// As SQL's `not in`: a null key may equal anything, so that with one on the right no row
+        /// comes out, and a left one only where the right side is empty. One key, no condition.
+        null_aware: bool,
+    },
+    /// All pairs; there are no keys.
+    Cross,
+}
+
+impl JoinKind {
+    /// Whether only the left side's columns come out.
+    pub fn is_left_only(self) -> bool {
+        matches!(self, Self::Semi | Self::Anti { .. })
+    }
 }
 
 /// Where a join's output column comes from.
@@ -203,6 +318,32 @@ pub enum JoinColumn {
     Left(usize),
     /// A column of the right input, by index.
     Right(usize),
+    /// A key that both sides have under one name: the left side's column, or the right one's where
+    /// a row has no left side. Both are of one type.
+    Both {
+        /// By index in the left input.
+        left: usize,
+        /// By index in the right input.
+        right: usize,
+    },
+}
+
+/// Where a text is cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Separator {
+    /// Wherever this stands, which is not empty; a text without it is one part.
+    Text(String),
+    /// Behind each line; `\n` and `\r\n` end one, and none begins at the text's end.
+    Lines,
+}
+
+/// What must hold for a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// True where it holds; null counts as false.
+    pub predicate: Predicate,
+    /// What it says, for people: `not_null: id`, `where: qty > 0`.
+    pub text: String,
 }
 
 /// Tasks that run the same steps, one a partition, and end at an exchange or a sink.
@@ -303,6 +444,7 @@ impl Step {
             | StepKind::PartialReduce { input, .. }
             | StepKind::FinalReduce { input, .. }
             | StepKind::Sort { input, .. }
+            | StepKind::Window { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
         }
@@ -401,6 +543,20 @@ pub enum StepKind {
         keys: Vec<SortKey>,
         /// Only the first so many rows are wanted.
         limit: Option<u64>,
+    },
+    /// The first `columns` columns of rows that come sorted by partition and order, then one of
+    /// each function.
+    Window {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// How many of the input's first columns are kept.
+        columns: usize,
+        /// See [`Op::Window`].
+        partition_by: Vec<usize>,
+        /// See [`Op::Window`].
+        order_by: Vec<SortKey>,
+        /// The functions.
+        functions: Vec<WindowFunction>,
     },
     /// The first rows of one partition.
     Limit {

@@ -33,7 +33,7 @@ use crate::{
     source::{Source, quarantine::Quarantine, split::Split},
     task::{
         context::TaskContext,
-        metrics::{Observed, RowCounter},
+        metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
@@ -57,6 +57,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// Whether its steps are measured.
+    #[serde(default)]
+    pub is_measured: bool,
 }
 
 /// Where a sink stage's task leaves its rows.
@@ -92,6 +95,9 @@ pub struct TaskReport {
     /// The first bad row, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_bad_row: Option<String>,
+    /// What its steps did, in the stage's order; empty where they were not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepFigures>,
 }
 
 /// Rows that went into and came out of a node.
@@ -178,12 +184,13 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         context,
         progress,
         rows: BTreeMap::new(),
+        meters: BTreeMap::new(),
         counters: BTreeMap::new(),
         sieves: Vec::new(),
         quarantine: Quarantine::new(task.attempt, context),
     };
     let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
-    let Builder { mut rows, counters, sieves, quarantine, .. } = builder;
+    let Builder { mut rows, meters, counters, sieves, quarantine, .. } = builder;
     let schema = &task.stage.root().schema;
     let keep = |input, distribution: &Distribution| {
         exchange::write::write(input, schema, distribution, task.attempt, context)
@@ -217,6 +224,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         Output::Exchange(Distribution::Hash { .. } | Distribution::Gather { .. }) => {}
     }
     let rejected = quarantine.finish()?;
+    report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     for sieve in &sieves {
         let node = task.stage.steps[sieve.step.0].node;
@@ -315,6 +323,8 @@ struct Builder<'a> {
     counters: BTreeMap<StepIndex, RowCounter>,
     sieves: Vec<Sieve>,
     quarantine: Quarantine,
+    /// Of each step that is measured, in their order.
+    meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
 
 impl Builder<'_> {
@@ -335,7 +345,12 @@ impl Builder<'_> {
         let is_input = matches!(step.kind, StepKind::Source { .. } | StepKind::Read { .. });
         let progress = is_input.then(|| self.progress.clone());
         let cancel = self.context.cancel.clone();
-        Ok((Box::new(Observed { input, counter: counter.clone(), progress, cancel }), counter))
+        let meter = self.task.is_measured.then(|| Meter::new(&self.context.spilled_bytes));
+        if let Some(meter) = &meter {
+            self.meters.insert(index, (meter.clone(), counter.clone()));
+        }
+        let observed = Observed { input, counter: counter.clone(), progress, cancel, meter };
+        Ok((Box::new(observed), counter))
     }
 
     /// The operator below a step of `node`; rows that come from another node are counted for both.
@@ -423,6 +438,9 @@ impl Builder<'_> {
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
+            }
+            StepKind::Window { .. } => {
+                return Err(Error::Internal(String::from("windows do not run yet")));
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;

@@ -99,7 +99,11 @@ pub(crate) fn master_with(
             budget: Budget::new(1 << 20),
         },
         exchange: Arc::new(RemoteExchange::new(None, key, tokio::runtime::Handle::current())),
-        site: Site { data: DataDisks::everywhere(), base_dir: Some(folder.to_owned()) },
+        site: Site {
+            data: DataDisks::everywhere(),
+            base_dir: Some(folder.to_owned()),
+            now_micros: 0,
+        },
         settings,
         heartbeat,
         ticket_key: "01".repeat(32),
@@ -146,7 +150,13 @@ pub(crate) fn one_task(name: &str) -> Plan {
         schema,
         order: Order::Source,
     };
-    Plan { name: String::from(name), parallelism: None, nodes: vec![node], stages: vec![stage] }
+    Plan {
+        name: String::from(name),
+        parallelism: None,
+        nodes: vec![node],
+        stages: vec![stage],
+        rules: Vec::new(),
+    }
 }
 
 /// Takes the job of one task.

@@ -28,9 +28,10 @@ impl fmt::Display for Expr {
                 let name = if *or_null { "try_cast" } else { "cast" };
                 write!(f, "{name}({input} as {})", type_name(to))
             }
+            Self::Field { input, name, .. } => write!(f, "{input}.{name}"),
             Self::Call { function, arguments, .. } => {
                 let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-                write!(f, "{}({})", function.signature().name, arguments.join(", "))
+                write!(f, "{}({})", function.name(), arguments.join(", "))
             }
         }
     }
@@ -44,8 +45,7 @@ impl fmt::Display for Literal {
             Self::Int64(value) => value.fmt(f),
             Self::Float64(value) => write!(f, "{value:?}"),
             Self::Utf8(text) => write!(f, "'{}'", text.replace('\'', "''")),
-            Self::Date32(days) => write!(f, "date({days})"),
-            Self::Timestamp(micros) => write!(f, "timestamp({micros})"),
+            other => write!(f, "{other:?}"),
         }
     }
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Datum, Float64Array,
-        Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, cast::AsArray,
-        new_null_array,
+        Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Datum, Int64Array, RecordBatch,
+        StringViewArray, cast::AsArray, new_null_array,
     },
     buffer::BooleanBuffer,
     compute::{self, kernels},
@@ -21,7 +20,7 @@ use arrow::{
 
 use crate::{
     Error, Result,
-    expr::{BinaryOp, Expr, Literal, Predicate, cast, compare},
+    expr::{BinaryOp, Expr, Predicate, cast, compare},
 };
 
 impl Expr {
@@ -45,7 +44,7 @@ impl Expr {
     fn value(&self, rows: &Rows<'_>) -> Result<Value> {
         match self {
             Self::Column { index, .. } => rows.column(*index).map(Value::rows),
-            Self::Literal(literal) => Ok(literal.value()),
+            Self::Literal(literal) => Ok(Value::scalar(literal.to_array())),
             Self::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), left, right, .. } => {
                 connective(*op, left, right, rows)
             }
@@ -69,19 +68,22 @@ impl Expr {
             Self::Cast { input, to, or_null } => {
                 input.value(rows)?.map(|array| cast::cast(array, to, *or_null))
             }
-            Self::Call { function, arguments, .. } => {
+            Self::Field { input, index, .. } => {
+                input.value(rows)?.map(|array| field(array, *index))
+            }
+            Self::Call { function, arguments, data_type } => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|argument| argument.value(rows)).collect::<Result<_>>()?;
                 let is_constant = arguments.iter().all(|argument| argument.is_scalar);
                 let count = if is_constant { 1 } else { rows.count };
-                let array = function.evaluate(&arguments, count)?;
+                let array = function.evaluate(&arguments, count, data_type)?;
                 Ok(Value { array, is_scalar: is_constant })
             }
         }
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
-    fn is_fallible(&self) -> bool {
+    pub(crate) fn is_fallible(&self) -> bool {
         match self {
             Self::Column { .. } | Self::Literal(_) => false,
             Self::Binary { op, left, right, data_type } => {
@@ -101,7 +103,9 @@ impl Expr {
                 };
                 itself || left.is_fallible() || right.is_fallible()
             }
-            Self::Not(input) | Self::IsNull { input, .. } => input.is_fallible(),
+            Self::Not(input) | Self::IsNull { input, .. } | Self::Field { input, .. } => {
+                input.is_fallible()
+            }
             Self::Negate(_) => true,
             Self::Case { branches, otherwise, .. } => {
                 branches.iter().any(|(when, then)| when.is_fallible() || then.is_fallible())
@@ -216,17 +220,17 @@ impl Value {
     }
 }
 
-impl Literal {
-    fn value(&self) -> Value {
-        Value::scalar(match self {
-            Self::Null(data_type) => new_null_array(data_type, 1),
-            Self::Bool(value) => Arc::new(BooleanArray::from(vec![*value])),
-            Self::Int64(value) => Arc::new(Int64Array::from(vec![*value])),
-            Self::Float64(value) => Arc::new(Float64Array::from(vec![*value])),
-            Self::Utf8(value) => Arc::new(StringViewArray::from_iter_values([value])),
-            Self::Date32(value) => Arc::new(Date32Array::from(vec![*value])),
-            Self::Timestamp(value) => Arc::new(TimestampMicrosecondArray::from(vec![*value])),
-        })
+/// A struct's field, null where the struct is.
+fn field(array: &dyn Array, index: usize) -> Result<ArrayRef> {
+    let structs = array.as_struct_opt();
+    let column = structs.and_then(|structs| structs.columns().get(index).zip(structs.nulls()));
+    match (column, structs.and_then(|structs| structs.columns().get(index))) {
+        (Some((column, nulls)), _) => {
+            let present = BooleanArray::new(nulls.inner().clone(), None);
+            Ok(compute::nullif(column, &compute::not(&present)?)?)
+        }
+        (None, Some(column)) => Ok(Arc::clone(column)),
+        (None, None) => Err(Error::Internal(format!("no field {index} in {}", array.data_type()))),
     }
 }
 

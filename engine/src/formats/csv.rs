@@ -137,6 +137,19 @@ impl CsvOptions {
         Layout { dialect: self.dialect(), nulls: self.nulls.clone(), pads: self.pads }
     }
 
+    /// Whether only header, columns and delimiter are not as they usually are.
+    pub fn is_usual(&self) -> bool {
+        let Self { header, columns, delimiter, intake, .. } = self;
+        let usual = Self {
+            header: *header,
+            columns: columns.clone(),
+            delimiter: *delimiter,
+            intake: intake.clone(),
+            ..Self::default()
+        };
+        *self == usual
+    }
+
     /// How its fields say values.
     pub(crate) fn rules(&self) -> Rules {
         Rules {

@@ -139,7 +139,7 @@ pub fn state_fields<N: AsRef<str>>(aggregates: &[Aggregate], names: &[N]) -> Vec
     let mut fields = Vec::new();
     for (aggregate, name) in aggregates.iter().zip(names) {
         let name = name.as_ref();
-        let argument = aggregate.argument.as_ref().map(crate::expr::Expr::data_type);
+        let argument = aggregate.arguments.first().map(crate::expr::Expr::data_type);
         let sum =
             if argument.as_ref().is_some_and(DataType::is_floating) { FLOAT_SUM } else { INT_SUM };
         match aggregate.function {
@@ -152,6 +152,7 @@ pub fn state_fields<N: AsRef<str>>(aggregates: &[Aggregate], names: &[N]) -> Vec
                 fields.push(Field::new(name, sum, true));
                 fields.push(Field::new(format!("{name}__count"), DataType::Int64, false));
             }
+            _ => {}
         }
     }
     fields
@@ -175,7 +176,7 @@ enum Accumulator {
 
 impl Accumulator {
     fn new(aggregate: &Aggregate) -> Result<Self> {
-        let argument = aggregate.argument.as_ref().map(crate::expr::Expr::data_type);
+        let argument = aggregate.arguments.first().map(crate::expr::Expr::data_type);
         let refused = || {
             let (function, argument) = (aggregate.function, &argument);
             Err(Error::Internal(format!("aggregate {function:?} over {argument:?}")))
@@ -206,8 +207,7 @@ impl Accumulator {
                     return refused();
                 }
             }
-            (AggregateFunction::Sum | AggregateFunction::Avg, _)
-            | (AggregateFunction::Min | AggregateFunction::Max, None) => return refused(),
+            _ => return refused(),
         })
     }
 

@@ -117,7 +117,7 @@ impl PartialReduce {
         let mut hashes = Vec::new();
         let keys = evaluate_keys(&self.keys, batch, &mut hashes)?;
         let argument = |aggregate: &Aggregate| {
-            aggregate.argument.iter().map(|argument| argument.evaluate(batch)).collect()
+            aggregate.arguments.iter().map(|argument| argument.evaluate(batch)).collect()
         };
         let inputs = self.aggregates.iter().map(argument).collect::<Result<_>>()?;
         Ok(Rows { keys: KeyBatch::new(&keys)?, inputs, hashes })
@@ -542,13 +542,7 @@ mod tests {
                 .iter()
                 .map(|(function, argument)| {
                     let argument = argument.map(|index| column(schema, index));
-                    let of = argument.as_ref().map_or(DataType::Int64, Expr::data_type);
-                    let data_type = match function {
-                        Count => DataType::Int64,
-                        Avg => DataType::Float64,
-                        _ => of,
-                    };
-                    Aggregate { function: *function, argument, data_type }
+                    Aggregate::new(*function, argument.into_iter().collect()).unwrap()
                 })
                 .collect()
         }
@@ -853,7 +847,7 @@ mod tests {
     #[test]
     fn groups_of_one_hash_are_merged_though_no_split_parts_them() {
         let fields = vec![Field::new("n", DataType::Int64, true)];
-        let count = Aggregate { function: Count, argument: None, data_type: DataType::Int64 };
+        let count = Aggregate::new(Count, Vec::new()).unwrap();
         let aggregates = vec![count];
         let with_states = [fields.clone(), state_fields(&aggregates, &["count"])].concat();
         let schema = with_hash_column(&Schema::new(with_states));

@@ -201,7 +201,14 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.reduced(index, schema, input, keys, aggregates))
             }
-            Op::Join { how, left_keys, right_keys, columns } => {
+            Op::Join {
+                how: how @ (JoinKind::Inner | JoinKind::Left),
+                left_keys,
+                right_keys,
+                null_safe: false,
+                on: None,
+                columns,
+            } => {
                 let left = self.rows_of(node.inputs[0])?;
                 let right = self.rows_of(node.inputs[1])?;
                 let sides = Sides { how, left, right, left_keys, right_keys };
@@ -215,7 +222,19 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.limited(index, input, offset, n))
             }
+            Op::Window { .. } => Err(Error::Internal(String::from("windows are not cut yet"))),
             Op::Write(_) => self.rows_of(node.inputs[0]),
+            Op::Join { .. }
+            | Op::Union
+            | Op::Explode { .. }
+            | Op::Split { .. }
+            | Op::Unpivot { .. }
+            | Op::Sample { .. }
+            | Op::Repartition { .. }
+            | Op::Cache
+            | Op::Expect { .. } => {
+                Err(Error::Internal(format!("no stages for node `{}`", node.id)))
+            }
         }
     }
 
@@ -280,6 +299,7 @@ impl Cutter<'_> {
                 (JoinColumn::Left(index), true) | (JoinColumn::Right(index), false) => {
                     ProbeColumn::Build(*index)
                 }
+                (JoinColumn::Both { left, .. }, _) => ProbeColumn::Probe(*left),
             })
             .collect();
         let left_side = self.hashed(node, left, &left_keys, buckets);
@@ -444,7 +464,7 @@ mod tests {
             disk.create(&folder.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
         }
         let base_dir = Some(Path::new(folder.path()).to_owned());
-        let site = Site { data: DataDisks::everywhere(), base_dir };
+        let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
         cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()
@@ -484,6 +504,7 @@ mod tests {
             }
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
+            StepKind::Window { .. } => String::from("window"),
         }
     }
 

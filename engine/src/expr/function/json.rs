@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringViewArray, builder::StringViewBuilder};
 
-use super::line::fields;
+use super::{Call, line::fields};
 use crate::{
     Error, Result,
     expr::{
@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-pub(super) fn line_to_json(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let lines = text_array(arguments[0].array())?;
+pub(super) fn line_to_json(call: &Call<'_>) -> Result<ArrayRef> {
+    let lines = text_array(call.arguments[0].array())?;
     let mut builder = StringViewBuilder::with_capacity(lines.len());
     let mut object = String::new();
     for line in lines {
@@ -48,9 +48,9 @@ struct Member<'a> {
     text: TextOf<'a>,
 }
 
-pub(super) fn json_object(arguments: &[Value], rows: usize) -> Result<ArrayRef> {
-    let mut members = Vec::with_capacity(arguments.len() / 2);
-    for pair in arguments.chunks_exact(2) {
+pub(super) fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
+    let mut members = Vec::with_capacity(call.arguments.len() / 2);
+    for pair in call.arguments.chunks_exact(2) {
         let name = Texts::new(&pair[0])?.get(0);
         let name = name.ok_or_else(|| Error::Internal(String::from("a member without name")))?;
         let mut lead = String::from(if members.is_empty() { "{" } else { ", " });
@@ -62,7 +62,7 @@ pub(super) fn json_object(arguments: &[Value], rows: usize) -> Result<ArrayRef> 
             text: TextOf::new(pair[1].array().as_ref())?,
         });
     }
-    Ok(Arc::new(objects(&members, rows)))
+    Ok(Arc::new(objects(&members, call.rows)))
 }
 
 fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {

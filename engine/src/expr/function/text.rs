@@ -6,23 +6,82 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, StringViewArray, builder::StringViewBuilder};
 
+use super::{Call, Gives, Kind, Nulls, Overload, Signature};
 use crate::{
     Error, Result,
     expr::{
         cast::TextOf,
-        evaluate::{Ints, Texts, Value, text_array},
+        evaluate::{Ints, Texts, text_array},
         text::{INLINE_BYTES, TextBuilder, TextValue},
     },
 };
 
+/// The functions over text.
+pub(super) static FUNCTIONS: &[Signature] = &[
+    Signature {
+        aliases: &["to_lower", "lcase"],
+        ..Signature::new(
+            "lower",
+            &[Overload::new(&[Kind::Text], Gives::Text, lower)],
+            "lower case, by Unicode's full mapping",
+            &[("lower('ÁRBOL Ñandú')", "árbol ñandú")],
+        )
+    },
+    Signature {
+        aliases: &["to_upper", "ucase"],
+        ..Signature::new(
+            "upper",
+            &[Overload::new(&[Kind::Text], Gives::Text, upper)],
+            "upper case, by Unicode's full mapping",
+            &[("upper('añejo')", "AÑEJO")],
+        )
+    },
+    Signature::new(
+        "trim",
+        &[Overload::new(&[Kind::Text], Gives::Text, trim)],
+        "without blanks (U+0020) at both ends",
+        &[("trim('  a b ')", "a b")],
+    ),
+    Signature {
+        aliases: &["char_length", "character_length"],
+        ..Signature::new(
+            "length",
+            &[Overload::new(&[Kind::Text], Gives::Int64, length)],
+            "the number of characters (Unicode scalar values)",
+            &[("length('añ')", "2")],
+        )
+    },
+    Signature {
+        aliases: &["substring"],
+        fails: Some("where n is negative"),
+        ..Signature::new(
+            "substr",
+            &[Overload::new(&[Kind::Text, Kind::Int64, Kind::Int64], Gives::Text, substr)
+                .at_least(2)],
+            "`substr(s, from[, n])`: n characters (default: all) from the from-th on, counted \
+             from 1; places before the first count but hold nothing",
+            &[("substr('abcdef', 2, 3)", "bcd")],
+        )
+    },
+    Signature {
+        nulls: Nulls::Never("nulls are left out"),
+        ..Signature::new(
+            "concat",
+            &[Overload::new(&[Kind::Any], Gives::Text, concat).variadic(1)],
+            "the texts of all arguments, one behind the other",
+            &[("concat('a', 1, null)", "a1")],
+        )
+    },
+];
+
 /// Text is looked at in both cases; the values that stay keep their views.
-pub(super) fn lower(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let text = text_array(arguments[0].array())?;
+pub(super) fn lower(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = text_array(call.arguments[0].array())?;
     Ok(Arc::new(change_case(text, &LOWER)))
 }
 
-pub(super) fn upper(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let text = text_array(arguments[0].array())?;
+pub(super) fn upper(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = text_array(call.arguments[0].array())?;
     Ok(Arc::new(change_case(text, &UPPER)))
 }
 
@@ -125,8 +184,8 @@ fn extend_upper(text: &str, out: &mut TextBuilder) {
     }
 }
 
-pub(super) fn trim(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let text = text_array(arguments[0].array())?;
+pub(super) fn trim(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = text_array(call.arguments[0].array())?;
     Ok(Arc::new(narrow(text, |text| {
         let start = text.len() - text.trim_start_matches(' ').len();
         Some((start, start.max(text.trim_end_matches(' ').len())))
@@ -153,8 +212,8 @@ pub(super) fn narrow(
     out.finish(nulls.finish())
 }
 
-pub(super) fn length(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let array = text_array(arguments[0].array())?;
+pub(super) fn length(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = text_array(call.arguments[0].array())?;
     let count = |row| {
         let text = if array.is_null(row) { "" } else { array.value(row) };
         i64::try_from(text.chars().count()).unwrap_or(i64::MAX)
@@ -163,15 +222,15 @@ pub(super) fn length(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::new(counts.into(), array.nulls().cloned())))
 }
 
-pub(super) fn substr(arguments: &[Value], rows: usize) -> Result<ArrayRef> {
-    let from = Ints::new(&arguments[1])?;
-    let count = arguments.get(2).map(Ints::new).transpose()?;
-    let is_scalar = arguments[0].is_scalar();
-    let array = text_array(arguments[0].array())?;
-    let mut out = TextBuilder::with_capacity(rows);
+pub(super) fn substr(call: &Call<'_>) -> Result<ArrayRef> {
+    let from = Ints::new(&call.arguments[1])?;
+    let count = call.arguments.get(2).map(Ints::new).transpose()?;
+    let is_scalar = call.arguments[0].is_scalar();
+    let array = text_array(call.arguments[0].array())?;
+    let mut out = TextBuilder::with_capacity(call.rows);
     let base = out.share(array);
-    let mut nulls = arrow::array::NullBufferBuilder::new(rows);
-    for row in 0..rows {
+    let mut nulls = arrow::array::NullBufferBuilder::new(call.rows);
+    for row in 0..call.rows {
         let place = if is_scalar { 0 } else { row };
         let count = match &count {
             None => Some(i64::MAX),
@@ -211,14 +270,15 @@ fn byte_of(text: &str, skipped: usize) -> usize {
     text.char_indices().nth(skipped).map_or(text.len(), |(byte, _)| byte)
 }
 
-pub(super) fn concat(arguments: &[Value], rows: usize) -> Result<ArrayRef> {
-    let parts: Vec<_> = arguments
+pub(super) fn concat(call: &Call<'_>) -> Result<ArrayRef> {
+    let parts: Vec<_> = call
+        .arguments
         .iter()
         .map(|argument| Ok((TextOf::new(argument.array().as_ref())?, argument)))
         .collect::<Result<_>>()?;
-    let mut builder = StringViewBuilder::with_capacity(rows);
+    let mut builder = StringViewBuilder::with_capacity(call.rows);
     let mut text = String::new();
-    for row in 0..rows {
+    for row in 0..call.rows {
         text.clear();
         for (part, argument) in &parts {
             let row = if argument.is_scalar() { 0 } else { row };
@@ -231,11 +291,11 @@ pub(super) fn concat(arguments: &[Value], rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-pub(super) fn join(arguments: &[Value], rows: usize) -> Result<ArrayRef> {
-    let parts: Vec<_> = arguments.iter().map(Texts::new).collect::<Result<_>>()?;
-    let mut builder = StringViewBuilder::with_capacity(rows);
+pub(super) fn join(call: &Call<'_>) -> Result<ArrayRef> {
+    let parts: Vec<_> = call.arguments.iter().map(Texts::new).collect::<Result<_>>()?;
+    let mut builder = StringViewBuilder::with_capacity(call.rows);
     let mut text = String::new();
-    for row in 0..rows {
+    for row in 0..call.rows {
         text.clear();
         let is_whole = parts.iter().all(|part| part.get(row).map(|t| text.push_str(t)).is_some());
         if is_whole {

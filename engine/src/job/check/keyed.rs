@@ -1,4 +1,4 @@
-//! `reduce_by_key` and `join`: what their keys are, and which columns come out.
+//! Keys of `reduce_by_key` and `join`, and which columns of a join come out.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use super::{
     nodes::{Binder, Bound, all_columns, call, names, text_columns},
 };
 use crate::{
-    expr::{Aggregate, AggregateFunction, Expr, function::Function, parse},
+    expr::{Expr, function::Function, parse},
     plan::{JoinColumn, JoinKind, Op, Order},
 };
 
 /// A key with the name of its column.
-type Key = (String, Expr);
+pub(super) type Key = (String, Expr);
 
 /// Whether rows are one text column, which forms without key cut at the first comma.
-fn is_text(input: &Bound) -> bool {
+pub(super) fn is_text(input: &Bound) -> bool {
     input.schema.fields().len() == 1 && text_columns(&input.schema).len() == 1
 }
 
 /// The keys that a field names: columns, or expressions. On a one-column stream any plain name is
 /// that column under the name.
-fn keys(
+pub(super) fn keys(
     binder: &mut Binder<'_, '_>,
     fields: &Fields<'_>,
     name: &str,
@@ -60,157 +60,9 @@ fn column(text: &str, schema: &Schema) -> Option<Expr> {
     }
 }
 
-pub(super) fn reduce(
-    binder: &mut Binder<'_, '_>,
-    vertex: &Vertex<'_>,
-    input: Option<&Bound>,
-) -> Option<Bound> {
-    let fields = &vertex.fields;
-    let keys = if fields.has("key") { Some(keys(binder, fields, "key", input)) } else { None };
-    let aggregates = if binder.one_of(fields, &["fn", "aggs"])? == "aggs" {
-        if keys.is_none() {
-            let message = "`key` is missing; `aggs` reduces the rows of each key";
-            binder.report.problem(fields.at("key"), ProblemCode::MissingField, message);
-        }
-        aggregates(binder, fields, input)
-    } else {
-        let function = binder.form(fields, "reduce_by_key").and_then(parse::aggregate_function);
-        let (function, input) = (function?, input?);
-        let aggregate = match &keys {
-            None => keyless_value(binder, fields, function, input),
-            Some(keys) => value(binder, fields, function, keys.as_ref()?, input),
-        };
-        aggregate.map(|aggregate| vec![(String::from("value"), aggregate)])
-    };
-    let (aggregates, input) = (aggregates?, input?);
-    let keys = match keys {
-        Some(keys) => keys?,
-        None if input.is_tokens => vec![(String::from("key"), parse::column(&input.schema, 0))],
-        None => vec![(String::from("key"), of_line(Function::FirstField, input))],
-    };
-    let key_fields = keys.iter().map(|(name, key)| Field::new(name, key.data_type(), true));
-    let value_fields =
-        aggregates.iter().map(|(name, a)| Field::new(name, a.data_type.clone(), true));
-    let schema = Arc::new(Schema::new(key_fields.chain(value_fields).collect::<Vec<_>>()));
-    let pointer = if fields.has("aggs") { fields.at("aggs") } else { fields.at("key") };
-    if !binder.check_columns(&schema, &pointer) {
-        return None;
-    }
-    let keys = keys.into_iter().map(|(_, key)| key).collect();
-    let aggregates = aggregates.into_iter().map(|(_, aggregate)| aggregate).collect();
-    let op = Op::Reduce { keys, aggregates };
-    Some(binder.push(vertex.id, op, &[input], schema, Order::None))
-}
-
 /// A function of the only column's first comma-separated field or of what follows it.
-fn of_line(function: Function, input: &Bound) -> Expr {
+pub(super) fn of_line(function: Function, input: &Bound) -> Expr {
     call(function, vec![parse::column(&input.schema, 0)])
-}
-
-fn aggregates(
-    binder: &mut Binder<'_, '_>,
-    fields: &Fields<'_>,
-    input: Option<&Bound>,
-) -> Option<Vec<(String, Aggregate)>> {
-    let members = Fields::open(fields.get("aggs")?, &fields.at("aggs"), binder.report)?;
-    if members.members().is_empty() {
-        let message = "at least one aggregate must be named";
-        binder.report.problem(members.pointer(), ProblemCode::BadValue, message);
-        return None;
-    }
-    let mut aggregates = Vec::new();
-    for (name, pointer, text) in members.named_texts(binder.report) {
-        let aggregate =
-            text.and_then(|text| binder.parsed(text, &pointer, input, parse::aggregate));
-        aggregates.push(aggregate.map(|aggregate| (String::from(name), aggregate)));
-    }
-    aggregates.into_iter().collect()
-}
-
-/// The value of the form without key: of tokens their count, of lines what follows the first comma.
-fn keyless_value(
-    binder: &mut Binder<'_, '_>,
-    fields: &Fields<'_>,
-    function: AggregateFunction,
-    input: &Bound,
-) -> Option<Aggregate> {
-    if !is_text(input) {
-        let message = format!(
-            "`key` is missing; without it a single string column is reduced, and {}",
-            names(&input.schema)
-        );
-        binder.report.problem(fields.at("key"), ProblemCode::MissingField, message);
-        return None;
-    }
-    if input.is_tokens {
-        return count_of_tokens(binder, fields, function);
-    }
-    let argument = match function {
-        AggregateFunction::Count => None,
-        AggregateFunction::Sum
-        | AggregateFunction::Min
-        | AggregateFunction::Max
-        | AggregateFunction::Avg => Some(of_line(Function::NumberOfLine, input)),
-    };
-    aggregate_of(binder, fields, function, argument)
-}
-
-/// Rows that are only keys are counted.
-fn count_of_tokens(
-    binder: &mut Binder<'_, '_>,
-    fields: &Fields<'_>,
-    function: AggregateFunction,
-) -> Option<Aggregate> {
-    match function {
-        AggregateFunction::Sum | AggregateFunction::Count => {
-            aggregate_of(binder, fields, AggregateFunction::Count, None)
-        }
-        AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::Avg => {
-            let message = "there is no column beside the key; `sum` and `count` count the rows";
-            binder.report.problem(fields.at("fn"), ProblemCode::TypeMismatch, message);
-            None
-        }
-    }
-}
-
-fn aggregate_of(
-    binder: &mut Binder<'_, '_>,
-    fields: &Fields<'_>,
-    function: AggregateFunction,
-    argument: Option<Expr>,
-) -> Option<Aggregate> {
-    let aggregate = parse::aggregate_of(function, argument);
-    let refused =
-        |message| binder.report.problem(fields.at("fn"), ProblemCode::TypeMismatch, message);
-    aggregate.map_err(refused).ok()
-}
-
-/// The value of the form with key: the only column that no key reads.
-fn value(
-    binder: &mut Binder<'_, '_>,
-    fields: &Fields<'_>,
-    function: AggregateFunction,
-    keys: &[Key],
-    input: &Bound,
-) -> Option<Aggregate> {
-    let others: Vec<_> = all_columns(&input.schema)
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| !keys.iter().any(|(_, key)| key.reads(*index)))
-        .map(|(_, (_, column))| column)
-        .collect();
-    match <[Expr; 1]>::try_from(others) {
-        Ok([column]) => aggregate_of(binder, fields, function, Some(column)),
-        Err(others) if others.is_empty() => count_of_tokens(binder, fields, function),
-        Err(_) => {
-            let message = format!(
-                "`fn` reduces the only column beside the key, and {}; say `aggs`",
-                names(&input.schema)
-            );
-            binder.report.problem(fields.at("fn"), ProblemCode::AmbiguousColumn, message);
-            None
-        }
-    }
 }
 
 /// The two sides of a join, ready to be joined.
@@ -254,7 +106,9 @@ pub(super) fn join(
     let (left_keys, right_keys) = meet(binder, fields, &sides)?;
     let field = |(name, column): &(String, JoinColumn)| {
         let data_type = match column {
-            JoinColumn::Left(index) => sides.left.schema.field(*index).data_type(),
+            JoinColumn::Left(index) | JoinColumn::Both { left: index, .. } => {
+                sides.left.schema.field(*index).data_type()
+            }
             JoinColumn::Right(index) => sides.right.schema.field(*index).data_type(),
         };
         Field::new(name, data_type.clone(), true)
@@ -264,7 +118,7 @@ pub(super) fn join(
         return None;
     }
     let columns = columns.into_iter().map(|(_, column)| column).collect();
-    let op = Op::Join { how: how?, left_keys, right_keys, columns };
+    let op = Op::Join { how: how?, left_keys, right_keys, null_safe: false, on: None, columns };
     Some(binder.push(vertex.id, op, &[&sides.left, &sides.right], schema, Order::None))
 }
 
@@ -379,7 +233,8 @@ fn keyless_sides(
 }
 
 fn cut_lines(binder: &mut Binder<'_, '_>, vertex: &Vertex<'_>, side: &str, input: &Bound) -> Bound {
-    let columns = vec![of_line(Function::FirstField, input), of_line(Function::RestOfLine, input)];
+    let columns =
+        vec![of_line(Function::FIRST_FIELD, input), of_line(Function::REST_OF_LINE, input)];
     let fields = ["key", side].map(|name| Field::new(name, DataType::Utf8View, true));
     let schema = Arc::new(Schema::new(fields.to_vec()));
     let order = if input.order == Order::None { Order::None } else { Order::Source };

@@ -1,7 +1,7 @@
 //! Nodes → typed nodes of the plan: fields, forms, expressions, schemas and orders.
 //!
 //! A node's fields are read whatever stands before it; it is bound where its inputs are. Forms
-//! over keys, reduce and join, stand in [`super::keyed`].
+//! over keys, reduce and join, stand in [`super::keyed`] and [`super::reduce`].
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed,
+    keyed, reduce,
 };
 use crate::{
     expr::{
@@ -277,7 +277,7 @@ impl Binder<'_, '_> {
             "map" => self.map(vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
-            "reduce_by_key" => keyed::reduce(self, vertex, one),
+            "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
             "join" => keyed::join(self, vertex, inputs.as_deref()),
             "sort" => self.sort(vertex, one),
             "limit" => self.limit(vertex, one),
@@ -577,18 +577,18 @@ impl Binder<'_, '_> {
                 }
                 let lower = |(index, (name, column)): (usize, (String, Expr))| {
                     let is_text = texts.contains(&index);
-                    (name, if is_text { call(Function::Lower, vec![column]) } else { column })
+                    (name, if is_text { call(Function::LOWER, vec![column]) } else { column })
                 };
                 let columns = all.into_iter().enumerate().map(lower).collect();
                 self.push_map(vertex, columns, input, &pointer)?
             }
             "to_json" => {
                 let json = if is_line(input) {
-                    call(Function::LineToJson, vec![parse::column(&input.schema, 0)])
+                    call(Function::LINE_TO_JSON, vec![parse::column(&input.schema, 0)])
                 } else {
                     let name = |name| Expr::Literal(Literal::Utf8(name));
                     let members = all.into_iter().flat_map(|(n, column)| [name(n), column]);
-                    call(Function::JsonObject, members.collect())
+                    call(Function::JSON_OBJECT, members.collect())
                 };
                 return self.push_map(vertex, vec![(String::from("json"), json)], input, &pointer);
             }
@@ -659,7 +659,7 @@ impl Binder<'_, '_> {
         match text_columns(&input.schema)[..] {
             [column] => Some(Predicate(Expr::Binary {
                 op: BinaryOp::Greater,
-                left: Box::new(call(Function::Length, vec![parse::column(&input.schema, column)])),
+                left: Box::new(call(Function::LENGTH, vec![parse::column(&input.schema, column)])),
                 right: Box::new(Expr::Literal(Literal::Int64(4))),
                 data_type: DataType::Boolean,
             })),
@@ -856,8 +856,7 @@ fn inputs_of(op: &str) -> usize {
 
 /// A call of a function whose arguments are known to do.
 pub(super) fn call(function: Function, arguments: Vec<Expr>) -> Expr {
-    let data_type = function.signature().result.data_type();
-    Expr::Call { function, arguments, data_type }
+    function.of(arguments)
 }
 
 /// Every column under its name.
