@@ -43,12 +43,25 @@ pub enum Format {
     Csv(csv::CsvOptions),
     /// One JSON object a line.
     Jsonl(jsonl::JsonlOptions),
+    /// Parquet files.
+    Parquet,
+    /// Arrow IPC files and streams.
+    Arrow,
+}
+
+impl Format {
+    /// Whether its files are read by units of their own and not by blocks of bytes.
+    pub fn is_columnar(&self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
 }
 
 impl Format {
     /// How the bytes of a text format's files are taken in.
     pub fn intake(&self) -> &Intake {
+        static USUAL: Intake = Intake::usual();
         match self {
+            Self::Parquet | Self::Arrow => &USUAL,
             Self::Text(intake) => intake,
             Self::Csv(options) => &options.intake,
             Self::Jsonl(options) => &options.intake,
@@ -192,7 +205,13 @@ pub(crate) fn decoder(format: &Format, schema: SchemaRef) -> Result<Box<dyn Deco
         Format::Text(_) => Ok(Box::new(text::TextDecoder { schema })),
         Format::Csv(options) => Ok(Box::new(csv::CsvDecoder::new(options, schema)?)),
         Format::Jsonl(options) => Ok(Box::new(jsonl::JsonlDecoder::new(options, schema)?)),
+        Format::Parquet | Format::Arrow => Err(no_blocks()),
     }
+}
+
+/// What who asks for blocks of a file without them is told.
+pub(crate) fn no_blocks() -> crate::Error {
+    crate::Error::Internal(String::from("a columnar file has no blocks of records"))
 }
 
 /// Turns batches into the bytes of one file, which the caller gathers and writes.

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 
 use crate::{
     Result,
@@ -13,6 +16,7 @@ use crate::{
     formats::{self, BadRecords, Decoder, Format, block::Block},
     memory::Reservation,
     operators::Operator,
+    plan::Scan,
     task::{
         context::{CancelFlag, TaskContext},
         metrics::RowCounter,
@@ -20,14 +24,76 @@ use crate::{
 };
 
 pub(crate) mod blocks;
+pub(crate) mod columnar;
+pub(crate) mod folders;
 pub(crate) mod quotes;
 pub(crate) mod quarantine;
 pub(crate) mod stream;
 pub mod split;
 
 use blocks::{BLOCK_BYTES, Blocks};
+use columnar::{ColumnarSource, conform::Conform};
 use quarantine::Gate;
 use split::Split;
+
+/// The rows of a split.
+pub(crate) struct Opened {
+    /// They.
+    pub(crate) rows: Box<dyn Operator>,
+    /// Counts the records that they are made of, bad ones too, where not all become rows.
+    pub(crate) records: Option<RowCounter>,
+}
+
+/// The rows of a split, under the node's own `schema`; bad ones go through `gate`.
+///
+/// # Errors
+/// Those of opening the split's file.
+pub(crate) fn open(
+    split: &Split,
+    format: &Format,
+    scan: &Scan,
+    schema: SchemaRef,
+    gate: Gate,
+    context: &TaskContext,
+) -> Result<Opened> {
+    if format.is_columnar() {
+        let rows = Box::new(ColumnarSource::open(split, format, scan, schema, context)?);
+        return Ok(Opened { rows, records: None });
+    }
+    let Some(all) = &scan.schema else {
+        let source = Source::open(split, format, schema, context)?.with_gate(gate);
+        let records = Some(source.records());
+        return Ok(Opened { rows: Box::new(source), records });
+    };
+    // The columns of a line are cut together, and chosen behind that.
+    let fields = all
+        .fields()
+        .iter()
+        .filter(|field| scan.folders.iter().all(|folder| folder.name != *field.name()));
+    let found = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+    let conform = Conform::new(&found, schema, &scan.folders, &split.file)?;
+    let source = Source::open(split, format, Arc::clone(&found), context)?.with_gate(gate);
+    let records = Some(source.records());
+    let rows: Box<dyn Operator> = if conform.is_identity(&found) {
+        Box::new(source)
+    } else {
+        Box::new(Conformed { source, conform })
+    };
+    Ok(Opened { rows, records })
+}
+
+/// A source whose columns are chosen from those of its records, and added to by folders.
+struct Conformed {
+    source: Source,
+    conform: Conform,
+}
+
+impl Operator for Conformed {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let batch = self.source.next()?;
+        batch.map(|batch| self.conform.batch(&batch)).transpose()
+    }
+}
 
 /// The rows of the records that begin in one split, in the file's order.
 ///
@@ -175,6 +241,7 @@ pub(crate) mod tests {
 
     use arrow::{
         array::{Array, RecordBatch},
+        datatypes::SchemaRef,
         util::display::array_value_to_string,
     };
     use proptest::prelude::*;
@@ -182,6 +249,7 @@ pub(crate) mod tests {
 
     use super::{
         Source,
+        columnar::ColumnarSource,
         split::{Split, splits},
     };
     use crate::{
@@ -189,7 +257,7 @@ pub(crate) mod tests {
         disk::{Disk, RealDisk},
         formats::{BATCH_ROWS, Format, MAX_RECORD_BYTES, infer},
         operators::Operator,
-        plan::{InputFile, Read},
+        plan::{InputFile, Read, Scan},
     };
 
     /// Files in a folder of their own, read as a job would.
@@ -215,10 +283,8 @@ pub(crate) mod tests {
 
         pub(crate) fn splits(&self, format: &Format, partitions: u32) -> Result<Vec<Split>> {
             let files = self.files.clone();
-            splits(
-                &Read { format: format.clone(), files, partitions: Some(partitions) },
-                &self.disk,
-            )
+            let schema = infer::schema(&self.disk, format, &files)?;
+            splits(&Read::of(format.clone(), files, Some(partitions)), &schema, &self.disk)
         }
 
         /// All batches, split after split.
@@ -226,7 +292,7 @@ pub(crate) mod tests {
             let schema = infer::schema(&self.disk, format, &self.files)?;
             let mut batches = Vec::new();
             for split in self.splits(format, partitions)? {
-                let mut source = Source::over(&split, format, Arc::clone(&schema), &self.disk)?;
+                let mut source = self.source(&split, format, Arc::clone(&schema))?;
                 while let Some(batch) = source.next()? {
                     assert!((1..=BATCH_ROWS).contains(&batch.num_rows()));
                     batches.push(batch);
@@ -234,6 +300,20 @@ pub(crate) mod tests {
                 assert!(source.next()?.is_none());
             }
             Ok(batches)
+        }
+
+        fn source(
+            &self,
+            split: &Split,
+            format: &Format,
+            schema: SchemaRef,
+        ) -> Result<Box<dyn Operator>> {
+            if format.is_columnar() {
+                let scan = Scan::default();
+                let source = ColumnarSource::over(split, format, &scan, schema, &self.disk)?;
+                return Ok(Box::new(source));
+            }
+            Ok(Box::new(Source::over(split, format, schema, &self.disk)?))
         }
 
         /// All rows, each value as text and a null as `None`.

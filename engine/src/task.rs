@@ -30,7 +30,7 @@ use crate::{
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
-    source::{Source, quarantine::Quarantine, split::Split},
+    source::{self, quarantine::Quarantine, split::Split},
     task::{
         context::TaskContext,
         metrics::{Meter, Observed, RowCounter, StepFigures},
@@ -372,14 +372,16 @@ impl Builder<'_> {
         let context = self.context;
         let schema = Arc::clone(&step.schema);
         Ok(match &step.kind {
-            StepKind::Source { format } => {
+            StepKind::Source { format, scan } => {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
                 let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
-                let source = Source::open(split, format, schema, context)?.with_gate(gate);
-                let (taken, dropped) = (Taken::Records(source.records()), RowCounter::default());
-                self.sieves.push(Sieve { step: index, taken, dropped });
-                Box::new(source)
+                let opened = source::open(split, format, scan, schema, gate, context)?;
+                if let Some(records) = opened.records {
+                    let (taken, dropped) = (Taken::Records(records), RowCounter::default());
+                    self.sieves.push(Sieve { step: index, taken, dropped });
+                }
+                opened.rows
             }
             StepKind::Read { stage, share } => {
                 let outputs = self.outputs_of(*stage);

@@ -33,7 +33,7 @@ use crate::{
         text,
     },
     plan::InputFile,
-    source::{blocks::Blocks, split::Split},
+    source::{blocks::Blocks, columnar, split::Split},
 };
 
 mod seen;
@@ -61,6 +61,9 @@ pub fn schema(disk: &Arc<dyn Disk>, format: &Format, files: &[InputFile]) -> Res
         Format::Text(_) => return Ok(text::schema()),
         Format::Csv(options) => csv_schema(disk, format, options, files)?,
         Format::Jsonl(options) => jsonl_schema(disk, format, options, files)?,
+        Format::Parquet | Format::Arrow => {
+            return columnar::schema::inspect(format, files, None, disk).map(|found| found.schema);
+        }
     };
     check_types(&schema)?;
     Ok(Arc::new(schema))

@@ -108,7 +108,7 @@ mod tests {
     use crate::{
         formats::{Format, intake::Intake},
         id::{JobId, StageId, TaskId},
-        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Stage, Step, StepKind},
+        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Scan, Stage, Step, StepKind},
         source::split::Split,
         task::TaskReport,
     };
@@ -121,7 +121,7 @@ mod tests {
         let step = Step {
             node: NodeIndex(0),
             schema,
-            kind: StepKind::Source { format: Format::Text(Intake::default()) },
+            kind: StepKind::Source { format: Format::Text(Intake::default()), scan: Scan::default() },
         };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     plan::{InputFile, Read},
     source::{
         blocks::{PinnedFile, is_array},
+        columnar, folders,
         quotes::record_starts,
     },
 };
@@ -40,7 +42,8 @@ const MIN_SPLIT_BYTES: u64 = 1 << 20;
 /// The most bytes of a split that was not asked for.
 const MAX_SPLIT_BYTES: u64 = 64 << 20;
 
-/// Cuts a reader's files into splits, in the order of the files and of their bytes.
+/// Cuts a reader's files into splits, in the order of the files and of their bytes; `schema` is the
+/// reader's node's own.
 ///
 /// - Shape: as many as `partitions` asks for, or one for every 32nd of the bytes, between 1 MiB
 ///   and 64 MiB. Files are not joined: each that is not empty has at least one split, so files in
@@ -52,8 +55,12 @@ const MAX_SPLIT_BYTES: u64 = 64 << 20;
 ///   ends a record from one inside quotes.
 ///
 /// # Errors
-/// Of that reading: `InputNotFound`, `InputChanged`, `Io`.
-pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+/// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `Corrupt` where a columnar file is.
+pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+    let read = &folders::pruned(read, schema)?;
+    if read.format.is_columnar() {
+        return columnar::splits(read, schema, disk);
+    }
     let sizes: Vec<u64> = read.files.iter().map(|file| file.size_bytes).collect();
     let pieces_of_files = match read.partitions {
         Some(partitions) => pieces_of(&sizes, u64::from(partitions)),
@@ -75,6 +82,7 @@ pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
             }
             Format::Csv(_) => (cuts, true),
             Format::Text(_) | Format::Jsonl(_) => (cuts, is_whole),
+            Format::Parquet | Format::Arrow => (cuts, false),
         };
         splits.extend(cuts.windows(2).map(|range| Split {
             file: file.clone(),
@@ -95,7 +103,11 @@ fn is_one_piece(format: &Format, file: &InputFile, disk: &Arc<dyn Disk>) -> Resu
     // One that is not there is told by its reader.
     match format {
         Format::Jsonl(_) if disk.exists(&file.path) => is_array(file, format.intake(), disk),
-        Format::Jsonl(_) | Format::Text(_) | Format::Csv(_) => Ok(false),
+        Format::Jsonl(_)
+        | Format::Text(_)
+        | Format::Csv(_)
+        | Format::Parquet
+        | Format::Arrow => Ok(false),
     }
 }
 
@@ -106,7 +118,7 @@ fn cut(bytes: u64, piece: u64, pieces: u64) -> u64 {
 }
 
 /// How many pieces each file makes when none were asked for.
-fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
+pub(super) fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
     let total = sizes.iter().sum::<u64>();
     let split_bytes = total.div_ceil(SPLITS).clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES);
     let mut pieces: Vec<u64> = sizes.iter().map(|size| size.div_ceil(split_bytes)).collect();
@@ -119,7 +131,7 @@ fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
 /// How many pieces each file makes of `partitions` together: one for each file that is not empty,
 /// and the others one by one to the file whose pieces are largest, so that they end up as equal
 /// as whole pieces can be (D'Hondt's rule).
-fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
+pub(super) fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
     let mut pieces: Vec<u64> = sizes.iter().map(|size| u64::from(*size > 0)).collect();
     let given: u64 = pieces.iter().sum();
     if given <= 1 {
@@ -176,7 +188,7 @@ mod tests {
     use super::{Split, pieces_by_size, pieces_of, splits};
     use crate::{
         disk::RealDisk,
-        formats::{Format, intake::Intake},
+        formats::{Format, intake::Intake, text},
         plan::{InputFile, Read},
     };
 
@@ -187,8 +199,8 @@ mod tests {
                 size_bytes: *size_bytes,
             })
             .collect();
-        let format = Format::Text(Intake::default());
-        splits(&Read { format, files, partitions }, &RealDisk::shared()).unwrap()
+        let read = Read::of(Format::Text(Intake::default()), files, partitions);
+        splits(&read, &text::schema(), &RealDisk::shared()).unwrap()
     }
 
     #[test]

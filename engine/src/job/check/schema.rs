@@ -87,9 +87,7 @@ fn node(operator: &Known) -> Value {
 /// The fields without which an operator is refused.
 fn required(op: &str) -> &'static [&'static str] {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" | "write_csv" | "write_jsonl" => {
-            &["id", "op", "path"]
-        }
+        op if op.starts_with("read_") || op.starts_with("write_") => &["id", "op", "path"],
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
         "limit" => &["id", "op", "n"],
@@ -139,6 +137,13 @@ fn field(op: &str, name: &str) -> Value {
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" if matches!(op, "read_parquet" | "read_arrow") => {
+            texts("the columns that are read; all where it is left out")
+        }
+        "hive" => flag(
+            "whether folders named `column=value` give columns; where it is left out, those below \
+             a folder that is read do",
+        ),
         "columns" => json!({ "description": "the columns: names, or names with their types",
             "anyOf": [
                 { "type": "array", "minItems": 1, "items": { "type": "string" } },
@@ -210,7 +215,7 @@ mod tests {
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
         assert_eq!(
             names,
-            ["compression", "encoding", "id", "on_bad_row", "op", "partitions", "path"]
+            ["compression", "encoding", "hive", "id", "on_bad_row", "op", "partitions", "path"]
         );
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");

@@ -148,6 +148,8 @@ fn format_name(format: &Format) -> &'static str {
         Format::Text(_) => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
     }
 }
 
