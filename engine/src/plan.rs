@@ -12,7 +12,11 @@ use crate::{
     Error, Result,
     disk::Disk,
     expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
-    formats::{Format, WriteFormat, compression::Compression},
+    formats::{
+        Format, WriteFormat,
+        compression::Compression,
+        intake::{BadRowMode, OnBadRow},
+    },
     id::StageId,
     source::split::Split,
 };
@@ -244,6 +248,14 @@ impl Op {
             Self::Write(_) => "write",
         }
     }
+
+    /// What becomes of rows that it can't use; `None` where it uses all.
+    pub fn on_bad_row(&self) -> Option<&OnBadRow> {
+        match self {
+            Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            _ => None,
+        }
+    }
 }
 
 /// A reader's input.
@@ -422,6 +434,16 @@ impl Stage {
             }
         }
         chosen.unwrap_or(own)
+    }
+
+    /// Whether its tasks may put rows aside that are to be written beside the results.
+    pub fn keeps_bad_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::Source { format, .. } => {
+                format.intake().on_bad_row.mode == BadRowMode::Quarantine
+            }
+            _ => false,
+        })
     }
 
     /// The nodes that it works for, in their order, without repeats.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS,
+    MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
 use crate::expr::function::FORMS;
 
@@ -159,6 +159,10 @@ fn field(op: &str, name: &str) -> Value {
             ] }),
         "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "compression" if reads => text_formats::compression_schema(),
+        name if text_formats::schema_of(name).is_some() => {
+            text_formats::schema_of(name).unwrap_or_default()
+        }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
@@ -253,7 +257,10 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["hive", "id", "op", "partitions", "path"]);
+        assert_eq!(
+            names,
+            ["compression", "encoding", "hive", "id", "on_bad_row", "op", "partitions", "path"]
+        );
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

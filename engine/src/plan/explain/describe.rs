@@ -165,7 +165,7 @@ fn files(read: &Read) -> String {
 
 fn format_name(format: &Format) -> &'static str {
     match format {
-        Format::Text => "text",
+        Format::Text(_) => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
         Format::Parquet => "parquet",
