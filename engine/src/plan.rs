@@ -188,12 +188,15 @@ pub enum Op {
     /// The rows as they are, kept by a stage of their own.
     Cache,
     /// The first input's rows as they are, or the job fails: where a check does not hold for one of
-    /// them, and where another input has a row.
+    /// them that is not to be put aside, and where another input has a row.
     Expect {
         /// What must hold for each row.
         checks: Vec<Check>,
         /// What a row of the second input offends against, of the third, and so on.
         offences: Vec<String>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// The rows in the keys' order.
     Sort {
@@ -253,6 +256,7 @@ impl Op {
     pub fn on_bad_row(&self) -> Option<&OnBadRow> {
         match self {
             Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            Self::Expect { on_fail, .. } => Some(on_fail),
             _ => None,
         }
     }
@@ -442,6 +446,7 @@ impl Stage {
             StepKind::Source { format, .. } => {
                 format.intake().on_bad_row.mode == BadRowMode::Quarantine
             }
+            StepKind::Expect { on_fail, .. } => on_fail.mode == BadRowMode::Quarantine,
             _ => false,
         })
     }
@@ -662,6 +667,9 @@ pub enum StepKind {
         checks: Vec<Check>,
         /// Steps that must give no row, with what a row of theirs offends against.
         offences: Vec<(StepIndex, String)>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// One partition's rows in the keys' order.
     Sort {

@@ -301,6 +301,8 @@ enum Taken {
     Records(RowCounter),
     /// The rows of a step.
     Rows(StepIndex),
+    /// The rows of a step, of which bad ones are put aside.
+    Checked(StepIndex),
 }
 
 impl Sieve {
@@ -312,9 +314,9 @@ impl Sieve {
         let rows_of = |step: &StepIndex| counters.get(step).map_or(0, RowCounter::rows);
         let taken = match &self.taken {
             Taken::Records(records) => records.rows(),
-            Taken::Rows(step) => rows_of(step),
+            Taken::Rows(step) | Taken::Checked(step) => rows_of(step),
         };
-        let bad = if matches!(self.taken, Taken::Records(_)) { bad } else { 0 };
+        let bad = if matches!(self.taken, Taken::Rows(_)) { 0 } else { bad };
         let (given, dropped) = (rows_of(&self.step), self.dropped.rows());
         let adds_up = taken == given + dropped + bad;
         adds_up
@@ -347,7 +349,7 @@ impl Builder<'_> {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),
-                Some(Taken::Rows(_)) | None => counter.clone(),
+                Some(Taken::Rows(_) | Taken::Checked(_)) | None => counter.clone(),
             };
             entered(&mut self.rows, step.node, records);
         }
@@ -452,21 +454,28 @@ impl Builder<'_> {
                 Box::new(Unpivot::new(input, keep.clone(), values.clone(), schema))
             }
             StepKind::Sample { input, threshold, seed } => {
+                let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
+                self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
                 let input = self.input(step.node, *input)?;
-                Box::new(Sample { input, threshold: *threshold, seed: *seed })
+                Box::new(Sample { input, threshold: *threshold, seed: *seed, dropped })
             }
             StepKind::Spread { input, buckets } => {
                 let input = self.input(step.node, *input)?;
                 let first = self.task.attempt.task.partition;
                 Box::new(Spread::new(input, *buckets, first, schema))
             }
-            StepKind::Expect { input, id, checks, offences } => {
+            StepKind::Expect { input, id, checks, offences, on_fail } => {
+                if on_fail.tolerates() {
+                    let (taken, dropped) = (Taken::Checked(*input), RowCounter::default());
+                    self.sieves.push(Sieve { step: index, taken, dropped });
+                }
+                let gate = on_fail.tolerates().then(|| self.quarantine.gate(step.node, *on_fail));
                 let input = self.input(step.node, *input)?;
                 let offences = offences.iter().map(|(offending, check)| {
                     Ok((self.input(step.node, *offending)?, check.clone()))
                 });
                 let offences = offences.collect::<Result<_>>()?;
-                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences })
+                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences, gate })
             }
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;

@@ -426,6 +426,21 @@ fn what_is_not_as_expected_fails_the_job_with_the_first_rows() {
 }
 
 #[test]
+fn rows_that_are_not_as_expected_may_be_put_aside_and_add_up() {
+    let place = Place::new(&[("a.csv", "n,t\n1,x\n1,\n2,z\n,y\n5,\n"), ("b.csv", "z\n0\n")]);
+    let expect = r#"{"id": "last", "op": "expect", "not_null": ["n", "t"], "where": "n < 2",
+        "on_fail": "quarantine"}"#;
+    let document = over(expect, r#"["a", "last"]"#);
+    check(&place, &document, &["1, x"]);
+    for sizes in CUTS {
+        let outcome = place.run(&document, sizes);
+        let index = outcome.view.plan.nodes.iter().position(|node| node.id == "last").unwrap();
+        let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
+        assert_eq!((rows.rows_in, rows.rows_out, rows.quarantined), (5, 1, 4));
+    }
+}
+
+#[test]
 fn an_expectation_that_fails_keeps_every_result_from_appearing() {
     let place = Place::new(&[("a.csv", "n,t\n1,x\n"), ("b.csv", "z\n0\n")]);
     // The writer reads the rows before the check, which stands on another branch.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
 use crate::expr::function::FORMS;
 
@@ -209,7 +209,8 @@ fn field(op: &str, name: &str) -> Value {
         ] }),
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
-        "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
+        "on_fail" => json!({ "description": "what if a check does not hold for a row",
+            "enum": ON_FAIL }),
         "by" => texts(
             "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
         ),

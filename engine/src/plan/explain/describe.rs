@@ -68,7 +68,7 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
             format!("into {partitions}, by hash of {}", exprs(keys))
         }
         Op::Cache => String::from("kept"),
-        Op::Expect { checks, offences } => {
+        Op::Expect { checks, offences, .. } => {
             let checks = checks.iter().map(|check| check.text.as_str());
             checks.chain(offences.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
         }

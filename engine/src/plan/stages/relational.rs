@@ -8,6 +8,7 @@ use super::{Cutter, Pipeline, Rows, reading};
 use crate::{
     Error, Result,
     expr::{Expr, parse},
+    formats::intake::OnBadRow,
     id::StageId,
     plan::{
         Check, Distribution, NodeIndex, Output, Share, Step, StepIndex, StepKind, with_hash_column,
@@ -97,6 +98,7 @@ impl Cutter<'_> {
         inputs: &[NodeIndex],
         checks: Vec<Check>,
         offences: Vec<String>,
+        on_fail: OnBadRow,
     ) -> Result<Pipeline> {
         let [rows, others @ ..] = inputs else {
             return Err(Error::Internal(String::from("an expect without input")));
@@ -117,7 +119,7 @@ impl Cutter<'_> {
         pipeline.inputs.sort_unstable();
         pipeline.inputs.dedup();
         let id = self.plan.nodes[node.index()].id.clone();
-        let kind = StepKind::Expect { input, id, checks, offences: found };
+        let kind = StepKind::Expect { input, id, checks, offences: found, on_fail };
         pipeline.steps.push(Step { node, schema, kind });
         Ok(pipeline)
     }
