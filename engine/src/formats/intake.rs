@@ -133,8 +133,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 impl Intake {
     /// That of a reader that says nothing of it.
     pub(crate) const fn usual() -> Self {
-        let on_bad_row =
-            OnBadRow { mode: BadRowMode::Fail, max_rows: None, max_ratio: None };
+        let on_bad_row = OnBadRow { mode: BadRowMode::Fail, max_rows: None, max_ratio: None };
         Self { compression: None, encoding: Encoding::Utf8, on_bad_row }
     }
 

@@ -121,7 +121,10 @@ mod tests {
         let step = Step {
             node: NodeIndex(0),
             schema,
-            kind: StepKind::Source { format: Format::Text(Intake::default()), scan: Scan::default() },
+            kind: StepKind::Source {
+                format: Format::Text(Intake::default()),
+                scan: Scan::default(),
+            },
         };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),

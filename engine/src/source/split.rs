@@ -103,11 +103,9 @@ fn is_one_piece(format: &Format, file: &InputFile, disk: &Arc<dyn Disk>) -> Resu
     // One that is not there is told by its reader.
     match format {
         Format::Jsonl(_) if disk.exists(&file.path) => is_array(file, format.intake(), disk),
-        Format::Jsonl(_)
-        | Format::Text(_)
-        | Format::Csv(_)
-        | Format::Parquet
-        | Format::Arrow => Ok(false),
+        Format::Jsonl(_) | Format::Text(_) | Format::Csv(_) | Format::Parquet | Format::Arrow => {
+            Ok(false)
+        }
     }
 }
 
