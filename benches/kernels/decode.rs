@@ -12,7 +12,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use criterion::Criterion;
 use minispark_engine::{
     disk::{Disk, RealDisk},
-    formats::{BATCH_ROWS, Format, csv::CsvOptions, infer, jsonl::JsonlOptions},
+    formats::{BATCH_ROWS, Format, csv::CsvOptions, infer, intake::Intake, jsonl::JsonlOptions},
     plan::InputFile,
     source::{Source, split::Split},
     task::context::TaskContext,

@@ -7,6 +7,7 @@ use criterion::{BenchmarkId, Criterion};
 use minispark_engine::{
     expr::parse,
     operators::{filter::Filter, flat_map::Tokenize, map::Map},
+    task::metrics::RowCounter,
 };
 
 use crate::{

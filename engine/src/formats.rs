@@ -283,6 +283,9 @@ impl WriteFormat {
 }
 
 #[cfg(test)]
+mod round_trip;
+
+#[cfg(test)]
 mod tests {
     use std::{io::Cursor, sync::Arc};
 

@@ -236,6 +236,9 @@ impl Operator for Source {
 }
 
 #[cfg(test)]
+mod dirt;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use std::{io::Write, sync::Arc};
 

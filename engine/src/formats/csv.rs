@@ -391,7 +391,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{CsvOptions, Ends};
+    use super::{CsvOptions, records::Ends};
     use crate::{
         formats::{DeclaredColumn, Format, infer},
         operators::Operator,

@@ -270,9 +270,11 @@ fn sample(
 mod tests {
     use arrow::datatypes::DataType;
 
-    use super::{TIMESTAMP, schema};
+    use super::schema;
     use crate::{
-        formats::{DeclaredColumn, Format, csv::CsvOptions, jsonl::JsonlOptions},
+        formats::{
+            DeclaredColumn, Format, csv::CsvOptions, fields::TIMESTAMP, jsonl::JsonlOptions,
+        },
         source::tests::Input,
     };
 
@@ -372,6 +374,17 @@ mod tests {
         assert_eq!(types, [DataType::Utf8View, DataType::Float64]);
     }
 
+    fn list(element: DataType) -> DataType {
+        DataType::new_list(element, true)
+    }
+
+    fn object(members: &[(&str, DataType)]) -> DataType {
+        let field = |(name, data_type): &(&str, DataType)| {
+            arrow::datatypes::Field::new(*name, data_type.clone(), true)
+        };
+        DataType::Struct(members.iter().map(field).collect())
+    }
+
     #[test]
     fn keys_of_objects_come_in_order_of_first_appearance() {
         let jsonl = Format::Jsonl(JsonlOptions::default());
@@ -379,14 +392,20 @@ mod tests {
             "{\"z\": 1, \"a\": \"x\", \"n\": null}\n",
             "\n",
             "{\"a\": \"2024-01-01\", \"m\": {\"k\": [1]}, \"z\": 2.5, \"b\": true}\n",
+            "{\"m\": {\"k\": [2.5, null], \"t\": \"x\"}, \"l\": [[], [1]], \"o\": {}, \"c\": [1]}\n",
+            "no object\n{\"c\": {\"x\": 1}, \"s\": [1, \"x\"]}\n",
             "{\"big\": 12345678901234567890, \"mix\": 1}\n{\"mix\": \"x\"}"
         );
         let expected = [
             ("z", DataType::Float64),
             ("a", DataType::Utf8View),
             ("n", DataType::Utf8View),
-            ("m", DataType::Utf8View),
+            ("m", object(&[("k", list(DataType::Float64)), ("t", DataType::Utf8View)])),
             ("b", DataType::Boolean),
+            ("l", list(list(DataType::Int64))),
+            ("o", DataType::Utf8View),
+            ("c", DataType::Utf8View),
+            ("s", list(DataType::Utf8View)),
             ("big", DataType::Utf8View),
             ("mix", DataType::Utf8View),
         ];

@@ -298,7 +298,8 @@ mod tests {
             name: (*name).to_owned(),
             data_type: Some(data_type.clone()),
         };
-        Format::Jsonl(JsonlOptions { columns: Some(columns.iter().map(column).collect()) })
+        let columns = Some(columns.iter().map(column).collect());
+        Format::Jsonl(JsonlOptions { columns, ..JsonlOptions::default() })
     }
 
     /// Rows as text: fields joined by `|`, a null as `∅`.
@@ -326,6 +327,7 @@ mod tests {
             "{\"i\": 9223372036854775807, \"n\": {\"k\": [1, {}], \"é\": \"\\u00e9\"}}\n",
             "{\"i\": -9223372036854775808, \"n\": [ ]}"
         );
+        // An array beside an object is neither a list nor a struct.
         assert_eq!(
             rows(&inferred(), text),
             [

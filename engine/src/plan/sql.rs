@@ -369,8 +369,6 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
         return Err("a reader with a `compression` or an `encoding`");
     }
     Ok(match &read.format {
-        Format::Parquet => format!("read_parquet({paths})"),
-        Format::Arrow => return Err("a `read_arrow`"),
         Format::Csv(options) if !options.is_usual() => {
             return Err("a `read_csv` with options beyond `header`, `columns` and `delimiter`");
         }

@@ -181,7 +181,7 @@ fn field(op: &str, name: &str) -> Value {
         "right_key" => texts("the key of the right side"),
         "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
         "how" => json!({ "description": "which rows come out",
-            "enum": KINDS.map(|(name, _)| name) }),
+            "enum": KINDS.map(|(kind, _)| kind) }),
         "by" if op == "flat_map" => {
             json!({ "description": "where `split` cuts; a comma where it is \
             left out", "type": "string", "minLength": 1 })

@@ -170,8 +170,6 @@ fn format_name(format: &Format) -> &'static str {
         Format::Jsonl(_) => "jsonl",
         Format::Parquet => "parquet",
         Format::Arrow => "arrow",
-        Format::Parquet => "parquet",
-        Format::Arrow => "arrow",
     }
 }
 
