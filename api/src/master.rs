@@ -211,7 +211,7 @@ impl Master {
                 first.unwrap_or_default()
             })
             .and_then(|checked| {
-                stages::cut(checked.plan, &self.site.data.inputs).map_err(|error| error.chain())
+                checked.plan.laid_out(&self.site.data.inputs).map_err(|error| error.chain())
             });
         let job = saved.job;
         match planned {

@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod function;
 pub mod aggregate;
 pub mod window;
+pub mod visit;
 mod display;
 mod cast;
 mod compare;

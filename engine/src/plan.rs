@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
+    disk::Disk,
     expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
     formats::{Format, WriteFormat},
     id::StageId,
     source::split::Split,
 };
 
+pub mod rules;
+pub mod estimate;
+pub mod explain;
 pub mod stages;
 
 /// A checked job: what its nodes mean, and the stages that compute them.
@@ -29,6 +33,19 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].
     pub stages: Vec<Stage>,
+    /// What the rules did to the nodes.
+    #[serde(default)]
+    pub rules: Vec<rules::Applied>,
+}
+
+impl Plan {
+    /// The plan that runs: the nodes rewritten by [`rules`] and cut into stages.
+    ///
+    /// # Errors
+    /// As [`stages::cut`].
+    pub fn laid_out(self, disk: &Arc<dyn Disk>) -> Result<Self> {
+        stages::cut(rules::apply(self), disk)
+    }
 }
 
 /// A node's place in [`Plan::nodes`].

@@ -26,7 +26,7 @@ use crate::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     job::check::{self, Checked, Problem, Site},
     memory::Budget,
-    plan::{Output, Plan, Sink, stages},
+    plan::{Output, Plan, Sink},
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
         progress::{Progress, Read},
@@ -155,7 +155,7 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(stages::cut(checked.plan, &self.options.data.inputs)?);
+        let plan = Arc::new(checked.plan.laid_out(&self.options.data.inputs)?);
         let job = JobId::random();
         let staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();

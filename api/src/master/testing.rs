@@ -149,7 +149,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
         schema,
         order: Order::Source,
     };
-    Plan { name: String::from(name), parallelism: None, nodes: vec![node], stages: vec![stage] }
+    Plan { name: String::from(name), parallelism: None, nodes: vec![node], stages: vec![stage], rules: Vec::new() }
 }
 
 /// Takes the job of one task.

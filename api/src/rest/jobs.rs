@@ -272,7 +272,7 @@ async fn checked(
     let checking = tokio::task::spawn_blocking(move || {
         let Checked { plan, warnings } = check::check(&document, strict, &site)
             .map_err(|problems| Problem::validation(problems.into_iter().map(finding).collect()))?;
-        let plan = stages::cut(plan, &site.data.inputs).map_err(|error| Problem::from(&error))?;
+        let plan = plan.laid_out(&site.data.inputs).map_err(|error| Problem::from(&error))?;
         Ok((plan, warnings))
     });
     checking.await.unwrap_or_else(|error| {

@@ -83,7 +83,7 @@ impl Expr {
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
-    fn is_fallible(&self) -> bool {
+    pub(crate) fn is_fallible(&self) -> bool {
         match self {
             Self::Column { .. } | Self::Literal(_) => false,
             Self::Binary { op, left, right, data_type } => {

@@ -193,7 +193,7 @@ fn plan(spec: &JobSpec, site: &Site, report: &mut Report) -> Option<Plan> {
     dag.check_names(&DAG_FIELDS, report);
     let graph = graph::Graph::read(&dag, report)?;
     let nodes = nodes::bind(&graph, site, report);
-    Some(Plan { name, parallelism, nodes, stages: Vec::new() })
+    Some(Plan { name, parallelism, nodes, stages: Vec::new(), rules: Vec::new() })
 }
 
 const JOB_FIELDS: fields::Known = fields::Known {
