@@ -149,7 +149,13 @@ pub(crate) fn one_task(name: &str) -> Plan {
         schema,
         order: Order::Source,
     };
-    Plan { name: String::from(name), parallelism: None, nodes: vec![node], stages: vec![stage], rules: Vec::new() }
+    Plan {
+        name: String::from(name),
+        parallelism: None,
+        nodes: vec![node],
+        stages: vec![stage],
+        rules: Vec::new(),
+    }
 }
 
 /// Takes the job of one task.

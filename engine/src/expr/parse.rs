@@ -192,7 +192,7 @@ pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> Par
 
 /// Standard SQL's words and quotes, and `div`.
 #[derive(Debug)]
-struct Expressions;
+pub(crate) struct Expressions;
 
 impl Dialect for Expressions {
     fn is_delimited_identifier_start(&self, character: char) -> bool {
@@ -241,6 +241,15 @@ pub(crate) fn parse<T>(
     text: &str,
     rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
 ) -> Result<T> {
+    parse_within(text, MAX_TOKENS, rule)
+}
+
+/// Parses the whole of `text`, of at most so many words, by `rule`.
+pub(crate) fn parse_within<T>(
+    text: &str,
+    most_words: usize,
+    rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
+) -> Result<T> {
     let syntax = |offset, message| error(ParseErrorKind::Syntax, offset, message);
     let tokens = Tokenizer::new(&Expressions, text).tokenize_with_location();
     let tokens = tokens
@@ -249,8 +258,8 @@ pub(crate) fn parse<T>(
     if words == 0 {
         return Err(syntax(0, String::from("expected an expression, found nothing")));
     }
-    if words > MAX_TOKENS {
-        let message = format!("an expression of {words} words; {MAX_TOKENS} are allowed");
+    if words > most_words {
+        let message = format!("an expression of {words} words; {most_words} are allowed");
         return Err(syntax(0, message));
     }
     let mut parser = Parser::new(&Expressions).with_tokens_with_locations(tokens);

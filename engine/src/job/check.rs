@@ -24,6 +24,7 @@ mod files;
 mod graph;
 mod nodes;
 mod keyed;
+pub mod sql;
 mod reduce;
 pub mod schema;
 

@@ -130,7 +130,13 @@ mod tests {
         };
         let stages =
             vec![stage(0, vec![split(0), split(100)], vec![]), stage(1, vec![], vec![StageId(0)])];
-        Plan { name: String::new(), parallelism: None, nodes: Vec::new(), stages, rules: Vec::new() }
+        Plan {
+            name: String::new(),
+            parallelism: None,
+            nodes: Vec::new(),
+            stages,
+            rules: Vec::new(),
+        }
     }
 
     fn task(stage: u32, partition: u32) -> TaskId {

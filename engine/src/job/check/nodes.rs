@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed, reduce,
+    keyed, reduce, sql,
 };
 use crate::{
     expr::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 12] = [
+pub(super) const OPERATORS: [Known; 13] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -96,6 +96,7 @@ pub(super) const OPERATORS: [Known; 12] = [
         later: &[],
         elsewhere: FIELDS,
     },
+    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
@@ -165,7 +166,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 19] = [
+const LATER_OPERATORS: [&str; 18] = [
     "read_parquet",
     "read_arrow",
     "aggregate",
@@ -181,7 +182,6 @@ const LATER_OPERATORS: [&str; 19] = [
     "window",
     "pivot",
     "unpivot",
-    "sql",
     "write_text",
     "write_parquet",
     "write_arrow",
@@ -211,7 +211,7 @@ struct Reported;
 pub(super) struct Binder<'a, 'r> {
     site: &'a Site,
     pub(super) report: &'r mut Report,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Targets of the writers so far, with their pointers.
     outputs: Vec<(std::path::PathBuf, String)>,
 }
@@ -256,6 +256,7 @@ impl Binder<'_, '_> {
             "join" => keyed::join(self, vertex, inputs.as_deref()),
             "sort" => self.sort(vertex, one),
             "limit" => self.limit(vertex, one),
+            "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
         }
     }
@@ -282,6 +283,9 @@ impl Binder<'_, '_> {
 
     /// Whether the node has as many inputs and outputs as its operator takes.
     fn check_arity(&mut self, vertex: &Vertex<'_>, op: &str) -> bool {
+        if op == "sql" {
+            return sql::check_arity(vertex, self.report);
+        }
         if vertex.has_lost_edge {
             return vertex.edges_in == vertex.inputs.len() && inputs_of(op) == vertex.edges_in;
         }
@@ -878,14 +882,14 @@ pub(super) fn names(schema: &Schema) -> String {
 }
 
 /// All columns ascending, nulls last: the order of rows that have none.
-fn ascending(schema: &Schema) -> Vec<SortKey> {
+pub(super) fn ascending(schema: &Schema) -> Vec<SortKey> {
     let key = |column| SortKey { column, descending: false, nulls_first: false };
     (0..schema.fields().len()).map(key).collect()
 }
 
 /// The order of rows of which `columns` are made. Where a key is lost, the rows still follow one
 /// another as they did, so that their order is that of their source.
-fn order_through(columns: &[Expr], order: &Order) -> Order {
+pub(super) fn order_through(columns: &[Expr], order: &Order) -> Order {
     let Order::Sorted(keys) = order else { return order.clone() };
     let moved = keys.iter().map(|key| {
         let is_key =

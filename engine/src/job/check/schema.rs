@@ -93,6 +93,7 @@ fn required(op: &str) -> &'static [&'static str] {
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
         "limit" => &["id", "op", "n"],
+        "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
     }
 }
@@ -150,6 +151,7 @@ fn field(op: &str, name: &str) -> Value {
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
         "with" => named("columns to add or replace, as expressions"),
+        "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" => text("an expression; rows for which it is true stay"),
         "column" => texts("the text columns; all where it is left out"),
         "as" => text("the name of the new column"),

@@ -15,12 +15,9 @@ use sqlparser::{
     tokenizer::{Location, Span, Token},
 };
 
-use self::{
-    relation::Relation,
-    subqueries::Prepared,
-};
+use self::{relation::Relation, subqueries::Prepared};
 use super::{
-    ProblemCode,
+    ProblemCode, Report,
     graph::Vertex,
     nodes::{Binder, Bound},
 };
@@ -107,6 +104,16 @@ fn location(text: &str, offset: usize) -> Location {
     Location { line: line as u64, column: column as u64 }
 }
 
+/// Whether the node has inputs; there may be as many as its query names.
+pub(super) fn check_arity(vertex: &Vertex<'_>, report: &mut Report) -> bool {
+    if vertex.edges_in > 0 || vertex.has_lost_edge {
+        return vertex.edges_in > 0 && vertex.edges_in == vertex.inputs.len();
+    }
+    let message = "`sql` has no inputs; edges make nodes its tables";
+    report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
+    false
+}
+
 /// Binds an `sql` node.
 pub(super) fn bind(
     binder: &mut Binder<'_, '_>,
@@ -123,9 +130,8 @@ pub(super) fn bind(
         (Ok(query), Some(inputs)) => {
             let before = binder.nodes.len();
             let translated = Translator::new(binder, vertex.id, text, inputs).whole(&query);
-            let translated = translated.and_then(|bound| {
-                keep(&mut binder.nodes, before, bound, inputs)
-            });
+            let translated =
+                translated.and_then(|bound| keep(&mut binder.nodes, before, bound, inputs));
             if translated.is_err() {
                 // What was pushed leads nowhere.
                 binder.nodes.truncate(before);

@@ -11,7 +11,9 @@ pub(super) fn kept(condition: &Sql) -> f64 {
         Sql::Nested(inner) => kept(inner),
         Sql::UnaryOp { op: UnaryOperator::Not, expr } => 1.0 - kept(expr),
         Sql::BinaryOp { left, op: BinaryOperator::And, right } => kept(left) * kept(right),
-        Sql::BinaryOp { left, op: BinaryOperator::Or, right } => (kept(left) + kept(right)).min(1.0),
+        Sql::BinaryOp { left, op: BinaryOperator::Or, right } => {
+            (kept(left) + kept(right)).min(1.0)
+        }
         Sql::BinaryOp { left, op: BinaryOperator::Eq, right } => {
             // Two columns of one table are seldom equal; a value is one of several.
             let is_value = [left, right].iter().any(|side| tree::names(side).is_empty());
@@ -19,9 +21,19 @@ pub(super) fn kept(condition: &Sql) -> f64 {
         }
         Sql::BinaryOp { op: BinaryOperator::NotEq, .. } => 0.9,
         Sql::BinaryOp { .. } => 0.4,
-        Sql::Between { negated, .. } => if *negated { 0.8 } else { 0.2 },
+        Sql::Between { negated, .. } => {
+            if *negated {
+                0.8
+            } else {
+                0.2
+            }
+        }
         Sql::Like { negated, .. } | Sql::ILike { negated, .. } => {
-            if *negated { 0.9 } else { 0.1 }
+            if *negated {
+                0.9
+            } else {
+                0.1
+            }
         }
         Sql::In { target: InTarget::List(list), negated, .. } => {
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -30,7 +42,13 @@ pub(super) fn kept(condition: &Sql) -> f64 {
         }
         Sql::IsNull(_) => 0.05,
         Sql::IsNotNull(_) => 0.95,
-        Sql::Value(value) => if value.value == Value::Boolean(true) { 1.0 } else { 0.0 },
+        Sql::Value(value) => {
+            if value.value == Value::Boolean(true) {
+                1.0
+            } else {
+                0.0
+            }
+        }
         _ => 0.4,
     }
 }

@@ -4,8 +4,8 @@
 
 use sqlparser::{
     ast::{
-        Expr as Sql, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-        Query, Spanned, TableAlias, TableFactor, TableWithJoins,
+        Expr as Sql, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+        Spanned, TableAlias, TableFactor, TableWithJoins,
     },
     tokenizer::Span,
 };
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     expr::parse::{ParseErrorKind, column, nearest},
     formats::Format,
-    job::check::nodes::Bound,
     plan::{JoinKind, Op},
 };
 
@@ -145,7 +144,8 @@ impl Translator<'_, '_, '_, '_> {
                 tree::factored(tree::conjuncts(on))
             }
             JoinConstraint::Using(names) => {
-                let words = names.iter().map(|name| word(name)).collect::<Result<Vec<_>>>()?;
+                let words =
+                    names.iter().map(|name| word(name).cloned()).collect::<Result<Vec<_>>>()?;
                 self.using(how, &words, &left, &right, &mut columns, &mut merged)?
             }
             JoinConstraint::Natural => {
@@ -154,7 +154,11 @@ impl Translator<'_, '_, '_, '_> {
                     !column.is_hidden && right.columns.iter().any(has)
                 });
                 let words: Vec<Ident> = shared
-                    .map(|column| Ident { value: column.name.clone(), quote_style: Some('"'), span })
+                    .map(|column| Ident {
+                        value: column.name.clone(),
+                        quote_style: Some('"'),
+                        span,
+                    })
                     .collect();
                 self.using(how, &words, &left, &right, &mut columns, &mut merged)?
             }
@@ -183,9 +187,11 @@ impl Translator<'_, '_, '_, '_> {
     ) -> Result<Vec<Sql>> {
         let mut on = Vec::with_capacity(words.len());
         for word in words {
-            let side = |columns: &[Column]| match Scope::of(columns, None).word(word)? {
-                Sql::Identifier(own) => Ok(own.value),
-                other => Ok(other.to_string()),
+            let side = |columns: &[Column]| -> Result<String> {
+                match Scope::of(columns, None).word(word)? {
+                    Sql::Identifier(own) => Ok(own.value),
+                    other => Ok(other.to_string()),
+                }
             };
             let (left_own, right_own) = (side(&left.columns)?, side(&right.columns)?);
             on.push(tree::binary(
@@ -262,10 +268,9 @@ impl Translator<'_, '_, '_, '_> {
                     return Err(SqlError::unsupported(factor.span(), message));
                 }
                 let relation = self.derived(subquery)?;
-                let name = alias.as_ref().map_or_else(
-                    || self.own_name("subquery"),
-                    |alias| alias.name.value.clone(),
-                );
+                let name = alias
+                    .as_ref()
+                    .map_or_else(|| self.own_name("subquery"), |alias| alias.name.value.clone());
                 self.leaf(&relation, &name, alias.as_ref(), keep_all)
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => {
@@ -314,12 +319,10 @@ impl Translator<'_, '_, '_, '_> {
             let common = &self.commons[*place];
             return Ok((common.relation.clone(), common.name.value.clone()));
         }
-        let places: Vec<usize> = (0..self.inputs.len()).collect();
-        match meant(word, places.iter(), |place| &self.inputs[**place].name) {
-            Ok(place) => {
-                let place = *place;
-                Ok((self.input(place), self.inputs[place].name.clone()))
-            }
+        let names: Vec<(usize, String)> =
+            self.inputs.iter().map(|input| input.name.clone()).enumerate().collect();
+        match meant(word, names.iter(), |(_, name)| name) {
+            Ok((place, name)) => Ok((self.input(*place), name.clone())),
             Err(_) => {
                 let inputs = self.inputs.iter().map(|input| input.name.as_str());
                 let commons = self.commons.iter().map(|common| common.name.value.as_str());
@@ -381,9 +384,8 @@ impl Translator<'_, '_, '_, '_> {
             name.clone_from(&given.name.value);
         }
         let is_said = |name: &String| self.words.contains_key(&name.to_lowercase());
-        let mut kept: Vec<usize> = (0..names.len())
-            .filter(|place| keep_all || is_said(&names[*place]))
-            .collect();
+        let mut kept: Vec<usize> =
+            (0..names.len()).filter(|place| keep_all || is_said(&names[*place])).collect();
         if kept.is_empty() {
             // Rows are counted by a column, and this costs the least.
             kept.extend((0..names.len()).min_by_key(|place| {
@@ -413,8 +415,10 @@ fn word(name: &ObjectName) -> Result<&Ident> {
     match &name.0[..] {
         [ObjectNamePart::Identifier(word)] => Ok(word),
         _ => {
-            let message = format!("`{name}` has no schemas or catalogs before it here; an input's \
-                                   name is its node's id");
+            let message = format!(
+                "`{name}` has no schemas or catalogs before it here; an input's \
+                                   name is its node's id"
+            );
             Err(SqlError::unsupported(name.span(), message))
         }
     }
@@ -447,8 +451,10 @@ fn check_tables(before: &[Column], after: &[Column], span: Span) -> Result<()> {
         None => Ok(()),
         Some(column) => {
             let table = &column.table;
-            let message = format!("two tables are called `{table}`; give one an alias, as in \
-                                   `{table} as other`");
+            let message = format!(
+                "two tables are called `{table}`; give one an alias, as in \
+                                   `{table} as other`"
+            );
             Err(SqlError::new(ParseErrorKind::Syntax, span, message))
         }
     }

@@ -236,9 +236,8 @@ fn sorted(
     let mut others = Vec::new();
     let part_of = |names: &[String]| parts.iter().position(|part| covers(&part.relation, names));
     for condition in conditions {
-        let sides = tree::equality(&condition.sql).map(|(left, right)| {
-            [left, right].map(|side| (side.clone(), tree::names(side)))
-        });
+        let sides = tree::equality(&condition.sql)
+            .map(|(left, right)| [left, right].map(|side| (side.clone(), tree::names(side))));
         let Some(sides) = sides.filter(|sides| sides.iter().all(|(_, names)| !names.is_empty()))
         else {
             others.push(condition);

@@ -166,8 +166,10 @@ impl Translator<'_, '_, '_, '_> {
                 self.matched(&relations, JoinKind::Anti { null_aware: false })
             }
             (SetOperator::Intersect | SetOperator::Except | SetOperator::Minus, true) => {
-                let message = format!("`{op} all` is not supported; say `{op}`, which gives each \
-                                       row once");
+                let message = format!(
+                    "`{op} all` is not supported; say `{op}`, which gives each \
+                                       row once"
+                );
                 Err(SqlError::unsupported(right.span(), message.to_lowercase()))
             }
         }
@@ -199,9 +201,10 @@ impl Translator<'_, '_, '_, '_> {
             }
         }
         let alike = relations.into_iter().map(|(relation, _)| {
-            let is_right = relation.schema().fields().iter().zip(&names).zip(&types).all(
-                |((field, name), known)| field.name() == name && field.data_type() == known,
-            );
+            let is_right =
+                relation.schema().fields().iter().zip(&names).zip(&types).all(
+                    |((field, name), known)| field.name() == name && field.data_type() == known,
+                );
             if is_right {
                 return relation;
             }
@@ -261,10 +264,8 @@ impl Translator<'_, '_, '_, '_> {
             })
             .collect();
         let scope = Scope::of(&columns, None);
-        let mut shown: Vec<(String, Sql)> = names
-            .iter()
-            .map(|name| (name.clone(), tree::column(name, order_by.span())))
-            .collect();
+        let mut shown: Vec<(String, Sql)> =
+            names.iter().map(|name| (name.clone(), tree::column(name, order_by.span()))).collect();
         let mut keys: Vec<SortKey> = Vec::new();
         for key in order_keys(order_by, names.len())? {
             let (descending, nulls_first) = direction(&key)?;

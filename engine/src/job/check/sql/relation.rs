@@ -96,11 +96,7 @@ impl Translator<'_, '_, '_, '_> {
         Ok(self.map_bound(input, names.zip(exprs).collect()))
     }
 
-    pub(super) fn map_bound(
-        &mut self,
-        input: &Relation,
-        columns: Vec<(String, Expr)>,
-    ) -> Relation {
+    pub(super) fn map_bound(&mut self, input: &Relation, columns: Vec<(String, Expr)>) -> Relation {
         let fields = columns.iter().map(|(name, expr)| Field::new(name, expr.data_type(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let columns: Vec<_> = columns.into_iter().map(|(_, expr)| expr).collect();
@@ -115,19 +111,6 @@ impl Translator<'_, '_, '_, '_> {
             .map(|(index, name)| (name.clone(), parse::column(input.schema(), *index)));
         let columns = columns.collect();
         self.map_bound(input, columns)
-    }
-
-    /// All columns, and one more.
-    pub(super) fn with_column(
-        &mut self,
-        input: &Relation,
-        name: &str,
-        value: &Sql,
-    ) -> Result<Relation> {
-        let value = self.bind(value, input.schema())?;
-        let mut columns = nodes::all_columns(input.schema());
-        columns.push((String::from(name), value));
-        Ok(self.map_bound(input, columns))
     }
 
     /// Pairs of rows, or the left side's rows by whether they have a partner.
@@ -195,7 +178,7 @@ impl Translator<'_, '_, '_, '_> {
         }
         let mut bound_aggregates = Vec::with_capacity(aggregates.len());
         for (name, sql) in aggregates {
-            let aggregate = aggregate::bind(sql, input.schema(), self.text)?;
+            let aggregate = aggregate::bind(sql, self.text, input.schema())?;
             fields.push(Field::new(name, aggregate.data_type.clone(), true));
             bound_aggregates.push(aggregate);
         }

@@ -87,7 +87,8 @@ impl Translator<'_, '_, '_, '_> {
                     || (name.quote_style.is_none() && known.value.eq_ignore_ascii_case(&name.value))
             });
             let Some((_, window)) = known else {
-                let message = format!("no window `{}`; name it by `window {0} as (...)`", name.value);
+                let message =
+                    format!("no window `{}`; name it by `window {0} as (...)`", name.value);
                 return Err(SqlError::new(ParseErrorKind::UnknownColumn, name.span, message));
             };
             call.over = Some(WindowType::WindowSpec(window.clone()));
@@ -128,8 +129,9 @@ impl Translator<'_, '_, '_, '_> {
 fn opposite(sql: &Sql) -> Option<Sql> {
     let mut sql = tree::without_parentheses(sql).clone();
     match &mut sql {
-        Sql::Exists { negated, .. }
-        | Sql::In { target: InTarget::Subquery(_), negated, .. } => *negated = !*negated,
+        Sql::Exists { negated, .. } | Sql::In { target: InTarget::Subquery(_), negated, .. } => {
+            *negated = !*negated
+        }
         _ => return None,
     }
     Some(sql)

@@ -137,9 +137,8 @@ impl Translator<'_, '_, '_, '_> {
         };
         let scope = Scope { aliases: &aliases, ..scope };
         let keys = self.keys(&select.group_by, &items, &scope)?;
-        let mut resolve = |sql: &Option<Sql>| {
-            sql.as_ref().map(|sql| self.resolve(sql, &scope)).transpose()
-        };
+        let mut resolve =
+            |sql: &Option<Sql>| sql.as_ref().map(|sql| self.resolve(sql, &scope)).transpose();
         let (having, qualify) = (resolve(&select.having)?, resolve(&select.qualify)?);
         let order_scope = Scope { is_alias_first: true, ..scope };
         let order = order_by.map(|order_by| self.order(order_by, &items, &order_scope));
@@ -165,10 +164,8 @@ impl Translator<'_, '_, '_, '_> {
     /// The rows of `from` and `where`, with the subqueries beside them that are wanted before rows
     /// are grouped.
     pub(super) fn rows_of(&mut self, select: &mut Select) -> Result<Relation> {
-        let tree = std::mem::replace(
-            &mut select.tree,
-            Tree::Inner { parts: Vec::new(), on: Vec::new() },
-        );
+        let tree =
+            std::mem::replace(&mut select.tree, Tree::Inner { parts: Vec::new(), on: Vec::new() });
         let conditions = std::mem::take(&mut select.conditions);
         self.planned(tree, conditions)
     }
@@ -547,10 +544,7 @@ fn check_clauses(select: &sqlparser::ast::Select) -> Result<()> {
         "`lateral view` is not supported; use the operator flat_map with `explode`",
     );
     refuse(select.prewhere.is_some(), "`prewhere` is not supported; say `where`");
-    refuse(
-        !select.connect_by.is_empty(),
-        "`connect by` is not supported: a job has no recursion",
-    );
+    refuse(!select.connect_by.is_empty(), "`connect by` is not supported: a job has no recursion");
     refuse(
         !select.cluster_by.is_empty()
             || !select.distribute_by.is_empty()
@@ -558,10 +552,7 @@ fn check_clauses(select: &sqlparser::ast::Select) -> Result<()> {
         "`cluster by`, `distribute by` and `sort by` are not supported; say `order by`, or use \
          the operator repartition",
     );
-    refuse(
-        select.value_table_mode.is_some(),
-        "`select as` is not supported; select columns",
-    );
+    refuse(select.value_table_mode.is_some(), "`select as` is not supported; select columns");
     refuse(
         select.select_modifiers.is_some(),
         "words between `select` and its list are not supported but for `all` and `distinct`",

@@ -232,12 +232,10 @@ fn constant(sql: &Sql) -> Option<serde_json::Value> {
         Sql::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(text.as_str().into()),
             Value::Boolean(value) => Some((*value).into()),
-            Value::Number(digits, _) => {
-                digits.parse::<u64>().ok().map(Into::into).or_else(|| {
-                    let number = digits.parse::<f64>().ok()?;
-                    serde_json::Number::from_f64(number).map(serde_json::Value::Number)
-                })
-            }
+            Value::Number(digits, _) => digits.parse::<u64>().ok().map(Into::into).or_else(|| {
+                let number = digits.parse::<f64>().ok()?;
+                serde_json::Number::from_f64(number).map(serde_json::Value::Number)
+            }),
             _ => None,
         },
         Sql::UnaryOp { op: UnaryOperator::Minus, expr } => match constant(expr)? {
@@ -276,8 +274,9 @@ mod tests {
         let expected = [("header", json!(false)), ("delimiter", json!(";"))];
         let expected = expected.map(|(name, value)| (String::from(name), value));
         assert_eq!(call.arguments, expected);
-        assert_eq!(found.iter().map(|s| s.has_alias).collect::<Vec<_>>(), [
-            false, false, false, true, true
-        ]);
+        assert_eq!(
+            found.iter().map(|s| s.has_alias).collect::<Vec<_>>(),
+            [false, false, false, true, true]
+        );
     }
 }

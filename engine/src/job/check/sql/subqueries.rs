@@ -97,12 +97,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     /// The SELECT of a query that has columns of the query around it, or else the query's rows.
-    fn inside(
-        &mut self,
-        query: &Query,
-        scope: &Scope<'_>,
-        is_exists: bool,
-    ) -> Result<Inside> {
+    fn inside(&mut self, query: &Query, scope: &Scope<'_>, is_exists: bool) -> Result<Inside> {
         let SetExpr::Select(select) = body(query) else {
             return self.derived(query).map(Inside::Alone);
         };
@@ -292,12 +287,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     /// `(query)`, for its one value.
-    pub(super) fn scalar(
-        &mut self,
-        query: &Query,
-        span: Span,
-        scope: &Scope<'_>,
-    ) -> Result<Sql> {
+    pub(super) fn scalar(&mut self, query: &Query, span: Span, scope: &Scope<'_>) -> Result<Sql> {
         let check_width = |width: usize| {
             if width == 1 {
                 return Ok(());
@@ -362,12 +352,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     /// The value of the last column of `relation`, of one row for each of the keys.
-    fn single(
-        &mut self,
-        relation: Relation,
-        keys: Vec<(Sql, Sql)>,
-        span: Span,
-    ) -> Result<Sql> {
+    fn single(&mut self, relation: Relation, keys: Vec<(Sql, Sql)>, span: Span) -> Result<Sql> {
         let names = relation.names();
         let Some(value) = names.last().cloned() else {
             let message = "a subquery for one value has one column";
@@ -488,8 +473,7 @@ impl Translator<'_, '_, '_, '_> {
         let anti = JoinKind::Anti { null_aware: false };
         let on = |keys: Vec<(Sql, Sql)>, others: Vec<Sql>| On { keys, others, null_safe: false };
         let with_value = [keys.clone(), vec![(sought.clone(), found.clone())]].concat();
-        let relation =
-            self.join(anti, &relation, &inner, on(with_value, others.clone()), rows)?;
+        let relation = self.join(anti, &relation, &inner, on(with_value, others.clone()), rows)?;
         let nulls = self.filter(inner.clone(), vec![Sql::IsNull(Box::new(found))])?;
         let relation =
             self.join(anti, &relation, &nulls, on(keys.clone(), others.clone()), rows)?;
@@ -501,11 +485,8 @@ impl Translator<'_, '_, '_, '_> {
     /// What a subquery is joined by.
     fn on(&self, place: usize) -> (Relation, On, Span) {
         let subquery = &self.subqueries[place];
-        let on = On {
-            keys: subquery.keys.clone(),
-            others: subquery.others.clone(),
-            null_safe: false,
-        };
+        let on =
+            On { keys: subquery.keys.clone(), others: subquery.others.clone(), null_safe: false };
         (subquery.inner.clone(), on, subquery.span)
     }
 
@@ -605,10 +586,7 @@ impl Translator<'_, '_, '_, '_> {
             return Err(SqlError::unsupported(super::span_of(other), message));
         }
         let count = self.own_name("count#1");
-        let counted = [(
-            count.clone(),
-            tree::call("count", vec![FunctionArgExpr::Wildcard], span),
-        )];
+        let counted = [(count.clone(), tree::call("count", vec![FunctionArgExpr::Wildcard], span))];
         let value = |negated: bool| {
             let sql = tree::column(&count, span);
             let zero = tree::number(0, span);
@@ -713,16 +691,16 @@ enum Limit {
 fn limit_of(query: &Query) -> Option<Limit> {
     match &query.limit_clause {
         None => None,
-        Some(LimitClause::LimitOffset { limit: Some(Sql::Value(value)), offset: None, limit_by })
-            if limit_by.is_empty() =>
-        {
-            match &value.value {
-                Value::Number(digits, false) if digits.parse::<u64>().is_ok_and(|n| n > 0) => {
-                    Some(Limit::AtLeastOne)
-                }
-                _ => Some(Limit::Other),
+        Some(LimitClause::LimitOffset {
+            limit: Some(Sql::Value(value)),
+            offset: None,
+            limit_by,
+        }) if limit_by.is_empty() => match &value.value {
+            Value::Number(digits, false) if digits.parse::<u64>().is_ok_and(|n| n > 0) => {
+                Some(Limit::AtLeastOne)
             }
-        }
+            _ => Some(Limit::Other),
+        },
         Some(_) => Some(Limit::Other),
     }
 }

@@ -234,9 +234,9 @@ fn factor(conjunct: Sql) -> Vec<Sql> {
     let rests: Vec<Option<Sql>> = branches
         .into_iter()
         .map(|branch| {
-            let rest = branch.into_iter().filter(|(text, _)| {
-                !common.iter().any(|(known, _)| known == text)
-            });
+            let rest = branch
+                .into_iter()
+                .filter(|(text, _)| !common.iter().any(|(known, _)| known == text));
             all(rest.map(|(_, part)| part).collect())
         })
         .collect();

@@ -131,13 +131,14 @@ impl Translator<'_, '_, '_, '_> {
             fields.push(Field::new(name, function.data_type.clone(), true));
             functions.push(function);
         }
-        let partitions = partition_by
-            .iter()
-            .map(|column| SortKey { column: *column, descending: false, nulls_first: false });
+        let partitions = partition_by.iter().map(|column| SortKey {
+            column: *column,
+            descending: false,
+            nulls_first: false,
+        });
         let mut keys: Vec<SortKey> = partitions.collect();
-        let is_new = |keys: &[SortKey], key: &SortKey| {
-            !keys.iter().any(|known| known.column == key.column)
-        };
+        let is_new =
+            |keys: &[SortKey], key: &SortKey| !keys.iter().any(|known| known.column == key.column);
         if input.bound.order == Order::None {
             // Rows that nothing tells apart have no order; all columns give them one.
             let rest: Vec<SortKey> = nodes::ascending(&schema)
