@@ -18,15 +18,21 @@ use crate::{
     id::{StageId, TaskAttempt},
     operators::{
         Operator,
+        expect::Expect,
+        explode::{Explode, Split as SplitText},
         filter::Filter,
         flat_map::Tokenize,
         hash::Hash,
-        join::{Join, JoinInput},
+        join::{Join, JoinInput, shared::BuildKey},
         limit::Limit,
         map::Map,
         reduce_by_key::{FinalReduce, PartialReduce},
+        sample::Sample,
         sleep::Sleep,
         sort::Sort,
+        spread::Spread,
+        union::Union,
+        unpivot::Unpivot,
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
@@ -179,7 +185,9 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             }
             left(&mut rows, sink.node, root_rows);
         }
-        Output::Exchange(Distribution::Hash { .. } | Distribution::Gather { .. }) => {}
+        Output::Exchange(
+            Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
+        ) => {}
     }
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
@@ -241,7 +249,11 @@ impl Builder<'_> {
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
             // A shared node's rows were counted as its output by the stage that keeps them.
-            if !matches!(below.kind, StepKind::Read { share: Share::Partition, .. }) {
+            let is_kept = matches!(
+                below.kind,
+                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
+            );
+            if !is_kept {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -298,18 +310,39 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { probe, build, probe_keys, build_keys, keep_probe, columns } => {
-                let input = JoinInput {
-                    probe: self.input(step.node, *probe)?,
-                    build: self.input(step.node, *build)?,
-                    probe_keys: probe_keys.clone(),
-                    build_keys: build_keys.clone(),
-                    keep_probe: *keep_probe,
-                    columns: columns.clone(),
-                    schema,
-                    build_schema: Arc::clone(&self.task.stage.steps[build.0].schema),
-                };
-                Box::new(Join::new(input, context))
+            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Union { inputs } => {
+                let inputs = inputs.iter().map(|input| self.input(step.node, *input));
+                Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
+            }
+            StepKind::Explode { input, column, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Explode::new(input, *column, *outer, schema))
+            }
+            StepKind::Split { input, column, by, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(SplitText::new(input, *column, by.clone(), *outer, schema))
+            }
+            StepKind::Unpivot { input, keep, values } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Unpivot::new(input, keep.clone(), values.clone(), schema))
+            }
+            StepKind::Sample { input, threshold, seed } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Sample { input, threshold: *threshold, seed: *seed })
+            }
+            StepKind::Spread { input, buckets } => {
+                let input = self.input(step.node, *input)?;
+                let first = self.task.attempt.task.partition;
+                Box::new(Spread::new(input, *buckets, first, schema))
+            }
+            StepKind::Expect { input, id, checks, offences } => {
+                let input = self.input(step.node, *input)?;
+                let offences = offences.iter().map(|(offending, check)| {
+                    Ok((self.input(step.node, *offending)?, check.clone()))
+                });
+                let offences = offences.collect::<Result<_>>()?;
+                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences })
             }
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;
@@ -323,6 +356,43 @@ impl Builder<'_> {
                 Box::new(Limit::new(input, *offset, *n))
             }
         })
+    }
+
+    /// A join; one whose build side is the same for all tasks shares it with those of the process.
+    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+        let StepKind::Join {
+            probe,
+            build,
+            probe_keys,
+            build_keys,
+            null_safe,
+            condition,
+            rows,
+            columns,
+        } = &step.kind
+        else {
+            return Err(Error::Internal(String::from("a join's step is another's")));
+        };
+        let stage = &self.task.stage;
+        let build_step = &stage.steps[build.0];
+        let task = self.task.attempt.task;
+        let is_shared = stage.partitions > 1
+            && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
+        let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let input = JoinInput {
+            build_schema: Arc::clone(&build_step.schema),
+            shared: is_shared.then_some((key, stage.partitions)),
+            probe: self.input(step.node, *probe)?,
+            build: self.input(step.node, *build)?,
+            probe_keys: probe_keys.clone(),
+            build_keys: build_keys.clone(),
+            null_safe: *null_safe,
+            condition: condition.clone(),
+            rows: *rows,
+            columns: columns.clone(),
+            schema: Arc::clone(&step.schema),
+        };
+        Ok(Box::new(Join::new(input, self.context)))
     }
 
     /// The outputs of one stage among the task's inputs, by map task.

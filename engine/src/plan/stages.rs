@@ -14,14 +14,24 @@ use crate::{
     id::StageId,
     operators::reduce_by_key::state_fields,
     plan::{
-        Distribution, JoinColumn, JoinKind, NodeIndex, Op, Order, Output, Plan, ProbeColumn, Share,
-        Sink, Stage, Step, StepIndex, StepKind, Target, with_hash_column,
+        Distribution, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepIndex,
+        StepKind, Target, with_hash_column,
     },
     source::split::{self, Split},
 };
 
+mod join;
+mod relational;
+
+use relational::as_it_is;
+
 /// One bucket of a hash exchange for so many bytes of input.
-const BUCKET_BYTES: u64 = 32 << 20;
+pub const BUCKET_BYTES: u64 = 32 << 20;
+
+/// The most bytes, by estimate, of a join's side that goes to every task of the other side. As much
+/// as one bucket holds: a build side of this size is in the memory of a process either way, and so
+/// it is there once, and the other side stays where it is.
+pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
@@ -29,15 +39,38 @@ const MAX_BUCKETS: u64 = 64;
 /// The most steps of one stage: a pull goes through all of them on one thread's stack.
 const MAX_STEPS: usize = 100;
 
+/// By what sizes a plan is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// One bucket of a hash exchange for so many bytes of input.
+    pub bucket_bytes: u64,
+    /// The most bytes, by estimate, of a join's side that goes to every task of the other side.
+    pub broadcast_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { bucket_bytes: BUCKET_BYTES, broadcast_bytes: BROADCAST_BYTES }
+    }
+}
+
 /// Cuts `plan` into stages; the sizes of the files that it names decide the splits.
 ///
 /// # Errors
 /// Those of finding record boundaries: a file that has changed or can't be read, a quote that is
 /// never closed.
 pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
+    cut_by(plan, disk, Sizes::default())
+}
+
+/// [`cut`] with other sizes, which change stages and tasks but no row of a result.
+///
+/// # Errors
+/// Those of [`cut`].
+pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let rows = plan.nodes.iter().map(|_| Rows::None).collect();
     let consumers = consumers(&plan);
-    let mut cutter = Cutter { consumers, plan, disk, stages: Vec::new(), rows };
+    let mut cutter = Cutter { consumers, plan, disk, stages: Vec::new(), rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -61,6 +94,7 @@ struct Cutter<'a> {
     stages: Vec<Stage>,
     /// Of each node: how its rows are to be had.
     rows: Vec<Rows>,
+    sizes: Sizes,
 }
 
 /// How the rows of a node are to be had.
@@ -116,7 +150,10 @@ impl Cutter<'_> {
         let consumers = self.consumers[index.index()];
         if consumers == 0 {
             self.sink(index, pipeline);
-        } else if consumers > 1 || pipeline.steps.len() >= MAX_STEPS {
+        } else if consumers > 1
+            || pipeline.steps.len() >= MAX_STEPS
+            || matches!(self.plan.nodes[index.index()].op, Op::Cache)
+        {
             let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
             let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
             self.rows[index.index()] = Rows::Kept { stage, partitions, bytes };
@@ -201,19 +238,38 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.reduced(index, schema, input, keys, aggregates))
             }
-            Op::Join {
-                how: how @ (JoinKind::Inner | JoinKind::Left),
-                left_keys,
-                right_keys,
-                null_safe: false,
-                on: None,
-                columns,
-            } => {
+            Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
                 let right = self.rows_of(node.inputs[1])?;
-                let sides = Sides { how, left, right, left_keys, right_keys };
-                Ok(self.joined(index, schema, sides, &columns))
+                let sides = join::Sides { left, right, left_keys, right_keys, null_safe, on };
+                Ok(self.joined(index, schema, how, sides, &columns))
             }
+            Op::Union => self.united(index, schema, &node.inputs),
+            Op::Explode { column, outer } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Explode { input, column, outer }))
+            }
+            Op::Split { column, by, outer } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Split { input, column, by, outer }))
+            }
+            Op::Unpivot { keep, values } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Unpivot { input, keep, values }))
+            }
+            Op::Sample { threshold, seed } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Sample { input, threshold, seed }))
+            }
+            Op::Repartition { keys, partitions } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(self.repartitioned(index, input, &keys, partitions))
+            }
+            Op::Cache => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(as_it_is(index, input))
+            }
+            Op::Expect { checks, offences } => self.expected(index, &node.inputs, checks, offences),
             Op::Sort { keys, limit } => {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.sorted(index, input, &keys, limit))
@@ -224,17 +280,6 @@ impl Cutter<'_> {
             }
             Op::Window { .. } => Err(Error::Internal(String::from("windows are not cut yet"))),
             Op::Write(_) => self.rows_of(node.inputs[0]),
-            Op::Join { .. }
-            | Op::Union
-            | Op::Explode { .. }
-            | Op::Split { .. }
-            | Op::Unpivot { .. }
-            | Op::Sample { .. }
-            | Op::Repartition { .. }
-            | Op::Cache
-            | Op::Expect { .. } => {
-                Err(Error::Internal(format!("no stages for node `{}`", node.id)))
-            }
         }
     }
 
@@ -256,7 +301,7 @@ impl Cutter<'_> {
         let partial_schema = with_hash_column(&Schema::new(fields));
 
         let bytes = below.bytes;
-        let small = below.partitions == 1 && bytes <= BUCKET_BYTES;
+        let small = below.partitions == 1 && bytes <= self.sizes.bucket_bytes;
         let text =
             keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
         let partial = below.then(node, Arc::clone(&partial_schema), |input| {
@@ -265,7 +310,7 @@ impl Cutter<'_> {
         let merged = if small {
             partial
         } else {
-            let buckets = buckets(bytes);
+            let buckets = self.buckets(bytes);
             let distribution = Distribution::Hash { keys: text, buckets };
             let stage = self.close(partial, Output::Exchange(distribution));
             reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
@@ -275,67 +320,6 @@ impl Cutter<'_> {
             keys: key_count,
             aggregates,
         })
-    }
-
-    /// Both sides by key hash, the smaller one of an inner join (the right one of a left join) in
-    /// the table.
-    fn joined(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        sides: Sides,
-        columns: &[JoinColumn],
-    ) -> Pipeline {
-        let Sides { how, left, right, left_keys, right_keys } = sides;
-        let build_left = how == JoinKind::Inner && left.bytes < right.bytes;
-        let bytes = left.bytes + right.bytes;
-        let buckets = buckets(bytes);
-        let columns = columns
-            .iter()
-            .map(|column| match (column, build_left) {
-                (JoinColumn::Left(index), false) | (JoinColumn::Right(index), true) => {
-                    ProbeColumn::Probe(*index)
-                }
-                (JoinColumn::Left(index), true) | (JoinColumn::Right(index), false) => {
-                    ProbeColumn::Build(*index)
-                }
-                (JoinColumn::Both { left, .. }, _) => ProbeColumn::Probe(*left),
-            })
-            .collect();
-        let left_side = self.hashed(node, left, &left_keys, buckets);
-        let right_side = self.hashed(node, right, &right_keys, buckets);
-        let ((probe, probe_keys), (build, build_keys)) = if build_left {
-            ((right_side, right_keys), (left_side, left_keys))
-        } else {
-            ((left_side, left_keys), (right_side, right_keys))
-        };
-        let mut inputs = [probe.inputs, build.inputs].concat();
-        inputs.sort_unstable();
-        inputs.dedup();
-        // Behind an exchange each side is one step, the read, so that places need no shift.
-        let mut steps = [probe.steps, build.steps].concat();
-        let kind = StepKind::Join {
-            probe: StepIndex(0),
-            build: StepIndex(1),
-            probe_keys,
-            build_keys,
-            keep_probe: how == JoinKind::Left,
-            columns,
-        };
-        steps.push(Step { node, schema, kind });
-        Pipeline { steps, partitions: buckets, splits: Vec::new(), inputs, bytes }
-    }
-
-    /// A side of a join, behind an exchange by the hash of its keys.
-    fn hashed(&mut self, node: NodeIndex, side: Pipeline, keys: &[Expr], buckets: u32) -> Pipeline {
-        let schema = with_hash_column(&side.schema());
-        let bytes = side.bytes;
-        let hashed = side
-            .then(node, Arc::clone(&schema), |input| StepKind::Hash { input, keys: keys.to_vec() });
-        let text = keys.iter().map(ToString::to_string).collect();
-        let distribution = Distribution::Hash { keys: text, buckets };
-        let stage = self.close(hashed, Output::Exchange(distribution));
-        reading(node, schema, stage, Share::Bucket, buckets, bytes)
     }
 
     /// Each partition sorted, then all merged into one.
@@ -390,6 +374,29 @@ impl Cutter<'_> {
         reading(node, schema, stage, share, 1, bytes)
     }
 
+    /// How many buckets so many bytes go to.
+    fn buckets(&self, bytes: u64) -> u32 {
+        let wanted = bytes.div_ceil(self.sizes.bucket_bytes.max(1)).clamp(1, MAX_BUCKETS);
+        u32::try_from(wanted).unwrap_or(1)
+    }
+
+    /// A pipeline behind an exchange by the hash of some keys, which is its last column.
+    fn hashed(
+        &mut self,
+        node: NodeIndex,
+        input: Pipeline,
+        keys: &[Expr],
+        buckets: u32,
+    ) -> Pipeline {
+        let bytes = input.bytes;
+        let hashed = with_hash(node, input, keys);
+        let schema = hashed.schema();
+        let text = keys.iter().map(ToString::to_string).collect();
+        let distribution = Distribution::Hash { keys: text, buckets };
+        let stage = self.close(hashed, Output::Exchange(distribution));
+        reading(node, schema, stage, Share::Bucket, buckets, bytes)
+    }
+
     /// Makes a stage of a pipeline.
     fn close(&mut self, pipeline: Pipeline, output: Output) -> StageId {
         // The count of nodes bounds that of stages, and the checker bounds that of nodes.
@@ -398,15 +405,6 @@ impl Cutter<'_> {
         self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
         id
     }
-}
-
-/// A join's inputs.
-struct Sides {
-    how: JoinKind,
-    left: Pipeline,
-    right: Pipeline,
-    left_keys: Vec<Expr>,
-    right_keys: Vec<Expr>,
 }
 
 /// A pipeline that begins with what other stages put out.
@@ -427,9 +425,10 @@ fn reading(
     }
 }
 
-fn buckets(bytes: u64) -> u32 {
-    let wanted = bytes.div_ceil(BUCKET_BYTES).clamp(1, MAX_BUCKETS);
-    u32::try_from(wanted).unwrap_or(1)
+/// A pipeline with the hash of some keys as its last column.
+fn with_hash(node: NodeIndex, input: Pipeline, keys: &[Expr]) -> Pipeline {
+    let schema = with_hash_column(&input.schema());
+    input.then(node, schema, |input| StepKind::Hash { input, keys: keys.to_vec() })
 }
 
 fn count(partitions: usize) -> Result<u32> {
@@ -477,6 +476,7 @@ mod tests {
                 format!("hash({}) to {buckets}", keys.join(", "))
             }
             Output::Exchange(Distribution::Forward) => String::from("forward"),
+            Output::Exchange(Distribution::Broadcast) => String::from("broadcast"),
             Output::Exchange(Distribution::Gather { ordered }) => format!("gather {ordered}"),
             Output::Sink(sink) => format!("sink {}", sink.id),
         };
@@ -489,6 +489,7 @@ mod tests {
             StepKind::Read { stage, share } => match share {
                 Share::Bucket => format!("bucket of {stage}"),
                 Share::Partition => format!("partition of {stage}"),
+                Share::Section { first, .. } => format!("section {first} of {stage}"),
                 Share::All => format!("all of {stage}"),
                 Share::Merged { .. } => format!("merge of {stage}"),
             },
@@ -499,9 +500,16 @@ mod tests {
             StepKind::Hash { .. } => String::from("hash"),
             StepKind::PartialReduce { .. } => String::from("partial"),
             StepKind::FinalReduce { .. } => String::from("final"),
-            StepKind::Join { probe, build, keep_probe, .. } => {
-                format!("join {} with {} keep {keep_probe}", probe.0, build.0)
+            StepKind::Join { probe, build, rows, .. } => {
+                format!("join {} with {} {rows:?}", probe.0, build.0)
             }
+            StepKind::Union { .. } => String::from("union"),
+            StepKind::Explode { .. } => String::from("explode"),
+            StepKind::Split { .. } => String::from("split"),
+            StepKind::Unpivot { .. } => String::from("unpivot"),
+            StepKind::Sample { .. } => String::from("sample"),
+            StepKind::Spread { .. } => String::from("spread"),
+            StepKind::Expect { .. } => String::from("expect"),
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
             StepKind::Window { .. } => String::from("window"),

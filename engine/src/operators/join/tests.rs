@@ -1,0 +1,1 @@
+//! Joins against nested loops.
