@@ -23,6 +23,7 @@ pub mod unpivot;
 pub mod sample;
 pub mod spread;
 pub mod expect;
+pub mod window;
 
 /// A stream of record batches, pulled one at a time.
 ///

@@ -33,6 +33,7 @@ use crate::{
         spread::Spread,
         union::Union,
         unpivot::Unpivot,
+        window::{Functions, Window},
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
@@ -348,8 +349,16 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
             }
-            StepKind::Window { .. } => {
-                return Err(Error::Internal(String::from("windows do not run yet")));
+            StepKind::Window { input: below, columns, partition_by, order_by, functions } => {
+                let input_schema = Arc::clone(&self.task.stage.steps[below.0].schema);
+                let input = self.input(step.node, *below)?;
+                let functions = Functions {
+                    columns: *columns,
+                    partition_by: partition_by.clone(),
+                    order_by: order_by.clone(),
+                    functions: functions.clone(),
+                };
+                Box::new(Window::new(input, functions, input_schema, schema, context))
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;

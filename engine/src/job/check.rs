@@ -26,6 +26,7 @@ mod nodes;
 mod keyed;
 pub mod sql;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.

@@ -21,7 +21,9 @@ use crate::{
 };
 
 mod join;
+mod order;
 mod relational;
+mod window;
 
 use relational::as_it_is;
 
@@ -70,7 +72,8 @@ pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
 pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let rows = plan.nodes.iter().map(|_| Rows::None).collect();
     let consumers = consumers(&plan);
-    let mut cutter = Cutter { consumers, plan, disk, stages: Vec::new(), rows, sizes };
+    let wanted = order::wanted(&plan);
+    let mut cutter = Cutter { consumers, wanted, plan, disk, stages: Vec::new(), rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -91,6 +94,8 @@ struct Cutter<'a> {
     plan: Plan,
     disk: &'a Arc<dyn Disk>,
     consumers: Vec<u32>,
+    /// Of each node: whether its order is followed.
+    wanted: Vec<bool>,
     stages: Vec<Stage>,
     /// Of each node: how its rows are to be had.
     rows: Vec<Rows>,
@@ -147,6 +152,7 @@ impl Cutter<'_> {
     /// of a long pipeline, is kept by a stage of its own.
     fn node(&mut self, index: NodeIndex) -> Result<()> {
         let pipeline = self.pipeline(index)?;
+        let pipeline = self.in_sequence_for_readers(index, pipeline);
         let consumers = self.consumers[index.index()];
         if consumers == 0 {
             self.sink(index, pipeline);
@@ -167,8 +173,8 @@ impl Cutter<'_> {
     fn sink(&mut self, leaf: NodeIndex, pipeline: Pipeline) {
         let node = self.plan.nodes[leaf.index()].clone();
         let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
-            let input = &self.plan.nodes[node.inputs[0].index()];
-            (pipeline, Target::Files(write), input.order != Order::None)
+            let ordered = self.plan.nodes[node.inputs[0].index()].order != Order::None;
+            (self.in_sequence(leaf, pipeline), Target::Files(write), ordered)
         } else {
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
@@ -184,6 +190,41 @@ impl Cutter<'_> {
         } else {
             self.gathered(node, pipeline, Share::All)
         }
+    }
+
+    /// Partitions that follow one another: merged where each is sorted by itself.
+    fn in_sequence(&mut self, node: NodeIndex, pipeline: Pipeline) -> Pipeline {
+        match self.merge_keys(&pipeline) {
+            Some(keys) => self.gathered(node, pipeline, Share::Merged { keys }),
+            None => pipeline,
+        }
+    }
+
+    /// The same, where one of a node's readers can't do without.
+    fn in_sequence_for_readers(&mut self, node: NodeIndex, pipeline: Pipeline) -> Pipeline {
+        let Some(keys) = self.merge_keys(&pipeline) else { return pipeline };
+        let nodes = (0_u32..).map(NodeIndex).zip(&self.plan.nodes);
+        let is_needed = nodes
+            .filter(|(_, reader)| reader.inputs.contains(&node))
+            .any(|(index, reader)| order::needs_sequence(reader, index, &keys, &self.wanted));
+        if is_needed { self.in_sequence(node, pipeline) } else { pipeline }
+    }
+
+    /// By what a pipeline's partitions are to be merged, where each is sorted by itself.
+    fn merge_keys(&self, pipeline: &Pipeline) -> Option<Vec<SortKey>> {
+        order::merge_keys(&pipeline.steps, pipeline.partitions, &self.stages)
+    }
+
+    /// Keys with those behind them that leave equal rows as `below` has them, where its partitions
+    /// do not follow one another.
+    fn with_ties(&self, keys: Vec<SortKey>, below: &Pipeline) -> Vec<SortKey> {
+        let mut keys = keys;
+        for tie in self.merge_keys(below).unwrap_or_default() {
+            if keys.iter().all(|key| key.column != tie.column) {
+                keys.push(tie);
+            }
+        }
+        keys
     }
 
     /// A pipeline that gives the rows of a node.
@@ -278,7 +319,10 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.limited(index, input, offset, n))
             }
-            Op::Window { .. } => Err(Error::Internal(String::from("windows are not cut yet"))),
+            Op::Window { partition_by, order_by, functions } => {
+                let asked = window::Asked { partition_by, order_by, functions };
+                self.windowed(index, schema, node.inputs[0], &node.order, asked)
+            }
             Op::Write(_) => self.rows_of(node.inputs[0]),
         }
     }
@@ -331,15 +375,16 @@ impl Cutter<'_> {
         limit: Option<u64>,
     ) -> Pipeline {
         let schema = below.schema();
+        let keys = self.with_ties(keys.to_vec(), &below);
         let runs = below.then(node, Arc::clone(&schema), |input| StepKind::Sort {
             input,
-            keys: keys.to_vec(),
+            keys: keys.clone(),
             limit,
         });
         if runs.partitions == 1 {
             return runs;
         }
-        let merged = self.gathered(node, runs, Share::Merged { keys: keys.to_vec() });
+        let merged = self.gathered(node, runs, Share::Merged { keys });
         match limit {
             Some(n) => merged.then(node, schema, |input| StepKind::Limit { input, offset: 0, n }),
             None => merged,
@@ -369,6 +414,10 @@ impl Cutter<'_> {
             return input;
         }
         let (schema, bytes) = (input.schema(), input.bytes);
+        let share = match (share, self.merge_keys(&input)) {
+            (Share::All, Some(keys)) => Share::Merged { keys },
+            (share, _) => share,
+        };
         let ordered = matches!(share, Share::Merged { .. });
         let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
         reading(node, schema, stage, share, 1, bytes)

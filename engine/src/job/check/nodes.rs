@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed, reduce, sql,
+    keyed, ordered, reduce, sql,
 };
 use crate::{
     expr::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 13] = [
+pub(super) const OPERATORS: [Known; 14] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -89,6 +89,13 @@ pub(super) const OPERATORS: [Known; 13] = [
         elsewhere: FIELDS,
     },
     Known { of: "sort", always: NODE_FIELDS, fields: &["by"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "window",
+        always: NODE_FIELDS,
+        fields: &["partition_by", "order_by", "frame", "with"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
     Known {
         of: "limit",
         always: NODE_FIELDS,
@@ -166,7 +173,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 18] = [
+const LATER_OPERATORS: [&str; 17] = [
     "read_parquet",
     "read_arrow",
     "aggregate",
@@ -179,7 +186,6 @@ const LATER_OPERATORS: [&str; 18] = [
     "sample",
     "repartition",
     "cache",
-    "window",
     "pivot",
     "unpivot",
     "write_text",
@@ -254,7 +260,8 @@ impl Binder<'_, '_> {
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
             "join" => keyed::join(self, vertex, inputs.as_deref()),
-            "sort" => self.sort(vertex, one),
+            "sort" => ordered::sort(self, vertex, one),
+            "window" => ordered::window(self, vertex, one),
             "limit" => self.limit(vertex, one),
             "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
@@ -723,45 +730,6 @@ impl Binder<'_, '_> {
             return None;
         }
         Some(column)
-    }
-
-    fn sort(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
-        let fields = &vertex.fields;
-        fields.required("by", self.report)?;
-        let texts = fields.texts("by", self.report)?;
-        let mut keys: Vec<SortKey> = Vec::new();
-        let mut is_right = true;
-        for (text, pointer) in texts {
-            let key = match input {
-                Some(input) => parse::sort_key(text, &input.schema).map(Some),
-                None => parse::sort_syntax(text).map(|()| None),
-            };
-            match key {
-                Ok(Some(key)) if keys.iter().any(|known| known.column == key.column) => {
-                    let message = format!("`{text}` names a column a second time");
-                    self.report.problem(pointer, ProblemCode::BadValue, message);
-                    is_right = false;
-                }
-                Ok(Some(key)) => keys.push(key),
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.refuse(pointer, refusal);
-                    is_right = false;
-                }
-            }
-        }
-        let input = input.filter(|_| is_right)?;
-        if input.order == Order::None {
-            let others = ascending(&input.schema);
-            let others = others
-                .into_iter()
-                .filter(|key| !keys.iter().any(|known| known.column == key.column));
-            let others: Vec<_> = others.collect();
-            keys.extend(others);
-        }
-        let (schema, order) = (Arc::clone(&input.schema), Order::Sorted(keys.clone()));
-        let bound = self.push(vertex.id, Op::Sort { keys, limit: None }, &[input], schema, order);
-        Some(Bound { is_tokens: input.is_tokens, ..bound })
     }
 
     fn limit(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {

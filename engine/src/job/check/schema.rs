@@ -92,6 +92,7 @@ fn required(op: &str) -> &'static [&'static str] {
         }
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
+        "window" => &["id", "op", "with"],
         "limit" => &["id", "op", "n"],
         "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
@@ -150,6 +151,12 @@ fn field(op: &str, name: &str) -> Value {
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "with" if op == "window" => named("columns to add or replace, as window functions"),
+        "partition_by" if op == "window" => {
+            texts("columns or expressions; rows with equal ones are a partition")
+        }
+        "order_by" => texts("the order in a partition, as `by` of sort has it"),
+        "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
         "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" => text("an expression; rows for which it is true stay"),
@@ -161,7 +168,9 @@ fn field(op: &str, name: &str) -> Value {
         "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
         "how" => json!({ "description": "which rows without a match stay",
             "enum": ["inner", "left"] }),
-        "by" => texts("columns, each with `asc` or `desc` and `nulls first` or `nulls last`"),
+        "by" => texts(
+            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
+        ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
         "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),

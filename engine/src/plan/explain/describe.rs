@@ -107,6 +107,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             Share::Merged { keys } => {
                 format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
             }
+            Share::Section { .. } => format!("read its part of stage {stage}"),
         },
         StepKind::Map { columns, .. } => format!("map {}", columns_of(&step.schema, columns)),
         StepKind::Sleep { row_ms, .. } => format!("sleep {row_ms} ms a row"),
@@ -129,6 +130,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             )
         }
         StepKind::Window { .. } => String::from("window"),
+        _ => String::from("other"),
         StepKind::Limit { offset, n, .. } => format!("limit {n} offset {offset}"),
     }
 }
