@@ -74,6 +74,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::ValidationFailed | Code::BadRequest => tonic::Code::InvalidArgument,
         Code::InputNotFound | Code::NotFound | Code::ResultExpired => tonic::Code::NotFound,
         Code::InputCorrupt | Code::StateCorrupt => tonic::Code::DataLoss,
+        Code::ExpectationFailed => tonic::Code::FailedPrecondition,
         Code::RecordTooLarge
         | Code::MemoryLimit
         | Code::DiskFull
