@@ -17,8 +17,10 @@ use sqlparser::{
     tokenizer::{Location, Token, Tokenizer},
 };
 
+mod sides;
 mod types;
 
+pub use sides::join_condition;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 use crate::expr::{

@@ -506,6 +506,10 @@ mod tests {
     /// The stages of a document over `small.csv` (2 rows) and `large.csv` (4 rows), a line each:
     /// tasks, steps by name, output.
     fn stages(document: &str) -> Vec<String> {
+        stages_by(document, Sizes::default())
+    }
+
+    fn stages_by(document: &str, sizes: Sizes) -> Vec<String> {
         let folder = TempDir::new().unwrap();
         let disk = RealDisk::shared();
         for (name, text) in [("small.csv", "k,v\na,1\n"), ("large.csv", "k,w\na,1\nb,2\nc,3\n")] {
@@ -515,7 +519,7 @@ mod tests {
         let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
-        cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()
+        cut_by(checked.plan, &disk, sizes).unwrap().stages.iter().map(shown).collect()
     }
 
     fn shown(stage: &Stage) -> String {
@@ -622,26 +626,121 @@ mod tests {
         assert!(found[9].ends_with("-> forward") && found[10].ends_with("-> sink m998"));
     }
 
+    fn joined(how: &str, sizes: Sizes) -> Vec<String> {
+        let document = format!(
+            r#"{{"dag": {{"nodes": [
+                {{"id": "a", "op": "read_csv", "path": "small.csv", "header": true}},
+                {{"id": "b", "op": "read_csv", "path": "large.csv", "header": true}},
+                {{"id": "j", "op": "join", {how}}},
+                {{"id": "w", "op": "write_csv", "path": "out"}}],
+              "edges": [["a", "j"], ["b", "j"], ["j", "w"]]}}}}"#
+        );
+        stages_by(&document, sizes)
+    }
+
     #[test]
-    fn an_inner_join_builds_from_the_smaller_side_and_a_left_join_from_the_right() {
-        let document = |how: &str| {
-            stages(&format!(
-                r#"{{"dag": {{"nodes": [
-                    {{"id": "a", "op": "read_csv", "path": "small.csv", "header": true}},
-                    {{"id": "b", "op": "read_csv", "path": "large.csv", "header": true}},
-                    {{"id": "j", "op": "join", "key": "k", "how": "{how}"}},
-                    {{"id": "w", "op": "write_csv", "path": "out"}}],
-                  "edges": [["a", "j"], ["b", "j"], ["j", "w"]]}}}}"#
-            ))
+    fn a_small_side_goes_to_every_task_of_the_other() {
+        let found = |how: &str| joined(&format!(r#""key": "k", "how": "{how}""#), Sizes::default());
+        let pairs = |lonely_probe| {
+            format!("Pairs {{ lonely_probe: {lonely_probe}, lonely_build: false }} -> sink w")
         };
-        // The first step of the last stage is the probe side.
-        assert_eq!(
-            document("inner")[2],
-            "1x bucket of 1, bucket of 0, join 0 with 1 keep false -> sink w"
+        assert_eq!(found("inner")[0], "1x source, hash -> broadcast");
+        let inner = "1x source, hash, all of 0, join 1 with 2 ";
+        assert_eq!(found("inner")[1], format!("{inner}{}", pairs(false)));
+        // The left side is the smaller one; the right one is held where the left one's rows must
+        // be known to have no partner.
+        assert_eq!(found("right")[1], format!("{inner}{}", pairs(true)));
+        assert_eq!(found("left")[1], format!("{inner}{}", pairs(true)));
+        assert_eq!(found("semi")[1], format!("{inner}ProbeWith -> sink w"));
+        let anti = format!("{inner}ProbeWithout {{ null_aware: false }} -> sink w");
+        assert_eq!(found("anti")[1], anti);
+    }
+
+    #[test]
+    fn large_sides_both_go_by_key_and_the_smaller_one_is_held() {
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let found = |how: &str| joined(&format!(r#""key": "k", "how": "{how}""#), sizes);
+        let pairs = |lonely_probe, lonely_build| {
+            format!("Pairs {{ lonely_probe: {lonely_probe}, lonely_build: {lonely_build} }}")
+        };
+        assert_eq!(found("inner")[0], "1x source, hash -> hash(k) to 3");
+        // The first step of the last stage is the probe side; stage 0 is the one that is closed
+        // first, the probe side's.
+        let last =
+            |rows: &str| format!("3x bucket of 0, bucket of 1, join 0 with 1 {rows} -> sink w");
+        assert_eq!(found("inner")[2], last(&pairs(false, false)));
+        assert_eq!(found("left")[2], last(&pairs(false, true)));
+        assert_eq!(found("right")[2], last(&pairs(true, false)));
+        assert_eq!(found("full")[2], last(&pairs(true, true)));
+        assert_eq!(found("semi")[2], last("BuildWith"));
+        assert_eq!(found("anti")[2], last("BuildWithout"));
+    }
+
+    #[test]
+    fn without_keys_one_side_goes_to_every_task_whatever_its_size() {
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let cross = joined(r#""how": "cross""#, sizes);
+        assert_eq!(cross[0], "1x source, hash -> broadcast");
+        let full = joined(r#""on": "v < w", "how": "full""#, sizes);
+        assert_eq!(full[0], "1x source, hash -> hash() to 1");
+    }
+
+    #[test]
+    fn a_union_has_a_task_for_each_task_of_its_inputs() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "large.csv", "header": true, "partitions": 3},
+                {"id": "m", "op": "map", "fn": "identity"},
+                {"id": "u", "op": "union"},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "m"], ["a", "u"], ["m", "u"], ["a", "u"], ["u", "w"]]}}"#,
         );
         assert_eq!(
-            document("left")[2],
-            "1x bucket of 0, bucket of 1, join 0 with 1 keep true -> sink w"
+            found,
+            [
+                "3x source -> forward",
+                "3x partition of 0, map -> forward",
+                "9x section 0 of 0, section 3 of 1, section 6 of 0, union -> sink w"
+            ]
+        );
+    }
+
+    #[test]
+    fn rows_are_spread_by_turns_and_a_cache_is_a_stage() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "large.csv", "header": true},
+                {"id": "c", "op": "cache"},
+                {"id": "r", "op": "repartition", "partitions": 5},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "c"], ["c", "r"], ["r", "w"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "1x source, map -> forward",
+                "1x partition of 0, spread -> hash() to 5",
+                "5x bucket of 1, map -> sink w"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_expectation_of_all_rows_stands_before_the_first_of_them() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "small.csv", "header": true},
+                {"id": "e", "op": "expect", "unique": ["k"], "not_null": "v"},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "e"], ["e", "w"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "1x source -> forward",
+                "1x partition of 0, filter, partial, final, filter, map -> broadcast",
+                "1x partition of 0, all of 1, expect -> sink w"
+            ]
         );
     }
 }

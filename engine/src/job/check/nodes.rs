@@ -3,16 +3,16 @@
 //! A node's fields are read whatever stands before it; it is bound where its inputs are. Forms
 //! over keys, reduce and join, stand in [`super::keyed`] and [`super::reduce`].
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{
-    MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site,
+    MAX_EDGES, MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site, expect,
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed, ordered, reduce, sql,
+    join, ordered, reduce, relational, sql,
 };
 use crate::{
     expr::{
@@ -27,11 +27,11 @@ use crate::{
         jsonl::JsonlOptions,
     },
     job::Json,
-    plan::{InputFile, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 14] = [
+pub(super) const OPERATORS: [Known; 23] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -70,7 +70,7 @@ pub(super) const OPERATORS: [Known; 14] = [
     Known {
         of: "flat_map",
         always: NODE_FIELDS,
-        fields: &["fn", "column", "as"],
+        fields: &["fn", "column", "as", "by", "outer"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -84,8 +84,41 @@ pub(super) const OPERATORS: [Known; 14] = [
     Known {
         of: "join",
         always: NODE_FIELDS,
-        fields: &["key", "left_key", "right_key", "how", "fn"],
-        later: &["on", "null_safe", "suffix"],
+        fields: &["key", "left_key", "right_key", "how", "fn", "on", "null_safe", "suffix"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "union", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "intersect", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "except", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "top_k", always: NODE_FIELDS, fields: &["by", "n"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "sample",
+        always: NODE_FIELDS,
+        fields: &["fraction", "seed"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "repartition",
+        always: NODE_FIELDS,
+        fields: &["partitions", "key"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "cache", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "unpivot",
+        always: NODE_FIELDS,
+        fields: &["columns", "name_as", "value_as"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "expect",
+        always: NODE_FIELDS,
+        fields: &["rows", "unique", "not_null", "where", "on_fail"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known { of: "sort", always: NODE_FIELDS, fields: &["by"], later: &[], elsewhere: FIELDS },
@@ -170,32 +203,23 @@ const FIELDS: &[&str] = &[
     "files",
     "order",
     "cache",
+    "outer",
+    "name_as",
+    "value_as",
+    "on_fail",
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 17] = [
+const LATER_OPERATORS: [&str; 8] = [
     "read_parquet",
     "read_arrow",
     "aggregate",
-    "expect",
-    "top_k",
     "distinct",
-    "union",
-    "intersect",
-    "except",
-    "sample",
-    "repartition",
-    "cache",
     "pivot",
-    "unpivot",
     "write_text",
     "write_parquet",
     "write_arrow",
 ];
-
-/// The functions of the job format that are not built yet, with their operators.
-const LATER_FORMS: [(&str, &str); 3] =
-    [("split", "flat_map"), ("explode", "flat_map"), ("lines", "flat_map")];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -259,7 +283,21 @@ impl Binder<'_, '_> {
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
-            "join" => keyed::join(self, vertex, inputs.as_deref()),
+            "join" => join::join(self, vertex, inputs.as_deref()),
+            "union" => relational::union(self, vertex, inputs.as_deref()),
+            "intersect" => {
+                relational::set_operation(self, vertex, inputs.as_deref(), JoinKind::Semi)
+            }
+            "except" => {
+                let how = JoinKind::Anti { null_aware: false };
+                relational::set_operation(self, vertex, inputs.as_deref(), how)
+            }
+            "top_k" => relational::top_k(self, vertex, one),
+            "sample" => relational::sample(self, vertex, one),
+            "repartition" => relational::repartition(self, vertex, one),
+            "cache" => relational::cache(self, vertex, one),
+            "unpivot" => relational::unpivot(self, vertex, one),
+            "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
             "limit" => self.limit(vertex, one),
@@ -290,17 +328,15 @@ impl Binder<'_, '_> {
 
     /// Whether the node has as many inputs and outputs as its operator takes.
     fn check_arity(&mut self, vertex: &Vertex<'_>, op: &str) -> bool {
-        if op == "sql" {
-            return sql::check_arity(vertex, self.report);
-        }
+        let (takes, has) = (inputs_of(op), vertex.edges_in);
         if vertex.has_lost_edge {
-            return vertex.edges_in == vertex.inputs.len() && inputs_of(op) == vertex.edges_in;
+            return has == vertex.inputs.len() && takes.contains(&has);
         }
-        let takes = inputs_of(op);
-        let has = vertex.edges_in;
-        if has != takes {
-            let plural = if takes == 1 { "" } else { "s" };
-            let message = format!("`{op}` takes {takes} input{plural}, and has {has}");
+        if !takes.contains(&has) {
+            let (least, most) = takes.clone().into_inner();
+            let plural = if least == 1 { "" } else { "s" };
+            let least = if least == most { least.to_string() } else { format!("at least {least}") };
+            let message = format!("`{op}` takes {least} input{plural}, and has {has}");
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
         if op.starts_with("write_") && vertex.edges_out > 0 {
@@ -308,7 +344,7 @@ impl Binder<'_, '_> {
                 format!("`{op}` has no outputs, and {} edges begin at it", vertex.edges_out);
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
-        has == takes
+        takes.contains(&has)
     }
 
     /// Adds a node to the plan.
@@ -370,22 +406,19 @@ impl Binder<'_, '_> {
         let takes = || FORMS.iter().filter(|form| form.operators.contains(&op)).map(|f| f.name);
         let found = takes().find(|known| *known == name);
         if found.is_none() {
-            let is_later = LATER_FORMS.contains(&(name, op));
-            let code =
-                if is_later { ProblemCode::NotSupported } else { ProblemCode::UnknownFunction };
             let suggestion = parse::nearest(name, takes());
             let elsewhere = FORMS.iter().find(|form| form.name == name);
-            let message = match (is_later, elsewhere, &suggestion) {
-                (true, ..) => format!("function `{name}` is not supported yet"),
-                (_, Some(form), _) => {
+            let message = match (elsewhere, &suggestion) {
+                (Some(form), _) => {
                     format!("`{name}` is no function of {op}, but of {}", form.operators.join(", "))
                 }
-                (_, None, Some(_)) => format!("no function `{name}`"),
-                (_, None, None) => {
+                (None, Some(_)) => format!("no function `{name}`"),
+                (None, None) => {
                     let list = takes().collect::<Vec<_>>().join(", ");
                     format!("no function `{name}`; {op} takes {list}")
                 }
             };
+            let code = ProblemCode::UnknownFunction;
             self.report.suggest(fields.at("fn"), code, message, suggestion);
         }
         found
@@ -687,6 +720,15 @@ impl Binder<'_, '_> {
         } else {
             None
         };
+        if let Some(form @ ("explode" | "split" | "lines")) = form {
+            return relational::take_apart(self, vertex, form, input);
+        }
+        for other in ["by", "outer"] {
+            if form.is_some() && fields.has(other) {
+                let message = format!("`{other}` does not apply to tokenize");
+                self.report.problem(fields.at(other), ProblemCode::NotApplicable, message);
+            }
+        }
         let name = fields.text("as", self.report);
         let columns = fields.texts("column", self.report);
         form?;
@@ -809,11 +851,14 @@ impl Binder<'_, '_> {
     }
 }
 
-fn inputs_of(op: &str) -> usize {
+/// How many inputs an operator takes.
+fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" => 0,
-        "join" => 2,
-        _ => 1,
+        "read_csv" | "read_jsonl" | "read_text" => 0..=0,
+        "join" => 2..=2,
+        "union" | "sql" => 1..=MAX_EDGES,
+        "intersect" | "except" => 2..=MAX_EDGES,
+        _ => 1..=1,
     }
 }
 

@@ -17,7 +17,6 @@ use sqlparser::{
 
 use self::{relation::Relation, subqueries::Prepared};
 use super::{
-    ProblemCode, Report,
     graph::Vertex,
     nodes::{Binder, Bound},
 };
@@ -102,16 +101,6 @@ fn location(text: &str, offset: usize) -> Location {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Location { line: line as u64, column: column as u64 }
-}
-
-/// Whether the node has inputs; there may be as many as its query names.
-pub(super) fn check_arity(vertex: &Vertex<'_>, report: &mut Report) -> bool {
-    if vertex.edges_in > 0 || vertex.has_lost_edge {
-        return vertex.edges_in > 0 && vertex.edges_in == vertex.inputs.len();
-    }
-    let message = "`sql` has no inputs; edges make nodes its tables";
-    report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
-    false
 }
 
 /// Binds an `sql` node.

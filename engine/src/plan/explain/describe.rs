@@ -130,8 +130,9 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             )
         }
         StepKind::Window { .. } => String::from("window"),
-        _ => String::from("other"),
+
         StepKind::Limit { offset, n, .. } => format!("limit {n} offset {offset}"),
+        _ => String::from("other"),
     }
 }
 

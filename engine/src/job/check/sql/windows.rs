@@ -139,18 +139,16 @@ impl Translator<'_, '_, '_, '_> {
         let mut keys: Vec<SortKey> = partitions.collect();
         let is_new =
             |keys: &[SortKey], key: &SortKey| !keys.iter().any(|known| known.column == key.column);
-        if input.bound.order == Order::None {
-            // Rows that nothing tells apart have no order; all columns give them one.
-            let rest: Vec<SortKey> = nodes::ascending(&schema)
-                .into_iter()
-                .filter(|key| is_new(&keys, key) && is_new(&order_by, key))
-                .collect();
-            order_by.extend(rest);
-        }
         for key in &order_by {
             if is_new(&keys, key) {
                 keys.push(key.clone());
             }
+        }
+        if input.bound.order == Order::None {
+            // Rows that nothing tells apart have no order; all columns give them one.
+            let rest: Vec<SortKey> =
+                nodes::ascending(&schema).into_iter().filter(|key| is_new(&keys, key)).collect();
+            keys.extend(rest);
         }
         let op = Op::Window { partition_by, order_by, functions };
         let schema = Arc::new(Schema::new(fields));
