@@ -32,6 +32,15 @@ def shown(value):
     return str(value)
 
 
+def has_order(query):
+    """Whether the query itself has an order, and not just a part of it in parentheses."""
+    while True:
+        outside = re.sub(r"\([^()]*\)", " ", query)
+        if outside == query:
+            return re.search(r"\border\s+by\b", query, re.I) is not None
+        query = outside
+
+
 def main():
     connection = duckdb.connect()
     for table, columns in TABLES.items():
@@ -47,7 +56,7 @@ def main():
             except duckdb.Error as error:
                 raise SystemExit(f"{name}: {error}")
             lines = [", ".join(shown(value) for value in row) for row in rows]
-            if not re.search(r"order\s+by[^)]*$", query, re.I):
+            if not has_order(query):
                 lines.sort()
             file.write(f"# {name}\n{query}--\n" + "".join(f"{line}\n" for line in lines) + "\n")
 

@@ -509,6 +509,7 @@ fn rows(view: &JobView) -> wire::Rows {
             | Op::Expect { .. }
             | Op::Sort { .. }
             | Op::Limit { .. }
+            | Op::Window { .. }
             | Op::Write(_) => {}
         }
         if !is_read.contains(&index) {
