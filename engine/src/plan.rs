@@ -20,6 +20,7 @@ use crate::{
 pub mod rules;
 pub mod estimate;
 pub mod explain;
+pub mod sql;
 pub mod stages;
 
 /// A checked job: what its nodes mean, and the stages that compute them.

@@ -26,7 +26,10 @@ use crate::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     job::check::{self, Checked, Problem, Site},
     memory::Budget,
-    plan::{Output, Plan, Sink},
+    plan::{
+        Output, Plan, Sink,
+        explain::{self, Explanation},
+    },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
         progress::{Progress, Read},
@@ -155,7 +158,45 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(checked.plan.laid_out(&self.options.data.inputs)?);
+        let plan = checked.plan.laid_out(&self.options.data.inputs)?;
+        self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
+    }
+
+    /// Explains a checked job without running it.
+    ///
+    /// # Errors
+    /// Where its stages can't be cut: those of the files that it reads.
+    pub fn explain(&self, checked: Checked) -> Result<Explanation> {
+        let inputs = &self.options.data.inputs;
+        Ok(explain::explain(&checked.plan.laid_out(inputs)?, inputs))
+    }
+
+    /// As [`Session::run`], with every step measured: the plan as it was run, with what it did.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn analyze(
+        &self,
+        checked: Checked,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Explanation)> {
+        let inputs = &self.options.data.inputs;
+        let plan = Arc::new(checked.plan.laid_out(inputs)?);
+        let mut explanation = explain::explain(&plan, inputs);
+        let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
+        explanation.measured(&outcome.view.rows, &reports);
+        Ok((outcome, explanation))
+    }
+
+    /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
+    fn run_plan(
+        &self,
+        plan: Arc<Plan>,
+        is_measured: bool,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
         let job = JobId::random();
         let staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
@@ -207,12 +248,16 @@ impl Session {
                 progress: Progress::default(),
                 published: Vec::new(),
                 has_ended: false,
+                is_measured,
+                reports: Vec::new(),
             };
-            run.drive(self.options.threads, cancel, watch)
+            let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
+            Ok::<_, Error>((view, sinks, run.reports))
         });
-        let (view, sinks) = outcome?;
+        let (view, sinks, reports) = outcome?;
         let elapsed = self.clock.now().saturating_sub(started);
-        Ok(Outcome { job, status: view.status, error: view.error.clone(), sinks, view, elapsed })
+        let (status, error) = (view.status, view.error.clone());
+        Ok((Outcome { job, status, error, sinks, view, elapsed }, reports))
     }
 }
 
@@ -285,6 +330,9 @@ struct Run<'a> {
     progress: Progress,
     published: Vec<Published>,
     has_ended: bool,
+    is_measured: bool,
+    /// What the tasks reported, where they are measured.
+    reports: Vec<(TaskAttempt, TaskReport)>,
 }
 
 impl Run<'_> {
@@ -375,6 +423,9 @@ impl Run<'_> {
                 tracing::debug!(?fact, "fact");
                 if let Fact::OutputAccepted { output, report } = &fact {
                     self.progress.task_done(output.map.task, report);
+                    if self.is_measured {
+                        self.reports.push((output.map, report.clone()));
+                    }
                 }
             }
             Command::Ended { .. } => self.has_ended = true,
@@ -400,6 +451,7 @@ impl Run<'_> {
             stage: Arc::new(stage.clone()),
             inputs,
             result,
+            is_measured: self.is_measured,
         };
         let cancel = CancelFlag::default();
         let folder =

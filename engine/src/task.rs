@@ -40,7 +40,7 @@ use crate::{
     source::{Source, split::Split},
     task::{
         context::TaskContext,
-        metrics::{Observed, RowCounter},
+        metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
@@ -64,6 +64,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// Whether its steps are measured.
+    #[serde(default)]
+    pub is_measured: bool,
 }
 
 /// Where a sink stage's task leaves its rows.
@@ -93,6 +96,9 @@ pub struct TaskReport {
     pub elapsed_ms: u64,
     /// The attempt file, where the result went to a folder.
     pub part: Option<Part>,
+    /// What its steps did, in the stage's order; empty where they were not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepFigures>,
 }
 
 /// Rows that went into and came out of a node.
@@ -153,9 +159,10 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
     task.stage.verify()?;
-    let mut builder = Builder { task, context, progress, rows: BTreeMap::new() };
+    let mut builder =
+        Builder { task, context, progress, rows: BTreeMap::new(), meters: BTreeMap::new() };
     let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
-    let mut rows = builder.rows;
+    let (mut rows, meters) = (builder.rows, builder.meters);
     let schema = &task.stage.root().schema;
     let keep = |input, distribution: &Distribution| {
         exchange::write::write(input, schema, distribution, task.attempt, context)
@@ -190,6 +197,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
         ) => {}
     }
+    report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
@@ -227,6 +235,8 @@ struct Builder<'a> {
     context: &'a TaskContext,
     progress: &'a RowCounter,
     rows: BTreeMap<NodeIndex, Crossings>,
+    /// Of each step that is measured, in their order.
+    meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
 
 impl Builder<'_> {
@@ -241,7 +251,12 @@ impl Builder<'_> {
         let is_input = matches!(step.kind, StepKind::Source { .. } | StepKind::Read { .. });
         let progress = is_input.then(|| self.progress.clone());
         let cancel = self.context.cancel.clone();
-        Ok((Box::new(Observed { input, counter: counter.clone(), progress, cancel }), counter))
+        let meter = self.task.is_measured.then(|| Meter::new(&self.context.spilled_bytes));
+        if let Some(meter) = &meter {
+            self.meters.insert(index, (meter.clone(), counter.clone()));
+        }
+        let observed = Observed { input, counter: counter.clone(), progress, cancel, meter };
+        Ok((Box::new(observed), counter))
     }
 
     /// The operator below a step of `node`; rows that come from another node are counted for both.
