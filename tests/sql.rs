@@ -17,7 +17,10 @@ use tempfile::TempDir;
 
 /// The tables with the types of their columns.
 const TABLES: [(&str, &[(&str, &str)]); 4] = [
-    ("customers", &[("id", "int64"), ("name", "string"), ("city", "string"), ("credit", "float64")]),
+    (
+        "customers",
+        &[("id", "int64"), ("name", "string"), ("city", "string"), ("credit", "float64")],
+    ),
     (
         "orders",
         &[
@@ -45,7 +48,8 @@ fn job(query: &str) -> String {
     let used: Vec<_> = TABLES.iter().filter(|(table, _)| lower.contains(table)).collect();
     // As text, since columns stand in their order.
     let nodes = used.iter().map(|(table, columns)| {
-        let columns = columns.iter().map(|(name, data_type)| format!("\"{name}\": \"{data_type}\""));
+        let columns =
+            columns.iter().map(|(name, data_type)| format!("\"{name}\": \"{data_type}\""));
         let columns = columns.collect::<Vec<_>>().join(", ");
         format!(
             "{{\"id\": \"{table}\", \"op\": \"read_csv\", \"path\": \"{table}.csv\", \

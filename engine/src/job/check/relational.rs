@@ -9,8 +9,9 @@ use super::{
     MAX_PARTITIONS, ProblemCode,
     fields::Fields,
     graph::Vertex,
-    keyed, ordered,
+    keyed,
     nodes::{Binder, Bound, all_columns, names, order_through},
+    ordered,
 };
 use crate::{
     expr::{Expr, parse},
