@@ -132,11 +132,27 @@ pub(crate) enum Verb {
     Version,
 }
 
+/// Values for a job's parameters.
+#[derive(Debug, Args)]
+pub(crate) struct Parameters {
+    /// A value for one of the job's `params`, in the place of its default; may stand several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) values: Vec<(String, String)>,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or("expected NAME=VALUE, such as data=/srv/data")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// `run`
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The job document; relative paths in it start at the working directory.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Tasks at once [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -169,6 +185,8 @@ pub(crate) struct Run {
 pub(crate) struct Validate {
     /// The job document.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -179,6 +197,8 @@ pub(crate) struct Validate {
 pub(crate) struct Explain {
     /// The job document.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// As what: for people, as JSON, for Graphviz, or as one SQL statement for DuckDB.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub(crate) format: PlanFormat,
@@ -325,6 +345,8 @@ pub(crate) struct Worker {
 pub(crate) struct Submit {
     /// The job document; `-` is stdin. Relative paths in it start at the master's directory.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Wait for the end; the exit code tells the outcome.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -38,6 +38,10 @@ pub fn document_schema() -> Value {
         |name| match name {
             "name" => json!({ "description": "shown in lists", "type": "string",
                 "maxLength": MAX_NAME_LENGTH }),
+            "params" => json!({ "description": "values for `${name}` in the document's strings, \
+                with their defaults; null where one must be given", "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
             "parallelism" => {
                 json!({ "description": "the most tasks at once; the rows stay the same",
                 "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
