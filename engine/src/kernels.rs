@@ -8,5 +8,6 @@ pub mod compact;
 pub mod float_sum;
 pub mod growth;
 pub mod accumulate;
+pub(crate) mod column;
 mod text_column;
 mod validity;

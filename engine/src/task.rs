@@ -314,13 +314,10 @@ impl Builder<'_> {
             }
             StepKind::PartialReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(PartialReduce::new(
-                    input,
-                    keys.clone(),
-                    aggregates.clone(),
-                    schema,
-                    context,
-                ))
+                let (keys, aggregates) = (keys.clone(), aggregates.clone());
+                let partition = self.task.attempt.task.partition;
+                let reduce = PartialReduce::new(input, keys, aggregates, schema, context);
+                Box::new(reduce.of_partition(partition))
             }
             StepKind::FinalReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;

@@ -74,7 +74,6 @@ fn grpc(code: Code) -> tonic::Code {
         Code::ValidationFailed | Code::BadRequest => tonic::Code::InvalidArgument,
         Code::InputNotFound | Code::NotFound | Code::ResultExpired => tonic::Code::NotFound,
         Code::InputCorrupt | Code::StateCorrupt => tonic::Code::DataLoss,
-        Code::ExpectationFailed => tonic::Code::FailedPrecondition,
         Code::RecordTooLarge
         | Code::MemoryLimit
         | Code::DiskFull
@@ -88,6 +87,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::Forbidden | Code::PathNotAllowed => tonic::Code::PermissionDenied,
         Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::InputChanged
+        | Code::ExpectationFailed
         | Code::NotFinished
         | Code::JobFailed
         | Code::IdempotencyKeyReused

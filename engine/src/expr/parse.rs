@@ -197,6 +197,10 @@ pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> Par
 pub(crate) struct Expressions;
 
 impl Dialect for Expressions {
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
     fn is_delimited_identifier_start(&self, character: char) -> bool {
         character == '"'
     }

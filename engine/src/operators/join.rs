@@ -112,21 +112,21 @@ impl Join {
         if let Some(build) = &self.built {
             return Ok(Arc::clone(build.built()));
         }
-        let builds = Arc::clone(self.context.store.builds());
-        let build = match self.input.shared {
+        let all = Arc::clone(self.context.store.builds());
+        let own = match self.input.shared {
             Some((key, tasks)) => {
                 let (input, context) = (&mut self.input, &self.context);
-                builds.get(key, tasks, &context.cancel, || build::build(input, context))?
+                all.get(key, tasks, &context.cancel, || build::build(input, context))?
             }
             None => Build::own(build::build(&mut self.input, &self.context)?),
         };
         if self.input.rows.asks_build() {
-            let rows = build.built().row_count();
+            let rows = own.built().row_count();
             ask(&mut self.reservation, rows as u64, &self.context)?;
             self.met = vec![false; rows];
         }
-        let built = Arc::clone(build.built());
-        self.built = Some(build);
+        let built = Arc::clone(own.built());
+        self.built = Some(own);
         Ok(built)
     }
 
@@ -301,12 +301,12 @@ fn output(
                     (false, _) => of_probe(probe_index),
                     (true, false) => of_build(build),
                     (true, true) => {
-                        let row = |(probe, build): (&u32, &u32)| match *build {
-                            NO_ROW => (0, *probe as usize),
-                            build => (1, build as usize),
+                        let place = |(of_probe, of_build): (&u32, &u32)| match *of_build {
+                            NO_ROW => (0, *of_probe as usize),
+                            of_build => (1, of_build as usize),
                         };
                         let places: Vec<_> =
-                            pairs.probe_rows.iter().zip(&pairs.build_rows).map(row).collect();
+                            pairs.probe_rows.iter().zip(&pairs.build_rows).map(place).collect();
                         if places.iter().all(|(side, _)| *side == 0) {
                             return of_probe(probe_index);
                         }

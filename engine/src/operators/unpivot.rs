@@ -93,7 +93,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::{
-        array::{AsArray, Int64Array, RecordBatch, record_batch},
+        array::{ArrayRef, AsArray, Int64Array, RecordBatch, record_batch},
         datatypes::{DataType, Field, Int64Type, Schema},
     };
 
@@ -137,13 +137,10 @@ mod tests {
 
     #[test]
     fn a_large_batch_comes_out_in_bounded_ones() {
-        let numbers = || Arc::new(Int64Array::from_iter_values(0..9000));
-        let batch = RecordBatch::try_from_iter([
-            ("id", numbers() as _),
-            ("a", numbers()),
-            ("b", numbers()),
-        ])
-        .unwrap();
+        let numbers = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..9000)) };
+        let batch =
+            RecordBatch::try_from_iter([("id", numbers()), ("a", numbers()), ("b", numbers())])
+                .unwrap();
         let out = unpivoted(&batch);
         assert_eq!(out.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [8192, 8192, 1616]);
         assert_eq!(out[2].column(2).as_primitive::<Int64Type>().value(1615), 8999);

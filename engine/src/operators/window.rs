@@ -356,3 +356,6 @@ fn value(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

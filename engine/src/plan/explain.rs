@@ -281,8 +281,8 @@ fn output(output: &Output) -> String {
         Output::Exchange(Distribution::Hash { keys, buckets }) => {
             format!("by hash of {} into {buckets} buckets", keys.join(", "))
         }
-        Output::Exchange(Distribution::Broadcast) => String::from("to every task"),
         Output::Exchange(Distribution::Forward) => String::from("kept as it is"),
+        Output::Exchange(Distribution::Broadcast) => String::from("broadcast to every task"),
         Output::Exchange(Distribution::Gather { ordered: true }) => {
             String::from("gathered, to be merged")
         }

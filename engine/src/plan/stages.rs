@@ -10,8 +10,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::{
     Error, Result,
     disk::Disk,
-    expr::{Aggregate, Expr, SortKey},
+    expr::{Aggregate, Expr, OrderKey, SortKey, parse},
     id::StageId,
+    kernels::accumulate::takes_order,
     operators::reduce_by_key::state_fields,
     plan::{
         Distribution, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepIndex,
@@ -276,8 +277,10 @@ impl Cutter<'_> {
                 Ok(input.then(index, schema, |input| StepKind::Tokenize { input, columns }))
             }
             Op::Reduce { keys, aggregates } => {
+                let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
                 let input = self.rows_of(node.inputs[0])?;
-                Ok(self.reduced(index, schema, input, keys, aggregates))
+                let aggregates = completed(aggregates, &input.schema(), has_order);
+                self.reduced(index, schema, input, keys, aggregates)
             }
             Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
@@ -335,35 +338,38 @@ impl Cutter<'_> {
         below: Pipeline,
         keys: Vec<Expr>,
         aggregates: Vec<Aggregate>,
-    ) -> Pipeline {
+    ) -> Result<Pipeline> {
         let key_count = keys.len();
         let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
         let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        fields.extend(
-            state_fields(&aggregates, &names.collect::<Vec<_>>()).into_iter().map(Arc::new),
-        );
+        let states = state_fields(&aggregates, &names.collect::<Vec<_>>())?;
+        fields.extend(states.into_iter().map(Arc::new));
         let partial_schema = with_hash_column(&Schema::new(fields));
 
         let bytes = below.bytes;
-        let small = below.partitions == 1 && bytes <= self.sizes.bucket_bytes;
+        let is_one_task =
+            below.partitions == 1 && (bytes <= self.sizes.bucket_bytes || key_count == 0);
         let text =
             keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
         let partial = below.then(node, Arc::clone(&partial_schema), |input| {
             StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
         });
-        let merged = if small {
+        let merged = if is_one_task {
             partial
+        } else if key_count == 0 {
+            // There is one group, and one row even over nothing: one task merges what all found.
+            self.gathered(node, partial, Share::All)
         } else {
             let buckets = self.buckets(bytes);
             let distribution = Distribution::Hash { keys: text, buckets };
             let stage = self.close(partial, Output::Exchange(distribution));
             reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
         };
-        merged.then(node, schema, |input| StepKind::FinalReduce {
+        Ok(merged.then(node, schema, |input| StepKind::FinalReduce {
             input,
             keys: key_count,
             aggregates,
-        })
+        }))
     }
 
     /// Each partition sorted, then all merged into one.
@@ -456,6 +462,23 @@ impl Cutter<'_> {
     }
 }
 
+/// The aggregates with an order for their rows where the input has none: all its columns, ascending,
+/// behind what they say themselves.
+fn completed(mut aggregates: Vec<Aggregate>, schema: &Schema, has_order: bool) -> Vec<Aggregate> {
+    for aggregate in aggregates.iter_mut().filter(|aggregate| takes_order(aggregate)) {
+        if has_order {
+            continue;
+        }
+        for index in 0..schema.fields().len() {
+            let expr = parse::column(schema, index);
+            if aggregate.order_by.iter().all(|key| key.expr != expr) {
+                aggregate.order_by.push(OrderKey { expr, descending: false, nulls_first: false });
+            }
+        }
+    }
+    aggregates
+}
+
 /// A pipeline that begins with what other stages put out.
 fn reading(
     node: NodeIndex,
@@ -492,7 +515,7 @@ fn every_column(schema: &Schema) -> Vec<SortKey> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{io::Write, path::Path};
 
     use tempfile::TempDir;
@@ -522,7 +545,7 @@ mod tests {
         cut_by(checked.plan, &disk, sizes).unwrap().stages.iter().map(shown).collect()
     }
 
-    fn shown(stage: &Stage) -> String {
+    pub(super) fn shown(stage: &Stage) -> String {
         let steps: Vec<_> = stage.steps.iter().map(step).collect();
         let output = match &stage.output {
             Output::Exchange(Distribution::Hash { keys, buckets }) => {

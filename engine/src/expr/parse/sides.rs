@@ -23,7 +23,9 @@ pub fn join_condition(text: &str, left: &Schema, right: &Schema) -> Result<Predi
     let sql = parse(text, |parser| {
         let mut tokens = Vec::new();
         while let Some(token) = parser.next_token_no_skip() {
-            tokens.push(token.clone());
+            if !matches!(token.token, Token::Whitespace(_)) {
+                tokens.push(token.clone());
+            }
         }
         let tokens = with_names(tokens, &named);
         let mut renamed = Parser::new(&Expressions).with_tokens_with_locations(tokens);

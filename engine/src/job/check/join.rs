@@ -130,9 +130,9 @@ fn how(binder: &mut Binder<'_, '_>, fields: &Fields<'_>) -> Option<JoinKind> {
         return Some(JoinKind::Inner);
     }
     let name = fields.text("how", binder.report)?;
-    let known = KINDS.iter().find(|(known, _)| *known == name);
+    let known = KINDS.iter().find(|(kind, _)| *kind == name);
     if known.is_none() {
-        let names = KINDS.map(|(known, _)| known);
+        let names = KINDS.map(|(kind, _)| kind);
         let message = format!("no join `{name}`; there are {}", names.join(", "));
         let suggestion = parse::nearest(name, names);
         binder.report.suggest(fields.at("how"), ProblemCode::BadValue, message, suggestion);
@@ -208,17 +208,17 @@ fn shared_keys(
     common: &[DataType],
 ) -> Vec<SharedKey> {
     let pairs = sides.left_keys.iter().zip(&sides.right_keys).zip(common);
-    let pairs = pairs.filter_map(|(((_, left), (_, right)), common)| match (left, right) {
+    let pairs = pairs.filter_map(|(((_, left), (_, right)), met)| match (left, right) {
         (
             Expr::Column { name: left_name, index: left, .. },
             Expr::Column { name: right_name, index: right, .. },
-        ) if left_name == right_name => Some((*left, *right, common.clone())),
+        ) if left_name == right_name => Some((*left, *right, met.clone())),
         _ => None,
     });
     let pairs: Vec<_> = pairs.collect();
     let mut shared: Vec<SharedKey> = Vec::new();
     let (mut left_casts, mut right_casts) = (Vec::new(), Vec::new());
-    for (left, right, common) in pairs {
+    for (left, right, met) in pairs {
         if shared.iter().any(|known| known.left == left) {
             continue;
         }
@@ -231,8 +231,8 @@ fn shared_keys(
         } else {
             let (next_left, next_right) = (types[0].fields().len(), types[1].fields().len());
             let places = (next_left + left_casts.len(), next_right + right_casts.len());
-            left_casts.push((left, common.clone()));
-            right_casts.push((right, common));
+            left_casts.push((left, met.clone()));
+            right_casts.push((right, met));
             JoinColumn::Both { left: places.0, right: places.1 }
         };
         shared.push(SharedKey { left, right, column });

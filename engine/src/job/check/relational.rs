@@ -50,16 +50,15 @@ fn aligned(
                 refuse(ProblemCode::UnknownColumn, message, suggestion);
                 continue;
             };
-            match parse::unified(common, found.data_type()) {
-                Some(wider) => *common = wider,
-                None => {
-                    let message = format!(
-                        "column `{name}` is {} before input {number} and {} in it",
-                        parse::type_name(common),
-                        parse::type_name(found.data_type())
-                    );
-                    refuse(ProblemCode::TypeMismatch, message, None);
-                }
+            if let Some(wider) = parse::unified(common, found.data_type()) {
+                *common = wider;
+            } else {
+                let message = format!(
+                    "column `{name}` is {} before input {number} and {} in it",
+                    parse::type_name(common),
+                    parse::type_name(found.data_type())
+                );
+                refuse(ProblemCode::TypeMismatch, message, None);
             }
         }
         for field in input.schema.fields() {
@@ -132,8 +131,8 @@ pub(super) fn set_operation(
     let keys: Vec<Expr> = all_columns(&schema).into_iter().map(|(_, column)| column).collect();
     let columns: Vec<_> = (0..keys.len()).map(JoinColumn::Left).collect();
     let distinct = Op::Reduce { keys: keys.clone(), aggregates: Vec::new() };
-    let id = format!("{}.distinct", vertex.id);
-    let mut rows = binder.push(id, distinct, &[first], Arc::clone(&schema), Order::None);
+    let distinct_id = format!("{}.distinct", vertex.id);
+    let mut rows = binder.push(distinct_id, distinct, &[first], Arc::clone(&schema), Order::None);
     for (number, other) in (2..).zip(others) {
         let op = Op::Join {
             how,
@@ -278,17 +277,16 @@ pub(super) fn unpivot(
         columns.push(column);
         let data_type = input.schema.field(column).data_type();
         let so_far = common.as_ref().unwrap_or(data_type);
-        match parse::unified(so_far, data_type) {
-            Some(wider) => common = Some(wider),
-            None => {
-                let message = format!(
-                    "`{name}` is {} and the columns before it are {}; cast them to one type",
-                    parse::type_name(data_type),
-                    parse::type_name(so_far)
-                );
-                binder.report.problem(pointer, ProblemCode::TypeMismatch, message);
-                is_right = false;
-            }
+        if let Some(wider) = parse::unified(so_far, data_type) {
+            common = Some(wider);
+        } else {
+            let message = format!(
+                "`{name}` is {} and the columns before it are {}; cast them to one type",
+                parse::type_name(data_type),
+                parse::type_name(so_far)
+            );
+            binder.report.problem(pointer, ProblemCode::TypeMismatch, message);
+            is_right = false;
         }
     }
     let (name_as, value_as, common) = (name_as?, value_as?, common.filter(|_| is_right)?);

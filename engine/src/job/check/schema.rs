@@ -183,9 +183,6 @@ fn field(op: &str, name: &str) -> Value {
             json!({ "description": "where `split` cuts; a comma where it is \
             left out", "type": "string", "minLength": 1 })
         }
-        "by" => texts(
-            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
-        ),
         "outer" => flag("whether a row without elements or parts gives one row, with a null"),
         "on" => text(
             "what must be true of a pair beside its keys; `l.x` and `r.y` name a side's \
@@ -210,6 +207,9 @@ fn field(op: &str, name: &str) -> Value {
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
         "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
+        "by" => texts(
+            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
+        ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
         "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),

@@ -89,16 +89,17 @@ impl Drop for Build {
 }
 
 impl SharedBuilds {
-    /// The build side of `key`, which `tasks` tasks probe; where it is not there, `build` makes it.
+    /// The build side of `key`, which `tasks` tasks probe; where it is not there, `make` builds
+    /// it.
     ///
     /// # Errors
-    /// Those of `build`; [`Error::Cancelled`](crate::Error) while it waits for another task's.
+    /// Those of `make`; [`Error::Cancelled`](crate::Error) while it waits for another task's.
     pub(super) fn get(
         self: &Arc<Self>,
         key: BuildKey,
         tasks: u32,
         cancel: &CancelFlag,
-        build: impl FnOnce() -> Result<Built>,
+        make: impl FnOnce() -> Result<Built>,
     ) -> Result<Build> {
         let mut entries = self.entries();
         let number = loop {
@@ -124,7 +125,7 @@ impl SharedBuilds {
         drop(entries);
         // Should this thread fail or panic, those that wait try for themselves.
         let claim = Claim { builds: self, key, number };
-        let built = Arc::new(build()?);
+        let built = Arc::new(make()?);
         if let Some(entry) = self.entries().by_key.get_mut(&key).filter(|e| e.number == number) {
             entry.built = Some(Arc::clone(&built));
         }

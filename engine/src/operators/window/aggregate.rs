@@ -7,11 +7,11 @@ use std::{cell::Cell, cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Decimal128Array, DynComparator, Float64Array, Int64Array,
-        PrimitiveArray, UInt64Array, make_comparator,
+        Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, DynComparator, Float64Array,
+        Int64Array, PrimitiveArray, UInt64Array, make_comparator,
     },
     buffer::NullBuffer,
-    compute::{CastOptions, SortOptions, cast_with_options, concat, take},
+    compute::{CastOptions, SortOptions, cast_with_options, concat, filter_record_batch, take},
     datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type},
 };
 
@@ -94,11 +94,18 @@ pub(super) fn evaluate(
     frames: &[Range<usize>],
     carried: &mut Carried,
 ) -> Result<ArrayRef> {
-    let arguments = arguments(aggregate, chunk)?;
+    let (kept, arguments) = if method == Method::States {
+        // The accumulators have their own way to take rows.
+        (None, Vec::new())
+    } else {
+        let kept = kept(aggregate, chunk)?;
+        let arguments = arguments(aggregate, chunk, kept.as_ref())?;
+        (kept, arguments)
+    };
     let before = if chunk.goes_on() { std::mem::take(carried) } else { Carried::Nothing };
     match method {
         Method::Count => {
-            let counts = Counts { nulls: nulls(aggregate, &arguments, chunk)? };
+            let counts = Counts { nulls: nulls(kept, &arguments) };
             let first = if let Carried::Count(count) = before { count } else { 0 };
             let mut values = Vec::with_capacity(chunk.rows());
             let last = each(&counts, first, chunk, frames, |count| values.push(*count));
@@ -144,7 +151,7 @@ pub(super) fn evaluate(
         Method::Min | Method::Max => {
             extremes(argument(&arguments)?, method == Method::Max, chunk, frames, before, carried)
         }
-        Method::States => states::evaluate(aggregate, &arguments, frames),
+        Method::States => states::evaluate(aggregate, &chunk.batch, frames),
     }
 }
 
@@ -166,21 +173,28 @@ fn each<C: Combine>(
     state
 }
 
-/// The arguments' values; null in rows that the filter leaves out.
-fn arguments(aggregate: &Aggregate, chunk: &Chunk) -> Result<Vec<ArrayRef>> {
-    let values = aggregate.arguments.iter().map(|argument| argument.evaluate(&chunk.batch));
-    let values = values.collect::<Result<Vec<_>>>()?;
-    let Some(kept) = kept(aggregate, chunk)? else { return Ok(values) };
-    let masked = |(place, array): (usize, &ArrayRef)| -> Result<ArrayRef> {
-        // One null is enough, and constants must stay.
-        if place > 0 {
-            return Ok(Arc::clone(array));
-        }
-        let nulls = NullBuffer::union(array.logical_nulls().as_ref(), Some(&kept));
-        let data = array.to_data().into_builder().nulls(nulls).build()?;
-        Ok(arrow::array::make_array(data))
+/// The arguments' values; null in rows that the filter leaves out, for which they are not
+/// computed.
+fn arguments(
+    aggregate: &Aggregate,
+    chunk: &Chunk,
+    kept: Option<&NullBuffer>,
+) -> Result<Vec<ArrayRef>> {
+    let arguments = aggregate.arguments.iter();
+    let Some(kept) = kept.filter(|kept| kept.null_count() > 0) else {
+        return arguments.map(|argument| argument.evaluate(&chunk.batch)).collect();
     };
-    values.iter().enumerate().map(masked).collect()
+    let mask = BooleanArray::new(kept.inner().clone(), None);
+    let batch = filter_record_batch(&chunk.batch, &mask)?;
+    let mut place = 0;
+    let places: UInt64Array = kept
+        .iter()
+        .map(|is_kept| {
+            place += u64::from(is_kept);
+            is_kept.then(|| place - 1)
+        })
+        .collect();
+    arguments.map(|argument| Ok(take(&argument.evaluate(&batch)?, &places, None)?)).collect()
 }
 
 /// The rows for which the filter is true; `None` without one.
@@ -208,16 +222,11 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 }
 
 /// Which rows are not counted: `None` where all are.
-fn nulls(
-    aggregate: &Aggregate,
-    arguments: &[ArrayRef],
-    chunk: &Chunk,
-) -> Result<Option<NullBuffer>> {
-    let filtered = kept(aggregate, chunk)?;
+fn nulls(kept: Option<NullBuffer>, arguments: &[ArrayRef]) -> Option<NullBuffer> {
     let union = |nulls: Option<NullBuffer>, array: &ArrayRef| {
         NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref())
     };
-    Ok(arguments.iter().fold(filtered, union))
+    arguments.iter().fold(kept, union)
 }
 
 fn is_null(nulls: Option<&NullBuffer>, row: usize) -> bool {

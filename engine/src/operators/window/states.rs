@@ -8,26 +8,28 @@
 use std::ops::Range;
 
 use arrow::{
-    array::{Array, ArrayRef, UInt32Array},
+    array::{Array, ArrayRef, RecordBatch, UInt32Array},
     compute::take,
 };
 
 use crate::{
     Error, Result,
     expr::Aggregate,
-    kernels::accumulate::{Accumulators, Inputs},
+    kernels::accumulate::{Accumulators, Carried, Inputs},
+    operators::reduce_by_key::rows::inputs,
 };
 
 /// The most states that are merged at once: what they take is not charged.
 const MERGED_AT_ONCE: usize = 64 << 10;
 
-/// The aggregate of the rows of each frame; `arguments` are its own, for all rows.
+/// The aggregate of the rows of each frame in a batch; where it goes by the order of rows, that is
+/// the batch's.
 ///
 /// # Errors
-/// Those of the accumulators.
+/// [`Error::Evaluate`] of the arguments, and those of the accumulators.
 pub(super) fn evaluate(
     aggregate: &Aggregate,
-    arguments: &[ArrayRef],
+    batch: &RecordBatch,
     frames: &[Range<usize>],
 ) -> Result<ArrayRef> {
     // The frames that differ, and which of them each row has.
@@ -39,19 +41,26 @@ pub(super) fn evaluate(
         }
         frame_of.push(number(distinct.len() - 1)?);
     }
-    let overlap = distinct.windows(2).any(|pair| pair[1].start < pair[0].end);
-    let mut accumulators = Accumulators::new(std::slice::from_ref(aggregate))?;
-    if overlap {
-        Tree::new(aggregate, arguments, frames.len())?.merge(&distinct, &mut accumulators)?;
+    let inputs = inputs(aggregate, batch, 0)?;
+    let mut accumulators;
+    if let Some(groups) = groups_of_rows(&distinct, frames.len())? {
+        accumulators = of(aggregate, Carried::Values)?;
+        accumulators.take(&[in_groups(inputs, &groups)?], &groups, distinct.len())?;
     } else {
-        take_rows(&distinct, arguments, &mut accumulators)?;
+        accumulators = of(aggregate, Carried::States)?;
+        Tree::new(aggregate, inputs, frames.len())?.merge(&distinct, &mut accumulators)?;
     }
+    accumulators.extend(distinct.len());
     accumulators.freeze();
     let groups: Vec<u32> = (0..number(distinct.len())?).collect();
     let name = aggregate.to_string();
-    let values = accumulators.values(&groups, [name.as_str()])?;
+    let values = accumulators.values(&groups, &[name.as_str()])?;
     let values = values.first().ok_or_else(|| missing("value"))?;
     Ok(take(values, &UInt32Array::from(frame_of), None)?)
+}
+
+fn of(aggregate: &Aggregate, carried: Carried) -> Result<Accumulators> {
+    Accumulators::new(std::slice::from_ref(aggregate), carried)
 }
 
 fn number(count: usize) -> Result<u32> {
@@ -63,24 +72,39 @@ fn missing(what: &str) -> Error {
     Error::Internal(format!("an aggregate without its {what}"))
 }
 
-/// Takes each frame's rows into its group.
-fn take_rows(
-    frames: &[Range<usize>],
-    arguments: &[ArrayRef],
-    accumulators: &mut Accumulators,
-) -> Result<()> {
-    let mut rows = Vec::new();
-    let mut groups = Vec::new();
-    for (group, frame) in (0..).zip(frames) {
+/// Of a row that no frame has.
+const NO_GROUP: u32 = u32::MAX;
+
+/// The frame of each row; `None` where frames overlap.
+fn groups_of_rows(frames: &[Range<usize>], rows: usize) -> Result<Option<Vec<u32>>> {
+    let mut groups = vec![NO_GROUP; rows];
+    for (group, frame) in frames.iter().enumerate() {
+        let group = number(group)?;
         for row in frame.clone() {
-            rows.push(number(row)?);
-            groups.push(group);
+            if groups[row] != NO_GROUP {
+                return Ok(None);
+            }
+            groups[row] = group;
         }
     }
-    let rows = UInt32Array::from(rows);
-    let taken = arguments.iter().map(|array| Ok(take(array, &rows, None)?));
-    let inputs: Inputs = taken.collect::<Result<_>>()?;
-    accumulators.update(&[inputs], &groups, frames.len())
+    Ok(Some(groups))
+}
+
+/// Inputs without the rows that have no group.
+fn in_groups(inputs: Inputs, groups: &[u32]) -> Result<Inputs> {
+    if !groups.contains(&NO_GROUP) {
+        return Ok(inputs);
+    }
+    let rows = match inputs.rows {
+        Some(rows) => rows,
+        None => (0..number(groups.len())?).collect(),
+    };
+    let has_group = |row: u32| groups[row as usize] != NO_GROUP;
+    let kept = (0..).zip(&rows).filter(|(_, row)| has_group(**row));
+    let (places, rows): (Vec<u32>, Vec<u32>) = kept.map(|(place, row)| (place, *row)).unzip();
+    let places = UInt32Array::from(places);
+    let columns = inputs.columns.iter().map(|column| Ok(take(column, &places, None)?));
+    Ok(Inputs { columns: columns.collect::<Result<_>>()?, rows: Some(rows) })
 }
 
 /// The states of rows, of pairs, of fours, and so on, each level as columns.
@@ -89,19 +113,20 @@ struct Tree {
 }
 
 impl Tree {
-    fn new(aggregate: &Aggregate, arguments: &[ArrayRef], rows: usize) -> Result<Self> {
-        let mut leaves = Accumulators::new(std::slice::from_ref(aggregate))?;
+    fn new(aggregate: &Aggregate, inputs: Inputs, rows: usize) -> Result<Self> {
         let groups: Vec<u32> = (0..number(rows)?).collect();
-        leaves.update(&[arguments.to_vec()], &groups, rows)?;
+        let mut leaves = of(aggregate, Carried::Values)?;
+        leaves.take(&[inputs], &groups, rows)?;
+        leaves.extend(rows);
         leaves.freeze();
         let mut levels = vec![leaves.states(&groups)?];
         let mut count = rows;
         while count > 1 {
             let pairs = count.div_ceil(2);
-            let mut parents = Accumulators::new(std::slice::from_ref(aggregate))?;
+            let mut parents = of(aggregate, Carried::States)?;
             let parent_of: Vec<u32> = groups[..count].iter().map(|child| child / 2).collect();
-            let below = levels.last().ok_or_else(|| missing("states"))?;
-            parents.merge(&[below.clone()], &parent_of, pairs)?;
+            let columns = levels.last().ok_or_else(|| missing("states"))?.clone();
+            parents.take(&[Inputs { columns, rows: None }], &parent_of, pairs)?;
             parents.freeze();
             levels.push(parents.states(&groups[..pairs])?);
             count = pairs;
@@ -135,9 +160,11 @@ impl Tree {
             let arrays: Vec<&dyn Array> = levels.collect();
             Ok(arrow::compute::interleave(&arrays, &nodes)?)
         };
-        let states: Inputs = (0..columns).map(column).collect::<Result<_>>()?;
+        let columns = (0..columns).map(column).collect::<Result<_>>()?;
         let groups: Vec<u32> = wanted.iter().map(|(group, ..)| *group).collect();
-        accumulators.merge(&[states], &groups, frames)
+        // Not every frame is among these.
+        accumulators.extend(frames);
+        accumulators.take(&[Inputs { columns, rows: None }], &groups, frames)
     }
 }
 

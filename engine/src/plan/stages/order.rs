@@ -6,6 +6,7 @@
 
 use crate::{
     expr::{Expr, SortKey},
+    kernels::accumulate::takes_order,
     plan::{Node, NodeIndex, Op, Order, Plan, Share, Stage, Step, StepIndex, StepKind},
 };
 
@@ -73,9 +74,7 @@ fn follows(node: &Node) -> bool {
     match &node.op {
         // Ties stay as they were.
         Op::Limit { .. } | Op::Sort { .. } | Op::Window { .. } | Op::Write(_) => true,
-        Op::Reduce { aggregates, .. } => {
-            aggregates.iter().any(|aggregate| aggregate.function.follows_order())
-        }
+        Op::Reduce { aggregates, .. } => aggregates.iter().any(takes_order),
         _ => false,
     }
 }
