@@ -15,6 +15,7 @@ use minispark_api::auth::Role;
 use crate::units::{duration, size_bytes};
 
 pub(crate) mod dev;
+pub(crate) mod files;
 pub(crate) mod generate;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
@@ -92,6 +93,18 @@ pub(crate) enum Verb {
     Validate(Validate),
     /// Show what a job will do, or with --analyze what it did.
     Explain(Explain),
+    /// Answer one SELECT over files.
+    Sql(files::Sql),
+    /// Print the first rows of files.
+    Head(files::Head),
+    /// Print the columns of files with their types, as a job's reader takes them.
+    Schema(files::Schema),
+    /// Say of each column of files what is in it.
+    Describe(files::Describe),
+    /// Count the rows of files.
+    Count(files::Count),
+    /// Write files as one of another format.
+    Convert(files::Convert),
     /// Make data from a seed: the same bytes on every machine.
     #[command(subcommand)]
     Generate(generate::Generate),
