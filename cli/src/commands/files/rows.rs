@@ -121,7 +121,7 @@ impl Look {
     }
 
     /// The bytes of a result as one file's; of text so many lines at most.
-    fn copy(
+    pub(super) fn copy(
         &self,
         published: &Published,
         format: RowsFormat,
