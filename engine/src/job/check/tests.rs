@@ -164,7 +164,7 @@ fn bad_documents_are_told_all_their_problems() {
         ),
         (
             String::from(
-                r#"{"name":1,"parallelism":0,"params":{},"inputs":[],"dag":{"nodes":{},"edges":7}}"#,
+                r#"{"name":1,"parallelism":0,"params":[],"inputs":[],"dag":{"nodes":{},"edges":7}}"#,
             ),
             &[
                 "/dag/edges WRONG_TYPE: expected an array, found a number",
@@ -172,7 +172,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/inputs NOT_SUPPORTED: `inputs` of older job files is not supported: edges say what a node reads",
                 "/name WRONG_TYPE: expected a string, found a number",
                 "/parallelism OUT_OF_RANGE: expected a whole number from 1 to 4096, found 0",
-                "/params NOT_SUPPORTED: `params` of a job is not supported yet",
+                "/params WRONG_TYPE: expected an object, found an array",
             ],
         ),
         (
