@@ -230,7 +230,7 @@ fn bits(float: f64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn framed_functions_give_what_the_rows_that_they_see_give(
