@@ -17,7 +17,7 @@ use minispark_engine::{
         join::{Join, JoinInput},
         reduce_by_key::{FinalReduce, PartialReduce, state_fields},
     },
-    plan::{ProbeColumn, with_hash_column},
+    plan::{JoinRows, ProbeColumn, with_hash_column},
 };
 
 use crate::{

@@ -21,6 +21,7 @@ use crate::{
 
 mod fields;
 mod files;
+mod columnar;
 mod graph;
 mod nodes;
 mod keyed;
