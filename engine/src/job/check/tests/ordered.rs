@@ -140,7 +140,7 @@ fn what_a_window_can_not_be_is_told() {
         (
             r#""with":{"x":"sum(n)"},"order_by":"n","frame":"range interval 2 day preceding""#,
             "/dag/nodes/1/frame TYPE_MISMATCH: expected a constant number that is not negative beside \
-             an order key of int64, found `INTERVAL 2 DAY` (at byte 6)",
+             an order key of int64, found `INTERVAL 2 DAY` (at byte 15)",
         ),
         (
             r#""with":{"x":"count(*)"},"frame":"groups 2 preceding""#,
