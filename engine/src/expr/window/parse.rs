@@ -66,8 +66,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema, frame: &Frame) -> Result<Win
         let message = String::from("expected a window function, such as row_number() or sum(x)");
         return Err(error(ParseErrorKind::Syntax, at, message));
     };
-    let name = call.name.to_string();
-    let Some(known) = signature(&name) else {
+    let Some(known) = signature(&call.name.to_string()) else {
         return aggregate(call, text, schema, frame);
     };
     let name = known.name;
@@ -105,7 +104,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema, frame: &Frame) -> Result<Win
         "last_value" => Kind::LastValue,
         "nth_value" => Kind::NthValue(count_of(1)?),
         _ => {
-            let rows = arguments.get(1).map_or(Ok(1), |sql| whole_literal(sql, text, name))?;
+            let rows = arguments.get(1).map_or(Ok(1), |rows| whole_literal(rows, text, name))?;
             if let (Some(default), Some(data_type)) = (arguments.get(2), &value_type) {
                 bound.push(default_value(default, data_type, text, schema)?);
             }
@@ -375,8 +374,8 @@ fn distance(sql: &Sql, unit: FrameUnit, text: &str, order_by: &[OrderKey]) -> Re
     };
     let key_type = key.expr.data_type();
     let wants = |what: &str| {
-        let key = type_name(&key_type);
-        refused(format!("expected {what} beside an order key of {key}, found `{sql}`"))
+        let of = type_name(&key_type);
+        refused(format!("expected {what} beside an order key of {of}, found `{sql}`"))
     };
     let digits = || number(sql).ok_or_else(|| wants("a constant number that is not negative"));
     match &key_type {
@@ -437,21 +436,17 @@ fn interval(sql: &Sql) -> Option<Offset> {
     if interval.last_field.is_some() {
         return None;
     }
-    let (months, nanoseconds) = match &interval.leading_field {
-        Some(field) => part(value, &field_name(field))?,
-        None => {
-            let words: Vec<_> = value.split_whitespace().collect();
-            if words.is_empty() || words.len() % 2 == 1 {
-                return None;
-            }
-            let parts = words.chunks(2).map(|pair| part(pair[0], pair[1]));
-            parts
-                .collect::<Option<Vec<_>>>()?
-                .into_iter()
-                .try_fold((0_u32, 0_i128), |sum, more| {
-                    Some((sum.0.checked_add(more.0)?, sum.1.checked_add(more.1)?))
-                })?
+    let (months, nanoseconds) = if let Some(field) = &interval.leading_field {
+        part(value, &field_name(field))?
+    } else {
+        let words: Vec<_> = value.split_whitespace().collect();
+        if words.is_empty() || words.len() % 2 == 1 {
+            return None;
         }
+        let parts = words.chunks(2).map(|pair| part(pair[0], pair[1]));
+        parts.collect::<Option<Vec<_>>>()?.into_iter().try_fold((0_u32, 0_i128), |sum, more| {
+            Some((sum.0.checked_add(more.0)?, sum.1.checked_add(more.1)?))
+        })?
     };
     if months == 0 {
         return Some(Offset::Ticks(nanoseconds));
@@ -515,7 +510,7 @@ mod tests {
     use arrow::datatypes::Field;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{parse as parse_function, *};
     use crate::expr::TIMESTAMP;
 
     fn schema() -> Schema {
@@ -532,16 +527,16 @@ mod tests {
     #[test]
     fn the_example_of_every_function_is_one() {
         for known in SIGNATURES {
-            let bound = super::parse(known.example, &schema(), &Frame::default());
+            let bound = parse_function(known.example, &schema(), &Frame::default());
             let bound = bound.unwrap_or_else(|refusal| panic!("{}: {refusal:?}", known.name));
             assert!(!matches!(bound.function, Kind::Aggregate(_)), "{}", known.name);
         }
-        let lead = super::parse("lead(n, 2)", &schema(), &Frame::default()).unwrap();
+        let lead = parse_function("lead(n, 2)", &schema(), &Frame::default()).unwrap();
         assert_eq!((lead.function, lead.data_type), (Kind::Lag(-2), DataType::Int64));
         let last =
-            super::parse("LAST_VALUE(n ignore nulls)", &schema(), &Frame::default()).unwrap();
+            parse_function("LAST_VALUE(n ignore nulls)", &schema(), &Frame::default()).unwrap();
         assert!(last.ignore_nulls);
-        let sum = super::parse("sum(n) filter (where n > 1)", &schema(), &Frame::default());
+        let sum = parse_function("sum(n) filter (where n > 1)", &schema(), &Frame::default());
         assert!(matches!(sum.unwrap().function, Kind::Aggregate(sum) if sum.filter.is_some()));
     }
 
@@ -594,14 +589,12 @@ mod tests {
     #[test]
     fn a_function_is_the_same_after_a_journey() {
         let key = order_key("d", &schema()).unwrap();
-        let frame = frame("range between 1e1 preceding and unbounded following", &[key]);
-        assert!(frame.is_err(), "an exponent is no decimal");
-        let key = order_key("d", &schema()).unwrap();
-        let frame = super::frame(
-            "range between 9999999999999999999999999 preceding and current row",
-            &[key],
-        );
-        let function = super::parse("sum(d)", &schema(), &frame.unwrap()).unwrap();
+        let keys = [key];
+        let exponent = frame("range between 1e1 preceding and unbounded following", &keys);
+        assert!(exponent.is_err(), "an exponent is no decimal");
+        let wide = "range between 9999999999999999999999999 preceding and current row";
+        let wide = frame(wide, &keys).unwrap();
+        let function = parse_function("sum(d)", &schema(), &wide).unwrap();
         let sent = serde_json::to_string(&function).unwrap();
         assert_eq!(serde_json::from_str::<WindowFunction>(&sent).unwrap(), function);
     }
@@ -610,10 +603,11 @@ mod tests {
         #[test]
         fn no_text_panics(text in any::<String>(), tail in "[a-z0-9 ()',.*-]{0,30}") {
             let key = order_key("t", &schema()).unwrap();
-            for text in [text.clone(), format!("lag({tail}"), format!("range {tail} preceding"), tail] {
-                drop(super::parse(&text, &schema(), &Frame::default()));
-                drop(frame(&text, std::slice::from_ref(&key)));
-                drop(order_key(&text, &schema()));
+            let calls = [format!("lag({tail}"), format!("range {tail} preceding")];
+            for any in [text, tail].iter().chain(&calls) {
+                drop(parse_function(any, &schema(), &Frame::default()));
+                drop(frame(any, std::slice::from_ref(&key)));
+                drop(order_key(any, &schema()));
             }
         }
     }

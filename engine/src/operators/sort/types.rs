@@ -173,7 +173,7 @@ fn lists_compare_element_by_element_and_structs_member_by_member() {
         Some(vec![Some(-f64::NAN)]),
     ]);
     let order = |array: &ArrayRef, descending| {
-        let id: ArrayRef = Arc::new(Int64Array::from_iter_values(0..array.len() as i64));
+        let id: ArrayRef = Arc::new(Int64Array::from_iter_values((0..).take(array.len())));
         let columns = [("key", Arc::clone(array)), ("id", id)];
         let batch =
             RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();

@@ -34,8 +34,8 @@ fn a_sort_by_expressions_has_steps_before_and_behind_that_compute_and_drop_them(
         "the rows follow one another, by what they don't show"
     );
     let unordered = place.chain(&[TABLE, REDUCE, sort]);
-    let Op::Sort { keys, .. } = &unordered[3].op else { panic!("{:?}", unordered[3]) };
-    assert_eq!(*keys, [key(3, true), key(1, false), key(0, false), key(2, false)]);
+    let Op::Sort { keys: completed, .. } = &unordered[3].op else { panic!("{:?}", unordered[3]) };
+    assert_eq!(*completed, [key(3, true), key(1, false), key(0, false), key(2, false)]);
     let limited = r#"{"id":"k","op":"top_k","by":"n % 3","n":2}"#;
     let limited = place.chain(&[TABLE, limited]);
     assert!(matches!(limited[2].op, Op::Sort { limit: Some(2), .. }));
