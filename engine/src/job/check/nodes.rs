@@ -97,6 +97,21 @@ pub(super) const OPERATORS: &[Known] = &[
         elsewhere: FIELDS,
     },
     Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
         of: "join",
         always: NODE_FIELDS,
         fields: &["key", "left_key", "right_key", "how", "fn", "on", "null_safe", "suffix"],
@@ -225,8 +240,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: &[&str] =
-    &["aggregate", "distinct", "pivot", "sql", "write_text", "write_parquet", "write_arrow"];
+const LATER_OPERATORS: &[&str] = &["sql", "write_text", "write_parquet", "write_arrow"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -309,6 +323,9 @@ impl Binder<'_, '_> {
             "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
             _ => self.write(vertex, known.of, one),
         }

@@ -10,7 +10,7 @@ use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
     MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS,
 };
-use crate::expr::function::FORMS;
+use crate::expr::{aggregate::AGGREGATES, function::FORMS};
 
 /// Where it is identified.
 const ID: &str = "urn:minispark:job";
@@ -96,6 +96,8 @@ fn required(op: &str) -> &'static [&'static str] {
         "repartition" => &["id", "op", "partitions"],
         "unpivot" => &["id", "op", "columns"],
         "limit" => &["id", "op", "n"],
+        "aggregate" => &["id", "op", "aggs"],
+        "pivot" => &["id", "op", "column", "fn", "columns"],
         _ => &["id", "op"],
     }
 }
@@ -143,6 +145,7 @@ fn field(op: &str, name: &str) -> Value {
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" if op == "pivot" => texts("the values that become columns of these names"),
         "columns" if op == "unpivot" => texts("the columns that become rows"),
         "columns" if matches!(op, "read_parquet" | "read_arrow") => {
             texts("the columns that are read; all where it is left out")
@@ -159,6 +162,10 @@ fn field(op: &str, name: &str) -> Value {
             ] }),
         "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "fn" if op == "pivot" => {
+            let names: Vec<&str> = AGGREGATES.iter().map(|known| known.name).collect();
+            json!({ "description": "an aggregate of one argument", "enum": names })
+        }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
@@ -170,6 +177,8 @@ fn field(op: &str, name: &str) -> Value {
         "with" => named("columns to add or replace, as expressions"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
+        "column" if op == "pivot" => text("the column whose values become columns"),
+        "value" => text("an expression; what is aggregated in each column"),
         "column" => texts("the text columns; all where it is left out"),
         "as" => text("the name of the new column"),
         "key" => texts("a column or an expression, or a list of them"),
