@@ -601,6 +601,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod relational;
+#[cfg(test)]
+mod windows;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use crate::{
     plan::{JoinColumn, JoinKind, Node, Op, Order},
 };
 
+mod ordered;
 mod relational;
 
 const SEED: &str = r#"{"name":"wordcount-batch","dag":{"nodes":[{"id":"read","op":"read_csv","path":"data/books.csv","partitions":4},{"id":"flat","op":"flat_map","fn":"tokenize"},{"id":"map1","op":"map","fn":"to_lower"},{"id":"agg","op":"reduce_by_key","key":"token","fn":"sum"}],"edges":[["read","flat"],["flat","map1"],["map1","agg"]]},"parallelism":4}"#;
@@ -186,7 +187,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, window, limit, write_csv, write_jsonl (read_csv?)",
             ],
         ),
         (
@@ -244,7 +245,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/fn UNKNOWN_FUNCTION: `long_words` is no function of map, but of filter",
                 "/dag/nodes/2/partitions NOT_APPLICABLE: `partitions` does not apply to map, which has fn, select, with",
                 "/dag/nodes/3/fn UNKNOWN_FUNCTION: no function `zzz`; map takes to_lower, to_json, identity, sleep_10s",
-                "/dag/nodes/4/op NOT_SUPPORTED: operator `window` is not supported yet",
+                "/dag/nodes/4/with MISSING_FIELD: `with` is missing",
             ],
         ),
         (
@@ -318,7 +319,6 @@ fn bad_documents_are_told_all_their_problems() {
             &[
                 "/dag/nodes/1/by/1 UNKNOWN_COLUMN: no column `nope`; there are city, n, price",
                 "/dag/nodes/1/by/2 BAD_VALUE: `n` names a column a second time",
-                "/dag/nodes/1/by/3 NOT_SUPPORTED: a sort key is a column; compute it with a map before",
                 "/dag/nodes/2/n OUT_OF_RANGE: expected a whole number from 0 to 9223372036854775807, found -1",
                 "/dag/nodes/2/offset OUT_OF_RANGE: expected a whole number from 0 to 9223372036854775807, found 1.5",
             ],
