@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Local};
 use minispark_engine::{
     disk::{DataDisks, Disk, RealDisk},
     error::{Class, Code, Failure},
     id::JobId,
     job::check::{self, Site},
     memory::Budget,
-    plan::stages,
     runtime::{Clock, SystemClock},
     schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,
@@ -195,17 +195,22 @@ impl Master {
         self.act(effects);
     }
 
+    /// The place where a document is checked that was submitted at this time.
+    pub(crate) fn site_at(&self, submitted_at: DateTime<Local>) -> Site {
+        Site { now_micros: submitted_at.timestamp_micros(), ..self.site.clone() }
+    }
+
     /// Makes the plan of a job that another build has planned; it starts from its beginning. One
     /// that this build can't plan fails.
     fn plan_anew(&self, saved: &mut Saved) {
         let document = saved.document.clone().unwrap_or_default();
-        let planned = check::check(&document, false, &self.site)
+        let planned = check::check(&document, false, &self.site_at(saved.submitted_at))
             .map_err(|problems| {
                 let first = problems.first().map(|problem| problem.message.clone());
                 first.unwrap_or_default()
             })
             .and_then(|checked| {
-                stages::cut(checked.plan, &self.site.data.inputs).map_err(|error| error.chain())
+                checked.plan.laid_out(&self.site.data.inputs).map_err(|error| error.chain())
             });
         let job = saved.job;
         match planned {
@@ -322,7 +327,7 @@ pub async fn run(
             budget: Budget::new(options.memory_bytes),
         },
         exchange: Arc::new(RemoteExchange::new(None, key.clone(), runtime)),
-        site: Site { data, base_dir: options.read_roots.into_iter().next() },
+        site: Site { data, base_dir: options.read_roots.into_iter().next(), now_micros: 0 },
         settings,
         heartbeat: options.heartbeat,
         ticket_key: folder::to_hex(&state.ticket_key),

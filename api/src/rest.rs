@@ -28,12 +28,14 @@ pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod figures;
-pub(crate) mod tasks;
+pub(crate) mod plan;
+mod tasks;
 pub(crate) mod events;
 pub(crate) mod workers;
 pub(crate) mod cluster;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod functions;
 pub(crate) mod openapi;
 pub(crate) mod internal;
 
@@ -58,6 +60,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(plan::show))
         .routes(routes!(tasks::stages))
         .routes(routes!(tasks::list))
         .routes(routes!(events::of_job))
@@ -69,6 +72,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(cluster::show))
         .routes(routes!(metrics::document))
         .routes(routes!(server::version))
+        .routes(routes!(functions::list))
         .routes(routes!(openapi::show))
         .routes(routes!(openapi::job_schema))
 }

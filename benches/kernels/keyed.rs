@@ -17,7 +17,7 @@ use minispark_engine::{
         join::{Join, JoinInput},
         reduce_by_key::{FinalReduce, PartialReduce, state_fields},
     },
-    plan::{ProbeColumn, with_hash_column},
+    plan::{JoinRows, ProbeColumn, with_hash_column},
 };
 
 use crate::{
@@ -172,7 +172,10 @@ fn join(criterion: &mut Criterion) {
                     build: boxed(&build),
                     probe_keys: vec![column(key)],
                     build_keys: vec![column(key)],
-                    keep_probe: false,
+                    null_safe: false,
+                    condition: None,
+                    rows: JoinRows::Pairs { lonely_probe: false, lonely_build: false },
+                    shared: None,
                     columns: vec![
                         ProbeColumn::Probe(0),
                         ProbeColumn::Probe(1),

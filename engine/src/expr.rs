@@ -3,22 +3,29 @@
 //! Text becomes a tree in [`parse`], a batch becomes an array in [`evaluate`], and what has a name
 //! stands in the one table of [`function`].
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+pub mod literal;
+pub mod coerce;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
 pub mod aggregate;
+pub mod window;
+pub mod visit;
+mod fold;
+mod pattern;
 mod display;
-mod cast;
-mod compare;
+pub(crate) mod cast;
+pub(crate) mod compare;
 pub mod datetime;
 pub(crate) mod text;
 
 pub use aggregate::{Aggregate, AggregateFunction};
 
 use function::Function;
+pub use literal::Literal;
 
 /// A typed scalar expression over the columns of one schema. Text is `Utf8View`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +81,66 @@ pub enum Expr {
         /// Null instead of an error where it can't be.
         or_null: bool,
     },
+    /// `first op right op right …`, from the left to the right: a long chain of `+` and `-`, or of
+    /// `*`, `/`, `div` and `%`, that does not nest. It means what nested [`Expr::Binary`] mean.
+    Chain {
+        /// The first operand.
+        first: Box<Expr>,
+        /// What is done with it, in order.
+        steps: Vec<Step>,
+    },
+    /// `x is true`, `x is not false` and so on; never null.
+    IsTruth {
+        /// What is tested.
+        input: Box<Expr>,
+        /// What it is compared with.
+        value: bool,
+        /// `is not`.
+        negated: bool,
+    },
+    /// `x in (…)`, with three values; all of one type.
+    InList {
+        /// What is looked for.
+        input: Box<Expr>,
+        /// Where.
+        list: Vec<Expr>,
+        /// `not in`.
+        negated: bool,
+    },
+    /// `x like p`: `%` stands for any characters, `_` for one.
+    Like {
+        /// What is tested.
+        input: Box<Expr>,
+        /// The pattern.
+        pattern: Box<Expr>,
+        /// What makes a `%`, a `_` or itself stand for itself.
+        escape: Option<char>,
+        /// `ilike`: whatever the case.
+        ignores_case: bool,
+        /// `not like`.
+        negated: bool,
+    },
+    /// `list[i]`: an element by its place, counted from 1, or from the end where negative; null
+    /// where there is none.
+    Element {
+        /// The list.
+        input: Box<Expr>,
+        /// Its place, int64.
+        index: Box<Expr>,
+        /// The type of the list's elements.
+        data_type: DataType,
+    },
+    /// A field of a struct; null where the struct is.
+    Field {
+        /// The struct.
+        input: Box<Expr>,
+        /// The field's place in it.
+        index: usize,
+        /// Its name, for people.
+        name: String,
+        /// Its type.
+        data_type: DataType,
+    },
     /// A named function.
     Call {
         /// Which.
@@ -85,38 +152,15 @@ pub enum Expr {
     },
 }
 
-/// A constant's value.
+/// A step of [`Expr::Chain`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Literal {
-    /// A null of a type.
-    Null(DataType),
-    /// `true`, `false`.
-    Bool(bool),
-    /// A whole number.
-    Int64(i64),
-    /// Any other number.
-    Float64(#[serde(with = "exact")] f64),
-    /// Text.
-    Utf8(String),
-    /// Days since 1970-01-01.
-    Date32(i32),
-    /// Microseconds since 1970-01-01, without zone.
-    Timestamp(i64),
-}
-
-/// Floats as text: JSON has neither NaN nor infinities, and its reader may be off by a digit, so
-/// that a plan would mean something else on the worker it is sent to.
-mod exact {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
+pub struct Step {
+    /// The operator.
+    pub op: BinaryOp,
+    /// Its right operand; the left one is what the steps before gave.
+    pub right: Expr,
+    /// The result's type.
+    pub data_type: DataType,
 }
 
 /// An operator between two expressions.
@@ -146,6 +190,10 @@ pub enum BinaryOp {
     Greater,
     /// `>=`.
     GreaterOrEqual,
+    /// `is distinct from`: never null, a null equals a null.
+    IsDistinct,
+    /// `is not distinct from`.
+    IsNotDistinct,
     /// `and`, with three values.
     And,
     /// `or`, with three values.
@@ -168,10 +216,10 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
-/// One key of an order over any rows: an expression and a direction.
+/// One key of an order inside an expression, such as an aggregate's or a window's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderKey {
-    /// What is compared.
+    /// What is ordered by.
     pub expr: Expr,
     /// Greatest first.
     pub descending: bool,
@@ -180,22 +228,88 @@ pub struct OrderKey {
 }
 
 impl Expr {
+    /// What it is computed from, one level down, in the order in which it is written.
+    pub fn children(&self) -> Vec<&Self> {
+        match self {
+            Self::Column { .. } | Self::Literal(_) => Vec::new(),
+            Self::Binary { left, right, .. } => vec![left, right],
+            Self::Chain { first, steps } => {
+                std::iter::once(first.as_ref()).chain(steps.iter().map(|s| &s.right)).collect()
+            }
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::IsTruth { input, .. }
+            | Self::Field { input, .. }
+            | Self::Cast { input, .. } => vec![input],
+            Self::InList { input, list, .. } => {
+                std::iter::once(input.as_ref()).chain(list).collect()
+            }
+            Self::Like { input, pattern, .. } => vec![input, pattern],
+            Self::Element { input, index, .. } => vec![input, index],
+            Self::Case { branches, otherwise, .. } => {
+                let branches = branches.iter().flat_map(|(when, then)| [when, then]);
+                branches.chain(otherwise.as_deref()).collect()
+            }
+            Self::Call { arguments, .. } => arguments.iter().collect(),
+        }
+    }
+
+    /// As [`Expr::children`], to be changed; their types must stay.
+    pub fn children_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Column { .. } | Self::Literal(_) => Vec::new(),
+            Self::Binary { left, right, .. } => vec![left, right],
+            Self::Chain { first, steps } => {
+                let steps = steps.iter_mut().map(|step| &mut step.right);
+                std::iter::once(first.as_mut()).chain(steps).collect()
+            }
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::IsTruth { input, .. }
+            | Self::Field { input, .. }
+            | Self::Cast { input, .. } => vec![input],
+            Self::InList { input, list, .. } => {
+                std::iter::once(input.as_mut()).chain(list).collect()
+            }
+            Self::Like { input, pattern, .. } => vec![input, pattern],
+            Self::Element { input, index, .. } => vec![input, index],
+            Self::Case { branches, otherwise, .. } => {
+                let branches = branches.iter_mut().flat_map(|(when, then)| [when, then]);
+                branches.chain(otherwise.as_deref_mut()).collect()
+            }
+            Self::Call { arguments, .. } => arguments.iter_mut().collect(),
+        }
+    }
+
+    /// Calls `visit` for it and all that it is computed from.
+    pub fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        visit(self);
+        for child in self.children() {
+            child.walk(visit);
+        }
+    }
+
     /// Whether it reads the column of this index.
     pub fn reads(&self, column: usize) -> bool {
         match self {
             Self::Column { index, .. } => *index == column,
-            Self::Literal(_) => false,
-            Self::Binary { left, right, .. } => left.reads(column) || right.reads(column),
-            Self::Not(input)
-            | Self::Negate(input)
-            | Self::IsNull { input, .. }
-            | Self::Cast { input, .. } => input.reads(column),
-            Self::Case { branches, otherwise, .. } => {
-                branches.iter().any(|(when, then)| when.reads(column) || then.reads(column))
-                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.reads(column))
-            }
-            Self::Call { arguments, .. } => arguments.iter().any(|argument| argument.reads(column)),
+            other => other.children().iter().any(|child| child.reads(column)),
         }
+    }
+
+    /// The columns that it reads, each once and ascending.
+    pub fn columns(&self) -> Vec<usize> {
+        let mut columns = Vec::new();
+        self.walk(&mut |expr| {
+            if let Self::Column { index, .. } = expr {
+                columns.push(*index);
+            }
+        });
+        columns.sort_unstable();
+        columns.dedup();
+        columns
     }
 
     /// The type of its values.
@@ -204,46 +318,29 @@ impl Expr {
             Self::Column { data_type, .. }
             | Self::Binary { data_type, .. }
             | Self::Case { data_type, .. }
+            | Self::Field { data_type, .. }
+            | Self::Element { data_type, .. }
             | Self::Call { data_type, .. } => data_type.clone(),
             Self::Literal(literal) => literal.data_type(),
-            Self::Not(_) | Self::IsNull { .. } => DataType::Boolean,
+            Self::Not(_)
+            | Self::IsNull { .. }
+            | Self::IsTruth { .. }
+            | Self::InList { .. }
+            | Self::Like { .. } => DataType::Boolean,
             Self::Negate(input) => input.data_type(),
+            Self::Chain { first, steps } => {
+                steps.last().map_or_else(|| first.data_type(), |step| step.data_type.clone())
+            }
             Self::Cast { to, .. } => to.clone(),
         }
     }
 }
 
-impl Literal {
-    /// Its type.
-    pub fn data_type(&self) -> DataType {
-        match self {
-            Self::Null(data_type) => data_type.clone(),
-            Self::Bool(_) => DataType::Boolean,
-            Self::Int64(_) => DataType::Int64,
-            Self::Float64(_) => DataType::Float64,
-            Self::Utf8(_) => DataType::Utf8View,
-            Self::Date32(_) => DataType::Date32,
-            Self::Timestamp(_) => TIMESTAMP,
-        }
-    }
-}
-
 /// The engine's timestamp without zone: microseconds.
-pub const TIMESTAMP: DataType = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+pub const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The engine's time of day: microseconds.
+pub const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 
-    use super::Literal;
-
-    proptest! {
-        #[test]
-        fn a_float_literal_is_the_same_float_after_a_journey(bits in any::<u64>()) {
-            let value = f64::from_bits(bits);
-            let sent = serde_json::to_string(&Literal::Float64(value)).unwrap();
-            let Literal::Float64(back) = serde_json::from_str(&sent).unwrap() else { panic!("{sent}") };
-            prop_assert!(back.to_bits() == bits || (back.is_nan() && value.is_nan()), "{sent}");
-        }
-    }
-}
+/// The engine's interval: months, days and nanoseconds.
+pub const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);

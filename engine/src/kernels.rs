@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod key_table;
 pub mod scatter;
+pub(crate) mod canonical;
 pub mod compact;
 pub mod float_sum;
 pub mod growth;

@@ -3,6 +3,7 @@
 use minispark_engine::{
     disk::{DataDisks, RealDisk},
     job::check::{Site, check},
+    runtime::{Clock, SystemClock},
 };
 use serde_json::json;
 
@@ -21,7 +22,8 @@ use crate::{
 pub(crate) fn validate(args: &args::Validate, output: Output) -> Result<Exit> {
     let document = host::read_document(&RealDisk, &args.file)?;
     let base_dir = Some(host::working_directory()?);
-    let site = Site { data: DataDisks::everywhere(), base_dir };
+    let now_micros = SystemClock::start().wall().timestamp_micros();
+    let site = Site { data: DataDisks::everywhere(), base_dir, now_micros };
     let shown = args.file.display().to_string();
     let checked = check(&document, args.strict, &site)
         .map_err(|problems| invalid(&document, &shown, &problems))?;

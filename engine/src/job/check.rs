@@ -14,16 +14,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::DataDisks,
+    expr::function::instant,
     job::{JobSpec, check::fields::Fields},
     plan::Plan,
 };
 
 mod fields;
 mod files;
+mod columnar;
 mod graph;
 mod nodes;
 mod keyed;
+mod join;
+mod relational;
+mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.
@@ -46,6 +52,9 @@ pub struct Site {
     pub data: DataDisks,
     /// Relative paths begin here; none are allowed where absent.
     pub base_dir: Option<PathBuf>,
+    /// What `now()` is: microseconds since 1970-01-01 UTC. On a cluster the job's submission, when
+    /// it is planned anew too.
+    pub now_micros: i64,
 }
 
 /// A document that may run.
@@ -159,7 +168,7 @@ pub fn check(document: &str, strict: bool, site: &Site) -> Result<Checked, Vec<P
         }]
     })?;
     let mut report = Report { strict, ..Report::default() };
-    let plan = plan(&spec, site, &mut report);
+    let plan = instant::within(site.now_micros, || plan(&spec, site, &mut report));
     let Report { mut problems, mut warnings, .. } = report;
     problems.sort_by_cached_key(|problem| sequence(&problem.pointer));
     warnings.sort_by_cached_key(|problem| sequence(&problem.pointer));
@@ -189,7 +198,7 @@ fn plan(spec: &JobSpec, site: &Site, report: &mut Report) -> Option<Plan> {
     dag.check_names(&DAG_FIELDS, report);
     let graph = graph::Graph::read(&dag, report)?;
     let nodes = nodes::bind(&graph, site, report);
-    Some(Plan { name, parallelism, nodes, stages: Vec::new() })
+    Some(Plan { name, parallelism, nodes, stages: Vec::new(), rules: Vec::new() })
 }
 
 const JOB_FIELDS: fields::Known = fields::Known {

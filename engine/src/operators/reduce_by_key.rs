@@ -26,7 +26,7 @@ use grouping::{Draining, Grouping, LEVELS, Room, Split};
 use rows::{Intake, Rows};
 
 mod grouping;
-mod rows;
+pub(crate) mod rows;
 
 /// What an operator may hold whatever the budget says: less than this is not worth a spill.
 const LEAST_BYTES: u64 = 1 << 20;

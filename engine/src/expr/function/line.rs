@@ -6,13 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array};
 
-use super::text::narrow;
+use super::{Call, text::narrow};
 use crate::{
     Error, Result,
-    expr::{
-        cast::parse_float,
-        evaluate::{Value, text_array},
-    },
+    expr::{cast::parse_float, evaluate::text_array},
 };
 
 /// Before the first comma and behind it.
@@ -29,18 +26,18 @@ fn bounds(line: &str, part: &str) -> (usize, usize) {
     (start, start + part.len())
 }
 
-pub(super) fn first_field(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let lines = text_array(arguments[0].array())?;
+pub(super) fn first_field(call: &Call<'_>) -> Result<ArrayRef> {
+    let lines = text_array(call.arguments[0].array())?;
     Ok(Arc::new(narrow(lines, |line| Some(bounds(line, fields(line).0)))))
 }
 
-pub(super) fn rest_of_line(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let lines = text_array(arguments[0].array())?;
+pub(super) fn rest_of_line(call: &Call<'_>) -> Result<ArrayRef> {
+    let lines = text_array(call.arguments[0].array())?;
     Ok(Arc::new(narrow(lines, |line| Some(bounds(line, fields(line).1?)))))
 }
 
-pub(super) fn number_of_line(arguments: &[Value], _rows: usize) -> Result<ArrayRef> {
-    let lines = text_array(arguments[0].array())?;
+pub(super) fn number_of_line(call: &Call<'_>) -> Result<ArrayRef> {
+    let lines = text_array(call.arguments[0].array())?;
     let mut numbers = Float64Array::builder(lines.len());
     for line in lines {
         let Some(line) = line else {

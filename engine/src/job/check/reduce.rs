@@ -45,7 +45,7 @@ pub(super) fn reduce_by_key(
     let keys = match keys {
         Some(keys) => keys?,
         None if input.is_tokens => vec![(String::from("key"), parse::column(&input.schema, 0))],
-        None => vec![(String::from("key"), of_line(Function::FirstField, input))],
+        None => vec![(String::from("key"), of_line(Function::FIRST_FIELD, input))],
     };
     let pointer = if fields.has("aggs") { fields.at("aggs") } else { fields.at("key") };
     push(binder, vertex, input, Groups { keys, aggregates }, &pointer)
@@ -302,7 +302,7 @@ fn keyless_value(
     }
     let argument = match function {
         AggregateFunction::Count => None,
-        _ => Some(of_line(Function::NumberOfLine, input)),
+        _ => Some(of_line(Function::NUMBER_OF_LINE, input)),
     };
     aggregate_of(binder, fields, function, argument)
 }

@@ -14,6 +14,8 @@ use crate::{
     plan::{JoinColumn, JoinKind, Node, Op, Order},
 };
 
+mod relational;
+
 const SEED: &str = r#"{"name":"wordcount-batch","dag":{"nodes":[{"id":"read","op":"read_csv","path":"data/books.csv","partitions":4},{"id":"flat","op":"flat_map","fn":"tokenize"},{"id":"map1","op":"map","fn":"to_lower"},{"id":"agg","op":"reduce_by_key","key":"token","fn":"sum"}],"edges":[["read","flat"],["flat","map1"],["map1","agg"]]},"parallelism":4}"#;
 
 /// A place with a few files.
@@ -48,7 +50,7 @@ impl Place {
 
     fn site(&self) -> Site {
         let base_dir = Some(self.folder.path().to_path_buf());
-        Site { data: DataDisks::everywhere(), base_dir }
+        Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 }
     }
 
     /// The problems of a document, one a line.
@@ -184,7 +186,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, sort, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
             ],
         ),
         (
@@ -223,7 +225,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/4/path/2 BAD_PATH: a path is not empty",
                 "/dag/nodes/5/partitions OUT_OF_RANGE: expected a whole number from 1 to 4096, found 5000",
                 "/dag/nodes/5/path WRONG_TYPE: expected a string or an array of at least one, found a number",
-                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int64, float64, string, date, timestamp (string?)",
+                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, decimal(p,s), string, binary, date, time, timestamp, timestamp_tz, duration, interval, list<t>, struct<name t, ...> (string?)",
                 "/dag/nodes/6/columns/b WRONG_TYPE: expected a string, found a number",
                 "/dag/nodes/6/delimiter BAD_VALUE: expected one ASCII character, and no quote or line break",
                 "/dag/nodes/6/header WRONG_TYPE: expected true or false, found a string",
@@ -324,12 +326,11 @@ fn bad_documents_are_told_all_their_problems() {
         ),
         (
             format!(
-                r#"{{"dag":{{"nodes":[{TABLE},{read},{{"id":"j","op":"join","left_key":"n","right_key":"line","how":"full","on":"x","fn":"tokenize"}},{{"id":"k","op":"join"}}],"edges":[["t","j"],["r","j"],["t","k"],["r","k"]]}}}}"#
+                r#"{{"dag":{{"nodes":[{TABLE},{read},{{"id":"j","op":"join","left_key":"n","right_key":"line","how":"ful","on":"x","fn":"tokenize"}},{{"id":"k","op":"join"}}],"edges":[["t","j"],["r","j"],["t","k"],["r","k"]]}}}}"#
             ),
             &[
                 "/dag/nodes/2/fn UNKNOWN_FUNCTION: `tokenize` is no function of join, but of flat_map",
-                "/dag/nodes/2/how NOT_SUPPORTED: a full join is not supported yet; there are inner, left",
-                "/dag/nodes/2/on NOT_SUPPORTED: `on` of join is not supported yet",
+                "/dag/nodes/2/how BAD_VALUE: no join `ful`; there are inner, left, right, full, semi, anti, cross (full?)",
                 "/dag/nodes/2/right_key TYPE_MISMATCH: key `n` is int64 on the left and `line` is string on the right",
                 "/dag/nodes/3/key MISSING_FIELD: `key` is missing; without it both inputs are a single string column, and on the left the input has city string, n int64, price float64",
             ],
@@ -440,7 +441,7 @@ fn map_forms_become_expressions() {
     let place = Place::new();
     let lower = &place.chain(&[TABLE, r#"{"id":"m","op":"map","fn":"to_lower"}"#])[1];
     let Op::Map { columns: exprs } = &lower.op else { panic!("{lower:?}") };
-    assert!(matches!(&exprs[0], Expr::Call { function: Function::Lower, .. }));
+    assert!(matches!(&exprs[0], Expr::Call { function: Function::LOWER, .. }));
     assert!(matches!(&exprs[1], Expr::Column { index: 1, .. }));
     let with = &place
         .chain(&[TABLE, r#"{"id":"m","op":"map","with":{"n":"n * 2","total":"n * price"}}"#])[1];
@@ -465,9 +466,9 @@ fn to_json_is_of_all_columns_or_of_a_line() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(function(TABLE), (Function::JsonObject, 6));
+    assert_eq!(function(TABLE), (Function::JSON_OBJECT, 6));
     let line = r#"{"id":"r","op":"read_csv","path":"data/users.csv"}"#;
-    assert_eq!(function(line), (Function::LineToJson, 1));
+    assert_eq!(function(line), (Function::LINE_TO_JSON, 1));
 }
 
 #[test]
@@ -602,7 +603,7 @@ fn diamonds_and_several_sinks_bind_each_node_once() {
 /// A place that no case of a property has to make: this package's folder.
 fn here() -> Site {
     let base_dir = Some(env!("CARGO_MANIFEST_DIR").into());
-    Site { data: DataDisks::everywhere(), base_dir }
+    Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 }
 }
 
 /// Whether a document has problems or all its nodes are bound.

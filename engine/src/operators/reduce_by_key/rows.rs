@@ -97,7 +97,7 @@ pub(super) fn states(batch: &RecordBatch, keys: usize, counts: &[usize]) -> Resu
 }
 
 /// What an aggregate takes of a batch whose first row has the number `first`.
-fn inputs(aggregate: &Aggregate, batch: &RecordBatch, first: u64) -> Result<Inputs> {
+pub(crate) fn inputs(aggregate: &Aggregate, batch: &RecordBatch, first: u64) -> Result<Inputs> {
     let mask = match &aggregate.filter {
         Some(filter) => mask(filter, batch)?,
         None => None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use super::{BUCKET_BYTES, Cutter, Pipeline, buckets, reading};
+use super::{Cutter, Pipeline, reading};
 use crate::{
     Result,
     expr::{Aggregate, AggregateFunction, Expr, OrderKey, parse},
@@ -134,7 +134,8 @@ impl Cutter<'_> {
         let partial_schema = with_hash_column(&Schema::new(fields));
 
         let bytes = below.bytes;
-        let is_one_task = below.partitions == 1 && (bytes <= BUCKET_BYTES || key_count == 0);
+        let is_one_task =
+            below.partitions == 1 && (bytes <= self.sizes.bucket_bytes || key_count == 0);
         let text =
             keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
         let partial = below.then(node, Arc::clone(&partial_schema), |input| {
@@ -146,7 +147,7 @@ impl Cutter<'_> {
             // There is one group, and one row even over nothing: one task merges what all found.
             self.gathered(node, partial, Share::All)
         } else {
-            let buckets = buckets(bytes);
+            let buckets = self.buckets(bytes);
             let distribution = Distribution::Hash { keys: text, buckets };
             let stage = self.close(partial, Output::Exchange(distribution));
             reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
