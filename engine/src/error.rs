@@ -86,6 +86,16 @@ pub enum Error {
         /// What happened, with the value where it is short.
         reason: String,
     },
+    /// Rows are not as an `expect` node wants them.
+    #[error("`{node}` expects {check}; it found {rows}")]
+    Expectation {
+        /// The node.
+        node: String,
+        /// What does not hold.
+        check: String,
+        /// The first rows that offend, as JSON objects.
+        rows: String,
+    },
     /// An operator needs more memory than the budget can ever give.
     #[error(
         "{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up"
@@ -167,6 +177,8 @@ pub enum Code {
     InputChanged,
     /// An input could not be read or decoded.
     InputCorrupt,
+    /// Rows are not as an `expect` node wants them.
+    ExpectationFailed,
     /// More bad rows than the node tolerates.
     BadRowsLimit,
     /// A record is over the size limit.
@@ -273,6 +285,7 @@ impl Error {
             | Self::BadRowsLimit { .. }
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
+            | Self::Expectation { .. }
             | Self::OutputExists { .. } => Class::Fail,
             Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
@@ -297,6 +310,7 @@ impl Error {
             Self::InputNotFound { .. } => Code::InputNotFound,
             Self::InputChanged { .. } => Code::InputChanged,
             Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
+            Self::Expectation { .. } => Code::ExpectationFailed,
             Self::BadRowsLimit { .. } => Code::BadRowsLimit,
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,

@@ -29,6 +29,8 @@ use crate::{
     plan::{
         Output, Plan, Sink,
         explain::{self, Explanation},
+        rules,
+        stages::{self, Sizes},
     },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
@@ -98,6 +100,7 @@ pub struct Session {
     options: SessionOptions,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    sizes: Sizes,
 }
 
 /// How a run ended.
@@ -132,7 +135,14 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        Ok(Self { options, disk, clock: Arc::new(SystemClock::start()) })
+        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
+        Ok(Self { options, disk, clock, sizes })
+    }
+
+    /// The session with plans cut by other sizes: other stages and tasks for the same rows.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// Checks a document without running it.
@@ -158,7 +168,7 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = checked.plan.laid_out(&self.options.data.inputs)?;
+        let plan = self.laid_out(checked.plan)?;
         self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
     }
 
@@ -167,8 +177,7 @@ impl Session {
     /// # Errors
     /// Where its stages can't be cut: those of the files that it reads.
     pub fn explain(&self, checked: Checked) -> Result<Explanation> {
-        let inputs = &self.options.data.inputs;
-        Ok(explain::explain(&checked.plan.laid_out(inputs)?, inputs))
+        Ok(explain::explain(&self.laid_out(checked.plan)?, &self.options.data.inputs))
     }
 
     /// As [`Session::run`], with every step measured: the plan as it was run, with what it did.
@@ -181,12 +190,15 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<(Outcome, Explanation)> {
-        let inputs = &self.options.data.inputs;
-        let plan = Arc::new(checked.plan.laid_out(inputs)?);
-        let mut explanation = explain::explain(&plan, inputs);
+        let plan = Arc::new(self.laid_out(checked.plan)?);
+        let mut explanation = explain::explain(&plan, &self.options.data.inputs);
         let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
         explanation.measured(&outcome.view.rows, &reports);
         Ok((outcome, explanation))
+    }
+
+    fn laid_out(&self, plan: Plan) -> Result<Plan> {
+        stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
     }
 
     /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
@@ -587,6 +599,9 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     };
     paths.into_iter().filter(is_staging).collect()
 }
+
+#[cfg(test)]
+mod relational;
 
 #[cfg(test)]
 mod tests {

@@ -18,15 +18,22 @@ use crate::{
     id::{StageId, TaskAttempt},
     operators::{
         Operator,
+        expect::Expect,
+        explode::{Explode, Split as SplitText},
         filter::Filter,
         flat_map::Tokenize,
         hash::Hash,
-        join::{Join, JoinInput},
+        join::{Join, JoinInput, shared::BuildKey},
         limit::Limit,
         map::Map,
         reduce_by_key::{FinalReduce, PartialReduce},
+        sample::Sample,
         sleep::Sleep,
         sort::Sort,
+        spread::Spread,
+        union::Union,
+        unpivot::Unpivot,
+        window::{Functions, Window},
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
@@ -221,7 +228,9 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             }
             left(&mut rows, sink.node, root_rows);
         }
-        Output::Exchange(Distribution::Hash { .. } | Distribution::Gather { .. }) => {}
+        Output::Exchange(
+            Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
+        ) => {}
     }
     let rejected = quarantine.finish()?;
     report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
@@ -292,6 +301,8 @@ enum Taken {
     Records(RowCounter),
     /// The rows of a step.
     Rows(StepIndex),
+    /// The rows of a step, of which bad ones are put aside.
+    Checked(StepIndex),
 }
 
 impl Sieve {
@@ -303,9 +314,9 @@ impl Sieve {
         let rows_of = |step: &StepIndex| counters.get(step).map_or(0, RowCounter::rows);
         let taken = match &self.taken {
             Taken::Records(records) => records.rows(),
-            Taken::Rows(step) => rows_of(step),
+            Taken::Rows(step) | Taken::Checked(step) => rows_of(step),
         };
-        let bad = if matches!(self.taken, Taken::Records(_)) { bad } else { 0 };
+        let bad = if matches!(self.taken, Taken::Rows(_)) { 0 } else { bad };
         let (given, dropped) = (rows_of(&self.step), self.dropped.rows());
         let adds_up = taken == given + dropped + bad;
         adds_up
@@ -338,7 +349,7 @@ impl Builder<'_> {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),
-                Some(Taken::Rows(_)) | None => counter.clone(),
+                Some(Taken::Rows(_) | Taken::Checked(_)) | None => counter.clone(),
             };
             entered(&mut self.rows, step.node, records);
         }
@@ -359,7 +370,11 @@ impl Builder<'_> {
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
             // A shared node's rows were counted as its output by the stage that keeps them.
-            if !matches!(below.kind, StepKind::Read { share: Share::Partition, .. }) {
+            let is_kept = matches!(
+                below.kind,
+                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
+            );
+            if !is_kept {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -412,43 +427,113 @@ impl Builder<'_> {
             }
             StepKind::PartialReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(PartialReduce::new(
-                    input,
-                    keys.clone(),
-                    aggregates.clone(),
-                    schema,
-                    context,
-                ))
+                let (keys, aggregates) = (keys.clone(), aggregates.clone());
+                let partition = self.task.attempt.task.partition;
+                let reduce = PartialReduce::new(input, keys, aggregates, schema, context);
+                Box::new(reduce.of_partition(partition))
             }
             StepKind::FinalReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { probe, build, probe_keys, build_keys, keep_probe, columns } => {
-                let input = JoinInput {
-                    probe: self.input(step.node, *probe)?,
-                    build: self.input(step.node, *build)?,
-                    probe_keys: probe_keys.clone(),
-                    build_keys: build_keys.clone(),
-                    keep_probe: *keep_probe,
-                    columns: columns.clone(),
-                    schema,
-                    build_schema: Arc::clone(&self.task.stage.steps[build.0].schema),
-                };
-                Box::new(Join::new(input, context))
+            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Union { inputs } => {
+                let inputs = inputs.iter().map(|input| self.input(step.node, *input));
+                Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
+            }
+            StepKind::Explode { input, column, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Explode::new(input, *column, *outer, schema))
+            }
+            StepKind::Split { input, column, by, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(SplitText::new(input, *column, by.clone(), *outer, schema))
+            }
+            StepKind::Unpivot { input, keep, values } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Unpivot::new(input, keep.clone(), values.clone(), schema))
+            }
+            StepKind::Sample { input, threshold, seed } => {
+                let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
+                self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
+                let input = self.input(step.node, *input)?;
+                Box::new(Sample { input, threshold: *threshold, seed: *seed, dropped })
+            }
+            StepKind::Spread { input, buckets } => {
+                let input = self.input(step.node, *input)?;
+                let first = self.task.attempt.task.partition;
+                Box::new(Spread::new(input, *buckets, first, schema))
+            }
+            StepKind::Expect { input, id, checks, offences, on_fail } => {
+                if on_fail.tolerates() {
+                    let (taken, dropped) = (Taken::Checked(*input), RowCounter::default());
+                    self.sieves.push(Sieve { step: index, taken, dropped });
+                }
+                let gate = on_fail.tolerates().then(|| self.quarantine.gate(step.node, *on_fail));
+                let input = self.input(step.node, *input)?;
+                let offences = offences.iter().map(|(offending, check)| {
+                    Ok((self.input(step.node, *offending)?, check.clone()))
+                });
+                let offences = offences.collect::<Result<_>>()?;
+                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences, gate })
             }
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
             }
-            StepKind::Window { .. } => {
-                return Err(Error::Internal(String::from("windows do not run yet")));
+            StepKind::Window { input: below, columns, partition_by, order_by, functions } => {
+                let input_schema = Arc::clone(&self.task.stage.steps[below.0].schema);
+                let input = self.input(step.node, *below)?;
+                let functions = Functions {
+                    columns: *columns,
+                    partition_by: partition_by.clone(),
+                    order_by: order_by.clone(),
+                    functions: functions.clone(),
+                };
+                Box::new(Window::new(input, functions, input_schema, schema, context))
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Limit::new(input, *offset, *n))
             }
         })
+    }
+
+    /// A join; one whose build side is the same for all tasks shares it with those of the process.
+    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+        let StepKind::Join {
+            probe,
+            build,
+            probe_keys,
+            build_keys,
+            null_safe,
+            condition,
+            rows,
+            columns,
+        } = &step.kind
+        else {
+            return Err(Error::Internal(String::from("a join's step is another's")));
+        };
+        let stage = &self.task.stage;
+        let build_step = &stage.steps[build.0];
+        let task = self.task.attempt.task;
+        let is_shared = stage.partitions > 1
+            && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
+        let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let input = JoinInput {
+            build_schema: Arc::clone(&build_step.schema),
+            shared: is_shared.then_some((key, stage.partitions)),
+            probe: self.input(step.node, *probe)?,
+            build: self.input(step.node, *build)?,
+            probe_keys: probe_keys.clone(),
+            build_keys: build_keys.clone(),
+            null_safe: *null_safe,
+            condition: condition.clone(),
+            rows: *rows,
+            columns: columns.clone(),
+            schema: Arc::clone(&step.schema),
+        };
+        Ok(Box::new(Join::new(input, self.context)))
     }
 
     /// The outputs of one stage among the task's inputs, by map task.

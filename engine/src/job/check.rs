@@ -26,7 +26,11 @@ mod graph;
 mod nodes;
 mod text_formats;
 mod keyed;
+mod join;
+mod relational;
+mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.

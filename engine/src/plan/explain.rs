@@ -282,6 +282,7 @@ fn output(output: &Output) -> String {
             format!("by hash of {} into {buckets} buckets", keys.join(", "))
         }
         Output::Exchange(Distribution::Forward) => String::from("kept as it is"),
+        Output::Exchange(Distribution::Broadcast) => String::from("broadcast to every task"),
         Output::Exchange(Distribution::Gather { ordered: true }) => {
             String::from("gathered, to be merged")
         }
