@@ -437,6 +437,23 @@ fn rows_that_are_not_as_expected_may_be_put_aside_and_add_up() {
         let index = outcome.view.plan.nodes.iter().position(|node| node.id == "last").unwrap();
         let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
         assert_eq!((rows.rows_in, rows.rows_out, rows.quarantined), (5, 1, 4));
+        let folder = place.0.path().join("out").join(format!("{}_bad", outcome.job));
+        let mut lines = read(&folder.join("last-00000.jsonl"));
+        lines.sort();
+        let found = lines.iter().map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", row["reason"].as_str().unwrap(), row["raw"].as_str().unwrap())
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        // Each by the first check that it offends.
+        let expected = [
+            r#"not_null: n {"n":null,"t":"y"}"#,
+            r#"not_null: t {"n":1,"t":null}"#,
+            r#"not_null: t {"n":5,"t":null}"#,
+            r#"where: n < 2 {"n":2,"t":"z"}"#,
+        ];
+        assert_eq!(found, expected);
     }
 }
 

@@ -186,7 +186,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, window, limit, write_csv, write_jsonl (read_csv?)",
             ],
         ),
         (
@@ -225,7 +225,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/4/path/2 BAD_PATH: a path is not empty",
                 "/dag/nodes/5/partitions OUT_OF_RANGE: expected a whole number from 1 to 4096, found 5000",
                 "/dag/nodes/5/path WRONG_TYPE: expected a string or an array of at least one, found a number",
-                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int64, float64, string, date, timestamp (string?)",
+                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, decimal(p,s), string, binary, date, time, timestamp, timestamp_tz, duration, interval, list<t>, struct<name t, ...> (string?)",
                 "/dag/nodes/6/columns/b WRONG_TYPE: expected a string, found a number",
                 "/dag/nodes/6/delimiter BAD_VALUE: expected one ASCII character, and no quote or line break",
                 "/dag/nodes/6/header WRONG_TYPE: expected true or false, found a string",
