@@ -19,7 +19,6 @@ use minispark_engine::{
     id::JobId,
     job::check::{self, Site},
     memory::Budget,
-    plan::stages,
     runtime::{Clock, SystemClock},
     schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,

@@ -3,7 +3,7 @@
 //! It is made once by [`crate::job::check`] (nodes) and [`stages::cut`] (stages), rewritten by
 //! rules, explained, sent to workers and run as it is. No codec and no second form exists.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::{
 pub mod rules;
 pub mod estimate;
 pub mod explain;
+pub mod sql;
 pub mod stages;
 pub mod scan;
 pub mod write;
@@ -369,7 +370,7 @@ pub struct Stage {
     pub output: Output,
     /// How many tasks it has.
     pub partitions: u32,
-    /// The splits of its source, one a task; empty where it reads stages.
+    /// The splits of its source, one a task; empty where it has none.
     pub splits: Vec<Split>,
     /// The stages it reads, without repeats.
     pub inputs: Vec<StageId>,
@@ -393,6 +394,34 @@ impl Stage {
                 .all(|(at, step)| step.inputs().iter().all(is_before(at)));
         let broken = || Error::Internal(format!("stage {} is malformed", self.id));
         holds.then_some(()).ok_or_else(broken)
+    }
+
+    /// Which of the `tasks` map tasks of `input` its task of number `partition` reads, where the
+    /// rows of each are handed on to one ([`Distribution::Forward`]).
+    pub fn map_tasks(&self, input: StageId, tasks: u32, partition: u32) -> Range<u32> {
+        let own = partition..partition.saturating_add(1);
+        let mut chosen = None;
+        for step in &self.steps {
+            let read = match &step.kind {
+                StepKind::Read { stage, share } if *stage == input => match share {
+                    Share::Partition => own.clone(),
+                    Share::Section { first, partitions } => match partition.checked_sub(*first) {
+                        Some(own) if own < *partitions => own..own + 1,
+                        _ => 0..0,
+                    },
+                    Share::Bucket | Share::All | Share::Merged { .. } => return 0..tasks,
+                },
+                _ => continue,
+            };
+            match &chosen {
+                Some(other) if !read.is_empty() && !Range::is_empty(other) && *other != read => {
+                    return 0..tasks;
+                }
+                Some(other) if read.is_empty() && !Range::is_empty(other) => {}
+                _ => chosen = Some(read),
+            }
+        }
+        chosen.unwrap_or(own)
     }
 
     /// The nodes that it works for, in their order, without repeats.
@@ -442,10 +471,19 @@ impl Step {
             | StepKind::Hash { input, .. }
             | StepKind::PartialReduce { input, .. }
             | StepKind::FinalReduce { input, .. }
+            | StepKind::Explode { input, .. }
+            | StepKind::Split { input, .. }
+            | StepKind::Unpivot { input, .. }
+            | StepKind::Sample { input, .. }
+            | StepKind::Spread { input, .. }
             | StepKind::Sort { input, .. }
             | StepKind::Window { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
+            StepKind::Union { inputs } => inputs.clone(),
+            StepKind::Expect { input, offences, .. } => {
+                std::iter::once(*input).chain(offences.iter().map(|(step, _)| *step)).collect()
+            }
         }
     }
 }
@@ -532,10 +570,76 @@ pub enum StepKind {
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
         build_keys: Vec<Expr>,
-        /// Whether probe rows without a partner are kept, with nulls.
-        keep_probe: bool,
+        /// Whether a null key equals a null key; else it equals nothing.
+        null_safe: bool,
+        /// What must be true of a pair beside its keys.
+        condition: Option<JoinCondition>,
+        /// Which rows come out.
+        rows: JoinRows,
         /// The output's columns.
         columns: Vec<ProbeColumn>,
+    },
+    /// The rows of several steps, one step after another.
+    Union {
+        /// Whose rows it takes.
+        inputs: Vec<StepIndex>,
+    },
+    /// See [`Op::Explode`].
+    Explode {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The list, by index.
+        column: usize,
+        /// Whether a list without elements gives a row.
+        outer: bool,
+    },
+    /// See [`Op::Split`].
+    Split {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The text, by index.
+        column: usize,
+        /// Where it is cut.
+        by: Separator,
+        /// Whether a text without parts gives a row.
+        outer: bool,
+    },
+    /// See [`Op::Unpivot`].
+    Unpivot {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The columns that are repeated, by index.
+        keep: Vec<usize>,
+        /// The names, with what stands behind them.
+        values: Vec<(String, Expr)>,
+    },
+    /// See [`Op::Sample`].
+    Sample {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// Of 2³².
+        threshold: u64,
+        /// Another seed picks other rows.
+        seed: u64,
+    },
+    /// The input with one more column at the end, by which a [`Distribution::Hash`] gives each
+    /// bucket a row in turn.
+    Spread {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// How many buckets there are.
+        buckets: u32,
+    },
+    /// See [`Op::Expect`].
+    Expect {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The node's id, for errors.
+        id: String,
+        /// What must hold for each row.
+        checks: Vec<Check>,
+        /// Steps that must give no row, with what a row of theirs offends against.
+        offences: Vec<(StepIndex, String)>,
     },
     /// One partition's rows in the keys' order.
     Sort {
@@ -578,6 +682,65 @@ pub enum ProbeColumn {
     Probe(usize),
     /// A column of the build side, by index.
     Build(usize),
+    /// The one side's column, or the other's where a row has no such side.
+    Either {
+        /// By index on the probe side.
+        probe: usize,
+        /// By index on the build side.
+        build: usize,
+        /// Whether the build side's is taken where a row has both.
+        prefers_build: bool,
+    },
+}
+
+/// Which rows a [`StepKind::Join`] gives. A partner of a row is one of equal keys for which the
+/// condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinRows {
+    /// Pairs, and rows that stand alone, with nulls for the other side.
+    Pairs {
+        /// Whether the probe side's rows without a partner are kept.
+        lonely_probe: bool,
+        /// Whether the build side's are.
+        lonely_build: bool,
+    },
+    /// The probe side's rows that have a partner.
+    ProbeWith,
+    /// The probe side's rows that have none.
+    ProbeWithout {
+        /// See [`JoinKind::Anti`].
+        null_aware: bool,
+    },
+    /// The build side's rows that have a partner.
+    BuildWith,
+    /// The build side's rows that have none.
+    BuildWithout,
+}
+
+impl JoinRows {
+    /// Whether it must be known of the build side's rows if they had a partner anywhere: then one
+    /// task must see all rows of the probe side that could be one.
+    pub fn asks_build(self) -> bool {
+        match self {
+            Self::Pairs { lonely_build, .. } => lonely_build,
+            Self::BuildWith | Self::BuildWithout => true,
+            Self::ProbeWith | Self::ProbeWithout { .. } => false,
+        }
+    }
+
+    /// Whether the probe side's rows without a partner come out beside pairs.
+    pub fn keeps_lonely_probe(self) -> bool {
+        matches!(self, Self::Pairs { lonely_probe: true, .. })
+    }
+}
+
+/// What must be true of a pair of rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinCondition {
+    /// Over `columns`; null counts as false.
+    pub predicate: Predicate,
+    /// Where the columns come from that it reads; the others are absent.
+    pub columns: Vec<Option<ProbeColumn>>,
 }
 
 /// Which share of a stage's output a task reads.
@@ -587,6 +750,14 @@ pub enum Share {
     Bucket,
     /// The whole output of the map task of the task's own number ([`Distribution::Forward`]).
     Partition,
+    /// The whole output of the map task of the task's own number less `first`; nothing where the
+    /// stage has no such task ([`Distribution::Forward`]).
+    Section {
+        /// The first task that reads one.
+        first: u32,
+        /// How many map tasks the stage has.
+        partitions: u32,
+    },
     /// Everything, map task after map task.
     All,
     /// Everything, merged by keys from map tasks that are each sorted; ties by map task.
@@ -615,8 +786,10 @@ pub enum Distribution {
         /// How many.
         buckets: u32,
     },
-    /// Each task's rows stay together; the reading stage has as many tasks.
+    /// Each task's rows stay together; each is read by one task of the reading stage.
     Forward,
+    /// All rows to every task.
+    Broadcast,
     /// All rows to one task.
     Gather {
         /// Whether each task's rows are sorted and the reader merges them.
@@ -629,7 +802,7 @@ impl Distribution {
     pub fn buckets(&self) -> u32 {
         match self {
             Self::Hash { buckets, .. } => *buckets,
-            Self::Forward | Self::Gather { .. } => 1,
+            Self::Forward | Self::Broadcast | Self::Gather { .. } => 1,
         }
     }
 }

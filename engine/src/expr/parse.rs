@@ -17,8 +17,10 @@ use sqlparser::{
     tokenizer::{Location, Token, Tokenizer},
 };
 
+mod sides;
 mod types;
 
+pub use sides::join_condition;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 use crate::expr::{
@@ -195,6 +197,10 @@ pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> Par
 struct Expressions;
 
 impl Dialect for Expressions {
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
     fn is_delimited_identifier_start(&self, character: char) -> bool {
         character == '"'
     }

@@ -25,7 +25,11 @@ mod columnar;
 mod graph;
 mod nodes;
 mod keyed;
+mod join;
+mod relational;
+mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.

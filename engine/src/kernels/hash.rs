@@ -13,18 +13,27 @@
 //! | integers, date, time, timestamp, duration | the value as `i64`, little endian (8) |
 //! | floats | the value as `f64` bits, little endian (8); -0.0 is 0.0 and every NaN is `0x7ff8…0` |
 //! | bool | `00` or `01` (1) |
-//! | text and binary, in whatever layout, dictionaries of them too | its bytes |
+//! | text and binary, in whatever layout | its bytes |
+//! | decimal of 128 bits | the value without its point as `i128`, little endian (16) |
+//! | decimal of 256 bits | the value without its point, two's complement, little endian (32) |
+//! | interval | months as `i32`, days as `i32`, nanoseconds as `i64`, little endian (16) |
 //! | null of any type | `ff` (1), which is no bool and no UTF-8 |
+//!
+//! A list is folded like columns: first its length as `i64`, little endian (8), then each element
+//! with the hash so far as the seed. So is a struct: first `01` (1), then each field. A dictionary
+//! hashes as its values. Keys that meet have one type: decimals of different scales are cast first.
 //!
 //! Text whose bytes end a column does not run into the next: each column is a hash of its own.
 
-use std::ops::Not;
+use std::{ops::Not, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray},
-    buffer::{NullBuffer, ScalarBuffer},
+    buffer::{NullBuffer, OffsetBuffer, ScalarBuffer},
     datatypes::{
-        DataType, Float32Type, Float64Type, Int8Type, Int16Type, UInt8Type, UInt16Type, UInt32Type,
+        DataType, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type,
+        IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, UInt8Type, UInt16Type,
+        UInt32Type,
     },
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -37,6 +46,9 @@ pub const SEED: u64 = 0x006d_696e_6973_7061;
 
 /// The bytes of a null.
 const NULL: [u8; 1] = [0xff];
+
+/// What a struct that is not null begins with.
+const STRUCT: [u8; 1] = [1];
 
 /// The bits that stand for every NaN.
 const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
@@ -53,22 +65,32 @@ pub fn hash_columns(columns: &[ArrayRef], hashes: &mut Vec<u64>) {
     hashes.clear();
     hashes.resize(columns.first().map_or(0, Array::len), SEED);
     for column in columns {
-        let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        if let Some(words) = canonical_words(column.as_ref()) {
-            if matches!(value_type(column.data_type()), DataType::Boolean) {
-                fold(hashes, nulls.as_ref(), |row| [u8::from(words[row] != 0)]);
-            } else {
-                fold(hashes, nulls.as_ref(), |row| words[row].to_le_bytes());
-            }
-        } else if let Some(dictionary) = column.as_any_dictionary_opt() {
-            // A dictionary without values has only nulls, and its keys mean nothing.
-            let keys = dictionary.values().is_empty().not().then(|| dictionary.normalized_keys());
-            fold_bytes(hashes, nulls.as_ref(), dictionary.values().as_ref(), |row| {
-                keys.as_ref().map_or(0, |keys| keys[row])
-            });
+        fold_column(hashes, column);
+    }
+}
+
+/// Folds one column into the hashes so far.
+fn fold_column(hashes: &mut [u64], column: &ArrayRef) {
+    let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+    if let Some(words) = canonical_words(column.as_ref()) {
+        if matches!(value_type(column.data_type()), DataType::Boolean) {
+            fold(hashes, nulls.as_ref(), |row| [u8::from(words[row] != 0)]);
         } else {
-            fold_bytes(hashes, nulls.as_ref(), column.as_ref(), |row| row);
+            fold(hashes, nulls.as_ref(), |row| words[row].to_le_bytes());
         }
+    } else if is_nested(column.data_type()) {
+        let values = Nested::new(column);
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            *hash = values.fold(row, *hash);
+        }
+    } else if let Some(dictionary) = column.as_any_dictionary_opt() {
+        // A dictionary without values has only nulls, and its keys mean nothing.
+        let keys = dictionary.values().is_empty().not().then(|| dictionary.normalized_keys());
+        fold_bytes(hashes, nulls.as_ref(), dictionary.values().as_ref(), |row| {
+            keys.as_ref().map_or(0, |keys| keys[row])
+        });
+    } else {
+        fold_bytes(hashes, nulls.as_ref(), column.as_ref(), |row| row);
     }
 }
 
@@ -175,7 +197,107 @@ fn fold_bytes(
             let values = values.as_binary::<i64>();
             fold(hashes, nulls, |row| values.value(index(row)));
         }
+        DataType::FixedSizeBinary(_) => {
+            let values = values.as_fixed_size_binary();
+            fold(hashes, nulls, |row| values.value(index(row)));
+        }
+        DataType::Decimal128(..) => {
+            let values = values.as_primitive::<Decimal128Type>().values();
+            fold(hashes, nulls, |row| values[index(row)].to_le_bytes());
+        }
+        DataType::Decimal256(..) => {
+            let values = values.as_primitive::<Decimal256Type>().values();
+            fold(hashes, nulls, |row| values[index(row)].to_le_bytes());
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let values = values.as_primitive::<IntervalMonthDayNanoType>().values();
+            fold(hashes, nulls, |row| interval_bytes(values[index(row)]));
+        }
         other => unreachable!("no plan hashes a column of type {other}"),
+    }
+}
+
+fn interval_bytes(value: IntervalMonthDayNano) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&value.months.to_le_bytes());
+    bytes[4..8].copy_from_slice(&value.days.to_le_bytes());
+    bytes[8..].copy_from_slice(&value.nanoseconds.to_le_bytes());
+    bytes
+}
+
+/// Whether the specification above names the type, so that it can be a key.
+pub fn is_key(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(element) => is_key(element.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| is_key(field.data_type())),
+        DataType::Dictionary(_, values) => !values.is_nested() && is_key(values),
+        DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
+        DataType::Float16 | DataType::Decimal32(..) | DataType::Decimal64(..) => false,
+        other => !other.is_nested(),
+    }
+}
+
+fn is_nested(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::List(_) | DataType::Struct(_))
+}
+
+/// A column whose rows are hashed one by one, as lists need it.
+struct Nested {
+    nulls: Option<NullBuffer>,
+    values: NestedValues,
+}
+
+enum NestedValues {
+    List { offsets: OffsetBuffer<i32>, elements: Box<Nested> },
+    Struct(Vec<Nested>),
+    Flat(ArrayRef),
+    Words(ScalarBuffer<u64>),
+}
+
+impl Nested {
+    fn new(array: &ArrayRef) -> Self {
+        let values = match array.data_type() {
+            DataType::List(_) => {
+                let list = array.as_list::<i32>();
+                let elements = Box::new(Self::new(list.values()));
+                NestedValues::List { offsets: list.offsets().clone(), elements }
+            }
+            DataType::Struct(_) => {
+                NestedValues::Struct(array.as_struct().columns().iter().map(Self::new).collect())
+            }
+            other => match canonical_words(array.as_ref()) {
+                Some(words) if *value_type(other) != DataType::Boolean => {
+                    NestedValues::Words(words)
+                }
+                _ => NestedValues::Flat(Arc::clone(array)),
+            },
+        };
+        Self { nulls: array.logical_nulls(), values }
+    }
+
+    fn fold(&self, row: usize, hash: u64) -> u64 {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return xxh3_64_with_seed(&NULL, hash);
+        }
+        match &self.values {
+            NestedValues::List { offsets, elements } => {
+                let (first, end) = (offsets[row], offsets[row + 1]);
+                let hash = xxh3_64_with_seed(&i64::from(end - first).to_le_bytes(), hash);
+                #[expect(clippy::cast_sign_loss, reason = "offsets are not negative")]
+                let places = first as usize..end as usize;
+                places.fold(hash, |hash, place| elements.fold(place, hash))
+            }
+            NestedValues::Struct(fields) => {
+                let hash = xxh3_64_with_seed(&STRUCT, hash);
+                fields.iter().fold(hash, |hash, field| field.fold(row, hash))
+            }
+            NestedValues::Words(words) => xxh3_64_with_seed(&words[row].to_le_bytes(), hash),
+            NestedValues::Flat(values) => {
+                let mut one = [hash];
+                fold_column(&mut one, &values.slice(row, 1));
+                one[0]
+            }
+        }
     }
 }
 

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     disk::Disk,
     expr::parse::type_name,
+    id::TaskAttempt,
     plan::{
         Distribution, Order, Output, Plan, Share, Stage, StepKind, Target,
         estimate::{self, Estimate},
         rules::Applied,
     },
+    task::{NodeRows, TaskReport},
 };
 
 mod describe;
@@ -203,6 +205,69 @@ pub fn explain(plan: &Plan, disk: &Arc<dyn Disk>) -> Explanation {
     }
 }
 
+impl Explanation {
+    /// Adds what a run did: the rows of each node, in the plan's order, and its tasks' reports.
+    pub fn measured(&mut self, rows: &[NodeRows], reports: &[(TaskAttempt, TaskReport)]) {
+        for (node, counted) in self.nodes.iter_mut().zip(rows) {
+            let (rows_in, rows_out) = (counted.rows_in, counted.rows_out);
+            node.actual = Some(ActualRows { rows_in, rows_out });
+        }
+        for (attempt, report) in reports {
+            if let Some(stage) = self.stages.get_mut(attempt.task.stage.index()) {
+                stage.add(attempt.task.partition, report);
+            }
+        }
+        for stage in &mut self.stages {
+            stage.settle();
+        }
+    }
+}
+
+impl ExplainedStage {
+    fn add(&mut self, partition: u32, report: &TaskReport) {
+        let actual = self.actual.get_or_insert_default();
+        actual.rows += report.rows;
+        actual.bytes += report.bytes;
+        actual.read_bytes += report.read_bytes;
+        actual.spilled_bytes += report.spilled_bytes;
+        actual.elapsed_ms += report.elapsed_ms;
+        actual.partitions.push(ActualPartition {
+            partition,
+            rows: report.rows,
+            bytes: report.bytes,
+            spilled_bytes: report.spilled_bytes,
+            elapsed_ms: report.elapsed_ms,
+        });
+        for (step, figures) in self.steps.iter_mut().zip(&report.steps) {
+            let actual = step.actual.get_or_insert_default();
+            actual.rows += figures.rows;
+            actual.bytes += figures.bytes;
+            actual.batches += figures.batches;
+            actual.micros += figures.micros;
+            actual.spilled_bytes += figures.spilled_bytes;
+        }
+    }
+
+    /// Takes from each step what its inputs took, and sees how even the partitions are.
+    fn settle(&mut self) {
+        let measured: Vec<_> = self.steps.iter().map(|step| step.actual).collect();
+        for step in &mut self.steps {
+            let Some(actual) = &mut step.actual else { continue };
+            for input in step.inputs.iter().filter_map(|input| measured.get(*input)?.as_ref()) {
+                actual.micros = actual.micros.saturating_sub(input.micros);
+                actual.spilled_bytes = actual.spilled_bytes.saturating_sub(input.spilled_bytes);
+            }
+        }
+        let Some(actual) = &mut self.actual else { return };
+        actual.partitions.sort_unstable_by_key(|partition| partition.partition);
+        let most = actual.partitions.iter().map(|partition| partition.rows).max().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        if actual.rows > 0 {
+            actual.skew = most as f64 * actual.partitions.len() as f64 / actual.rows as f64;
+        }
+    }
+}
+
 fn order(order: &Order, schema: &arrow::datatypes::Schema) -> String {
     match order {
         Order::None => String::from("none"),
@@ -217,6 +282,7 @@ fn output(output: &Output) -> String {
             format!("by hash of {} into {buckets} buckets", keys.join(", "))
         }
         Output::Exchange(Distribution::Forward) => String::from("kept as it is"),
+        Output::Exchange(Distribution::Broadcast) => String::from("broadcast to every task"),
         Output::Exchange(Distribution::Gather { ordered: true }) => {
             String::from("gathered, to be merged")
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Node, NodeIndex, Op, Order, Plan};
 
 mod push_predicate;
+mod top_k;
 mod prune_columns;
 
 /// Something that a rule did.
@@ -27,8 +28,11 @@ pub struct Applied {
 type Rule = fn(&mut Nodes) -> Vec<String>;
 
 /// The rules, in the order in which they are applied.
-const RULES: [(&str, Rule); 2] =
-    [("push_predicate", push_predicate::apply), ("prune_columns", prune_columns::apply)];
+const RULES: [(&str, Rule); 3] = [
+    ("push_predicate", push_predicate::apply),
+    ("top_k", top_k::apply),
+    ("prune_columns", prune_columns::apply),
+];
 
 /// The plan after all rules.
 pub fn apply(plan: Plan) -> Plan {

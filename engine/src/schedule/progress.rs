@@ -84,7 +84,12 @@ impl Progress {
         let readers = match plan.stages.get(stage).map(|stage| (&stage.output, stage.partitions)) {
             Some((Output::Exchange(Distribution::Hash { buckets, .. }), _)) => *buckets,
             Some((Output::Exchange(Distribution::Forward), partitions)) => partitions,
-            Some((Output::Exchange(Distribution::Gather { .. }) | Output::Sink(_), _)) | None => 1,
+            Some((
+                Output::Exchange(Distribution::Gather { .. } | Distribution::Broadcast)
+                | Output::Sink(_),
+                _,
+            ))
+            | None => 1,
         };
         rows / u64::from(readers.max(1))
     }

@@ -11,7 +11,7 @@ use sqlparser::{
 };
 
 use crate::expr::{
-    Expr, OrderKey,
+    Expr, Literal, OrderKey, aggregate,
     parse::{self, ParseError, ParseErrorKind, error, nearest, offset_of, type_name},
     window::{Frame, FrameBound, FrameUnit, Kind, Offset, SIGNATURES, WindowFunction, signature},
 };
@@ -90,7 +90,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema, frame: &Frame) -> Result<Win
     if ignore_nulls && !takes_nulls {
         return Err(refused(format!("`{name}` takes no `ignore nulls`")));
     }
-    let value = if takes_nulls { Some(typed(arguments[0], text, schema)?) } else { None };
+    let value = if takes_nulls { Some(parse::bind(arguments[0], text, schema)?) } else { None };
     let value_type = value.as_ref().map(Expr::data_type);
     let mut bound: Vec<Expr> = value.into_iter().collect();
     let count_of = |index: usize| count_literal(arguments[index], text, name);
@@ -128,7 +128,7 @@ fn aggregate(
     frame: &Frame,
 ) -> Result<WindowFunction> {
     let plain = Sql::Function(ast::Function { over: None, ..call.clone() });
-    let aggregate = crate::expr::aggregate::bind(&plain, text, schema).map_err(|refusal| {
+    let aggregate = aggregate::bind(&plain, text, schema).map_err(|refusal| {
         let name = call.name.to_string();
         if refusal.kind == ParseErrorKind::UnknownFunction {
             let ours = SIGNATURES.iter().map(|known| known.name);
@@ -188,18 +188,11 @@ fn arguments<'s>(call: &'s ast::Function, text: &str, at: usize) -> Result<(Vec<
     Ok((list.args.iter().map(plain).collect::<Result<_>>()?, ignores))
 }
 
-/// An expression of a known type.
-fn typed(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
-    let bound = parse::bind(sql, text, schema)?;
-    if bound.data_type() == DataType::Null {
-        let message = String::from("the type of null is not known here; say cast(null as ...)");
-        return Err(error(ParseErrorKind::Type, offset(sql, text), message));
-    }
-    Ok(bound)
-}
-
 /// The value of `lag` where there is no row, brought to the type of the others.
 fn default_value(sql: &Sql, to: &DataType, text: &str, schema: &Schema) -> Result<Expr> {
+    if matches!(sql, Sql::Value(value) if value.value == SqlValue::Null) {
+        return Ok(Expr::Literal(Literal::Null(to.clone())));
+    }
     let bound = parse::bind(sql, text, schema)?;
     let from = bound.data_type();
     parse::coerced(bound, to).ok_or_else(|| {
@@ -253,8 +246,11 @@ pub fn over(spec: &ast::WindowSpec, text: &str, schema: &Schema) -> Result<Over>
         let at = offset_of(text, name.span.start);
         return Err(error(ParseErrorKind::NotSupported, at, message));
     }
-    let partition_by: Vec<_> =
-        spec.partition_by.iter().map(|sql| typed(sql, text, schema)).collect::<Result<_>>()?;
+    let partition_by: Vec<_> = spec
+        .partition_by
+        .iter()
+        .map(|sql| parse::bind(sql, text, schema))
+        .collect::<Result<_>>()?;
     let order_by: Vec<_> =
         spec.order_by.iter().map(|key| order_key_of(key, text, schema)).collect::<Result<_>>()?;
     let frame = match &spec.window_frame {
@@ -289,7 +285,7 @@ fn order_key_of(key: &ast::OrderByExpr, text: &str, schema: &Schema) -> Result<O
         let message = String::from("`with fill` is not supported");
         return Err(error(ParseErrorKind::NotSupported, offset(&key.expr, text), message));
     }
-    let expr = typed(&key.expr, text, schema)?;
+    let expr = parse::bind(&key.expr, text, schema)?;
     let nulls_first = key.options.nulls_first.unwrap_or(false);
     Ok(OrderKey { expr, descending, nulls_first })
 }

@@ -103,6 +103,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Read { stage, share } => match share {
             Share::Bucket => format!("read its bucket of stage {stage}"),
             Share::Partition => format!("read its partition of stage {stage}"),
+            Share::Section { .. } => format!("read a partition of stage {stage}"),
             Share::All => format!("read all of stage {stage}"),
             Share::Merged { keys } => {
                 format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
@@ -117,9 +118,28 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Hash { keys, .. } => format!("hash {}", exprs(keys)),
         StepKind::PartialReduce { keys, .. } => format!("partial aggregate by {}", exprs(keys)),
         StepKind::FinalReduce { .. } => String::from("final aggregate"),
+        StepKind::Join { probe_keys, build, .. } if probe_keys.is_empty() => {
+            format!("nested loop join, step {} held", build.0)
+        }
         StepKind::Join { probe_keys, build, .. } => {
             let node = build.0;
             format!("hash join on {}, step {node} in the table", exprs(probe_keys))
+        }
+        StepKind::Union { .. } => String::from("union"),
+        StepKind::Explode { column, .. } => {
+            format!("explode {}", step.schema.field(*column).name())
+        }
+        StepKind::Split { column, .. } => format!("split {}", step.schema.field(*column).name()),
+        StepKind::Unpivot { values, .. } => {
+            let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
+            format!("unpivot {}", names.join(", "))
+        }
+        StepKind::Sample { threshold, .. } => format!("sample {threshold} of 4294967296"),
+        StepKind::Spread { buckets, .. } => format!("deal to {buckets} buckets by turns"),
+        StepKind::Expect { checks, offences, .. } => {
+            let checks = checks.iter().map(|check| check.text.as_str());
+            let offences = offences.iter().map(|(_, text)| text.as_str());
+            format!("expect {}", checks.chain(offences).collect::<Vec<_>>().join("; "))
         }
         StepKind::Sort { keys, limit, .. } => {
             let keys = sort_keys(keys, &step.schema);

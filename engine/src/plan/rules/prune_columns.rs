@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Schema};
 use super::{Nodes, projected};
 use crate::{
     expr::{Expr, SortKey, parse},
+    kernels::accumulate::takes_order,
     plan::{JoinColumn, NodeIndex, Op, Order},
 };
 
@@ -84,10 +85,16 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
         Op::Reduce { keys, aggregates } => {
             keys.iter().for_each(|key| key.collect_columns(&mut first));
             for (aggregate, column) in aggregates.iter().zip(keys.len()..) {
-                if wanted.contains(&column) || keys.is_empty() {
-                    for input in aggregate.inputs() {
-                        input.collect_columns(&mut first);
-                    }
+                if !wanted.contains(&column) && !keys.is_empty() {
+                    continue;
+                }
+                for input in aggregate.inputs() {
+                    input.collect_columns(&mut first);
+                }
+                // Where the input has no order, all of its columns decide which row is first.
+                let input = &nodes.0[node.inputs[0].index()];
+                if takes_order(aggregate) && input.order == Order::None {
+                    first.extend(all(0));
                 }
             }
         }
