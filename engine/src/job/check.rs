@@ -22,6 +22,7 @@ use crate::{
 mod fields;
 mod files;
 mod columnar;
+mod writers;
 mod graph;
 mod nodes;
 mod keyed;

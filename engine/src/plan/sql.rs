@@ -357,6 +357,9 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
         let columns: Vec<_> = schema.fields().iter().map(|field| column(field)).collect();
         format!("{{{}}}", columns.join(", "))
     };
+    if !read.scan.folders.is_empty() && read.format != Format::Parquet {
+        return Err("the names of folders give it columns");
+    }
     Ok(match &read.format {
         Format::Text => format!(
             "read_csv({paths}, header = false, delim = '\\x01', quote = '', escape = '', \
@@ -373,6 +376,18 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
             "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
             columns()
         ),
+        Format::Parquet => {
+            let names = select(schema.fields().iter().map(|field| {
+                let field = field.name().as_str();
+                (field, name(field))
+            }));
+            let hive = !read.scan.folders.is_empty();
+            format!(
+                "(select {names} from read_parquet({paths}, union_by_name = true, \
+                 hive_partitioning = {hive}))"
+            )
+        }
+        Format::Arrow => return Err("it reads Arrow files, which are no table function's"),
     })
 }
 

@@ -47,6 +47,8 @@ impl Write {
             format,
             mode: WriteMode::Error,
             partition_by: Vec::new(),
+            files: None,
+            stable: false,
         }
     }
 

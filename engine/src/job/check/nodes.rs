@@ -28,11 +28,11 @@ use crate::{
         jsonl::JsonlOptions,
     },
     job::Json,
-    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write, WriteMode},
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 24] = [
+pub(super) const OPERATORS: [Known; 27] = [
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
@@ -154,21 +154,54 @@ pub(super) const OPERATORS: [Known; 24] = [
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
-        fields: &["path", "header", "delimiter", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: &[
+            "path",
+            "header",
+            "delimiter",
+            "mode",
+            "partition_by",
+            "compression",
+            "files",
+            "order",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "write_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_text",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_parquet",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_arrow",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
         elsewhere: FIELDS,
     },
 ];
 
 /// The fields of every node.
 const NODE_FIELDS: &[&str] = &["id", "op"];
+
+/// The fields of a writer without options of its own.
+const WRITE_FIELDS: &[&str] = &["path", "mode", "partition_by", "compression", "files", "order"];
 
 /// Every field of every operator of the job format.
 const FIELDS: &[&str] = &[
@@ -225,15 +258,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 7] = [
-    "aggregate",
-    "distinct",
-    "pivot",
-    "sql",
-    "write_text",
-    "write_parquet",
-    "write_arrow",
-];
+const LATER_OPERATORS: [&str; 4] = ["aggregate", "distinct", "pivot", "sql"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -829,18 +854,7 @@ impl Binder<'_, '_> {
 
     fn write(&mut self, vertex: &Vertex<'_>, op: &str, input: Option<&Bound>) -> Option<Bound> {
         let fields = &vertex.fields;
-        if let Some(mode) = fields.text("mode", self.report).filter(|mode| *mode != "error") {
-            let (pointer, later) =
-                (fields.at("mode"), ["overwrite", "append", "overwrite_partitions"]);
-            if later.contains(&mode) {
-                let message = format!("mode `{mode}` is not supported yet; there is error");
-                self.report.problem(pointer, ProblemCode::NotSupported, message);
-            } else {
-                let suggestion = parse::nearest(mode, ["error"]);
-                let message = format!("no mode `{mode}`; there is error");
-                self.report.suggest(pointer, ProblemCode::BadValue, message, suggestion);
-            }
-        }
+        let mode = self.write_mode(fields);
         let format = if op == "write_csv" {
             let header = fields.flag("header", self.report);
             let header = if fields.has("header") { header } else { Some(true) };
@@ -849,20 +863,29 @@ impl Binder<'_, '_> {
                 .zip(delimiter)
                 .map(|(header, delimiter)| WriteFormat::Csv(CsvWriteOptions { header, delimiter }))
         } else {
-            Some(WriteFormat::Jsonl)
+            Some(match op {
+                "write_text" => WriteFormat::Text,
+                "write_parquet" => WriteFormat::Parquet,
+                "write_arrow" => WriteFormat::Arrow,
+                _ => WriteFormat::Jsonl,
+            })
         };
-        let path =
-            if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
-        let (format, path, input) = (format?, path?, input?);
+        let path = if fields.required("path", self.report).is_some() {
+            self.target(fields, mode.unwrap_or_default())
+        } else {
+            None
+        };
+        let write = Write::of(path.clone().unwrap_or_default(), format?);
+        let write = self.layout(fields, write, input);
+        let (write, _, input) = (Write { mode: mode?, ..write? }, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write::of(path, format));
-        Some(self.push(vertex.id, write, &[input], schema, order))
+        Some(self.push(vertex.id, Op::Write(write), &[input], schema, order))
     }
 
     /// A writer's target, which must be its own.
-    fn target(&mut self, fields: &Fields<'_>) -> Option<std::path::PathBuf> {
+    fn target(&mut self, fields: &Fields<'_>, mode: WriteMode) -> Option<std::path::PathBuf> {
         let (text, pointer) = (fields.text("path", self.report)?, fields.at("path"));
-        let path = files::output(text, &pointer, self.site, self.report)?;
+        let path = files::output(text, &pointer, self.site, mode, self.report)?;
         let other = self
             .outputs
             .iter()

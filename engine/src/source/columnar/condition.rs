@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(kept("n >= 9"), [0, 1, 2]);
         assert_eq!(kept("n < 10"), [0, 2]);
         assert_eq!(kept("not n < 10"), [1, 2]);
-        assert_eq!(kept("n between 30 and 40"), [2]);
+        assert_eq!(kept("n >= 30 and n <= 40"), [2]);
         assert_eq!(kept("n = 5 or n = 15"), [0, 1, 2]);
         assert_eq!(kept("not (n = 5 or n > 5)"), [0, 2]);
         assert_eq!(kept("n > 9.5"), [1, 2]);
