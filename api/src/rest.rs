@@ -29,12 +29,14 @@ pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod figures;
 pub(crate) mod plan;
+mod bad_rows;
 mod tasks;
 pub(crate) mod events;
 pub(crate) mod workers;
 pub(crate) mod cluster;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod functions;
 pub(crate) mod openapi;
 pub(crate) mod internal;
 
@@ -67,10 +69,12 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::gc))
         .routes(routes!(results::list))
         .routes(routes!(results::download))
+        .routes(routes!(bad_rows::list))
         .routes(routes!(workers::list))
         .routes(routes!(cluster::show))
         .routes(routes!(metrics::document))
         .routes(routes!(server::version))
+        .routes(routes!(functions::list))
         .routes(routes!(openapi::show))
         .routes(routes!(openapi::job_schema))
 }

@@ -27,6 +27,7 @@ use crate::{
 
 use partitioned::Partitioned;
 
+pub mod bad_rows;
 pub mod commit;
 pub mod partitioned;
 

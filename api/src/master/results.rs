@@ -161,8 +161,11 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
             header: options.header,
             columns: Some(declared()),
             delimiter: options.delimiter,
+            ..CsvOptions::default()
         }),
-        WriteFormat::Jsonl => Format::Jsonl(JsonlOptions { columns: Some(declared()) }),
+        WriteFormat::Jsonl => {
+            Format::Jsonl(JsonlOptions { columns: Some(declared()), ..JsonlOptions::default() })
+        }
         WriteFormat::Parquet => Format::Parquet,
         WriteFormat::Arrow | WriteFormat::ArrowStream => Format::Arrow,
         WriteFormat::Text => return gone(),

@@ -25,6 +25,7 @@ mod columnar;
 mod writers;
 mod graph;
 mod nodes;
+mod text_formats;
 mod keyed;
 mod join;
 mod relational;

@@ -15,7 +15,7 @@ use crate::{
         parse::sql_type_name,
         window::{Frame, FrameBound, FrameUnit, Kind, Offset, WindowFunction},
     },
-    formats::{Format, csv::CsvOptions},
+    formats::{Format, csv::CsvOptions, intake::Encoding},
     plan::{JoinColumn, JoinKind, Node, Op, Order, Plan, Read, Separator},
 };
 
@@ -80,7 +80,11 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
     let schema = |at: usize| plan.nodes[node.inputs[at].index()].schema.as_ref();
     let from = || input(0);
     Ok(match &node.op {
-        Op::Read(read) => format!("select * from {}", source(read, &node.schema)?),
+        Op::Read(read) => {
+            let columns = node.schema.fields().iter().map(|field| name(field.name()));
+            let columns = columns.collect::<Vec<_>>().join(", ");
+            format!("select {columns} from {}", source(read, &node.schema)?)
+        }
         Op::Map { columns } => {
             let columns = node.schema.fields().iter().zip(columns);
             let columns = columns.map(|(field, expr)| (field.name().as_str(), expr.to_string()));
@@ -360,8 +364,24 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
     if !read.scan.folders.is_empty() && read.format != Format::Parquet {
         return Err("the names of folders give it columns");
     }
+    let intake = read.format.intake();
+    if intake.on_bad_row.tolerates() {
+        return Err("a reader that leaves bad rows out");
+    }
+    if intake.compression.is_some() || intake.encoding != Encoding::Utf8 {
+        return Err("a reader with a `compression` or an `encoding`");
+    }
     Ok(match &read.format {
-        Format::Text => format!(
+        Format::Csv(options) if !options.is_usual() => {
+            return Err("a `read_csv` with options beyond `header`, `columns` and `delimiter`");
+        }
+        Format::Jsonl(options) if options.date_format.is_some() => {
+            return Err("a `read_jsonl` with a `date_format`");
+        }
+        Format::Jsonl(options) if options.timestamp_format.is_some() => {
+            return Err("a `read_jsonl` with a `timestamp_format`");
+        }
+        Format::Text(_) => format!(
             "read_csv({paths}, header = false, delim = '\\x01', quote = '', escape = '', \
              auto_detect = false, columns = {})",
             columns()
@@ -387,7 +407,7 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
                  hive_partitioning = {hive}))"
             )
         }
-        Format::Arrow => return Err("it reads Arrow files, which are no table function's"),
+        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
     })
 }
 

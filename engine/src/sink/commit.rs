@@ -184,13 +184,15 @@ impl Publisher {
             .filter(|sink| keep_typed && sink.target_is_text())
             .map(|sink| typed_copy(&self.output_dir, job, sink))
             .collect();
-        let folders: BTreeSet<PathBuf> =
+        let mut folders: BTreeSet<PathBuf> =
             sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
         for sink in sinks {
             if let Target::Files(write) = &sink.target {
                 self.sweep_unlisted(job, write)?;
             }
         }
+        // Bad rows that belong to no sink.
+        folders.insert(self.output_dir.join(STAGING).join(job.to_string()));
         for staging in folders.iter().filter(|staging| self.disk.exists(staging)) {
             for path in self.disk.list(staging).map_err(Error::io("list", staging))? {
                 if !kept.contains(&path) {
@@ -228,6 +230,8 @@ impl Publisher {
     /// Those of the disk.
     pub fn withdraw(&self, job: JobId, result: &Published) -> Result<()> {
         let path = &result.path;
+        let bad_rows = self.output_dir.join(format!("{job}_bad"));
+        self.disk.remove_dir_all(&bad_rows).map_err(Error::io("remove", &bad_rows))?;
         if let [file] = result.files.as_slice()
             && file.path == *path
         {

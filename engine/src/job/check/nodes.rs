@@ -21,37 +21,60 @@ use crate::{
         function::{FORMS, Function},
         parse::{self, ParseError, ParseErrorKind},
     },
-    formats::{
-        DeclaredColumn, Format, WriteFormat,
-        csv::{CsvOptions, CsvWriteOptions},
-        infer,
-        jsonl::JsonlOptions,
-    },
+    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvWriteOptions, infer},
     job::Json,
     plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write, WriteMode},
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 27] = [
+pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter", "hive"],
-        later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "header",
+            "columns",
+            "delimiter",
+            "quote",
+            "escape",
+            "comment",
+            "null",
+            "trim",
+            "ragged",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "columns",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &["path", "partitions", "encoding", "compression", "on_bad_row", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -93,6 +116,21 @@ pub(super) const OPERATORS: [Known; 27] = [
         of: "reduce_by_key",
         always: NODE_FIELDS,
         fields: &["key", "fn", "aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -214,6 +252,10 @@ const FIELDS: &[&str] = &[
     "escape",
     "comment",
     "null",
+    "trim",
+    "ragged",
+    "date_format",
+    "timestamp_format",
     "encoding",
     "compression",
     "on_bad_row",
@@ -258,7 +300,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 4] = ["aggregate", "distinct", "pivot", "sql"];
+const LATER_OPERATORS: &[&str] = &["sql"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -274,7 +316,7 @@ pub(super) struct Bound {
 }
 
 /// That a value is not as it should be, which the report says.
-struct Reported;
+pub(super) struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
@@ -341,6 +383,9 @@ impl Binder<'_, '_> {
             "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
             _ => self.write(vertex, known.of, one),
         }
@@ -490,20 +535,15 @@ impl Binder<'_, '_> {
         let partitions = fields.number("partitions", 1..=MAX_PARTITIONS, self.report);
         let partitions = partitions.and_then(|partitions| u32::try_from(partitions).ok());
         let format = match op {
-            "read_csv" => self.csv(fields),
-            "read_jsonl" => {
-                let columns = self.columns(fields).ok();
-                columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
-            }
             "read_parquet" => Some(Format::Parquet),
             "read_arrow" => Some(Format::Arrow),
-            _ => Some(Format::Text),
+            _ => self.text_format(fields, op),
         };
         let folders = fields.flag("hive", self.report);
         let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
-        if !is_whole && format != Format::Text {
+        if !is_whole && !matches!(format, Format::Text(_)) {
             return None;
         }
         let mut read = Read::of(format, files, partitions);
@@ -537,18 +577,6 @@ impl Binder<'_, '_> {
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
 
-    fn csv(&mut self, fields: &Fields<'_>) -> Option<Format> {
-        let is_text = !["header", "columns", "delimiter"].iter().any(|name| fields.has(name));
-        if is_text {
-            return Some(Format::Text);
-        }
-        let header = fields.flag("header", self.report);
-        let delimiter = self.delimiter(fields);
-        let columns = self.columns(fields).ok()?;
-        let header = if fields.has("header") { header? } else { false };
-        Some(Format::Csv(CsvOptions { header, columns, delimiter: delimiter? }))
-    }
-
     fn delimiter(&mut self, fields: &Fields<'_>) -> Option<u8> {
         if !fields.has("delimiter") {
             return Some(b',');
@@ -564,7 +592,10 @@ impl Binder<'_, '_> {
     }
 
     /// The columns that a reader declares; `None` where it declares none.
-    fn columns(&mut self, fields: &Fields<'_>) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
+    pub(super) fn columns(
+        &mut self,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
         match fields.get("columns") {
             None => Ok(None),
             Some(Json::List(_)) => {

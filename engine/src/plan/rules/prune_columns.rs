@@ -47,6 +47,10 @@ fn wanted(nodes: &Nodes) -> Vec<BTreeSet<usize>> {
         {
             predicate.0.collect_columns(&mut wanted[at]);
         }
+        if let Op::Read(read) = &node.op {
+            let hints = read.scan.predicate.iter();
+            wanted[at].extend(hints.flat_map(|predicate| predicate.0.columns()));
+        }
         if wanted[at].is_empty() {
             wanted[at].extend(narrowest(&node.schema));
         }
@@ -188,6 +192,13 @@ impl Pruning<'_> {
                 }
                 (Op::Read(read), want.clone())
             }
+            Op::Read(mut read) if read.format.is_columnar() && want.len() < old_width => {
+                read.project(&self.nodes.0[at].schema, &want);
+                if let Some(predicate) = &mut read.scan.predicate {
+                    predicate.0.move_columns(&|column| moved(&want, column));
+                }
+                (Op::Read(read), want.clone())
+            }
             Op::Read(read) => (Op::Read(read), (0..old_width).collect()),
             Op::Map { columns } => {
                 let mut columns: Vec<Expr> = want.iter().map(|c| columns[*c].clone()).collect();
@@ -201,9 +212,9 @@ impl Pruning<'_> {
             Op::Sleep { .. } | Op::Limit { .. } | Op::Cache | Op::Sample { .. } | Op::Write(_) => {
                 (op, input_kept[0].clone())
             }
-            Op::Expect { mut checks, offences } => {
+            Op::Expect { mut checks, offences, on_fail } => {
                 checks.iter_mut().for_each(|check| first(&mut check.predicate.0));
-                (Op::Expect { checks, offences }, input_kept[0].clone())
+                (Op::Expect { checks, offences, on_fail }, input_kept[0].clone())
             }
             Op::Tokenize { columns } => {
                 let columns = columns.into_iter().map(|column| place(0, column)).collect();

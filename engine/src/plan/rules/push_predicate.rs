@@ -98,7 +98,7 @@ fn descend(nodes: &Nodes, below: NodeIndex, part: Expr, places: &mut Vec<(NodeIn
         stop(places, part);
         return;
     }
-    let read = part.columns();
+    let read: BTreeSet<usize> = part.columns().into_iter().collect();
     let same = |column: usize| Some(column);
     match &node.op {
         Op::Filter { .. } | Op::Sort { limit: None, .. } => {

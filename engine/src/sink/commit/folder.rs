@@ -147,6 +147,7 @@ impl Publisher {
         let ready = sink.staging(job, &self.output_dir).join(format!("{}-ready", sink.id));
         self.disk.create_dir_all(&ready).map_err(Error::io("create", &ready))?;
         let files = self.place(job, write, parts, &ready)?;
+        self.add_bad_rows(job, sink, &ready)?;
         Manifest::new(job, &sink.id, &sink.schema, files).write(&*self.disk, &ready, MANIFEST)?;
         self.sync(&ready)?;
         Ok(ready)
@@ -218,6 +219,7 @@ impl Publisher {
                 };
                 let parts: Vec<Part> = parts.iter().enumerate().map(moved).collect();
                 let files = self.add(job, sink, &named, &parts, (Vec::new(), old))?;
+                self.rescue_bad_rows(job, &ready, target)?;
                 self.remove_tree(&ready);
                 Ok(files)
             }
@@ -236,6 +238,7 @@ impl Publisher {
     ) -> Result<Vec<PublishedFile>> {
         let target = &write.path;
         let new = self.place(job, write, parts, target)?;
+        self.add_bad_rows(job, sink, target)?;
         self.sync(target)?;
         let mut files = kept;
         files.extend(new);
