@@ -8,7 +8,7 @@
 //! | decimal | not 0 | rounded, ties away from 0 | nearest | rounded, ties away from 0 | all its digits | - | - | - |
 //! | text | `true`, `false` | exact | nearest | rounded, ties away from 0 | | `YYYY-MM-DD` | ISO 8601 | `hh:mm:ss` |
 //! | date | - | - | - | - | `YYYY-MM-DD` | | midnight | - |
-//! | timestamp | - | - | - | - | `YYYY-MM-DDThh:mm:ss[.f]`, `Z` or offset with a zone | its day | the unit, rounded down; the wall clock of the zone | its time |
+//! | timestamp | - | - | - | - | `YYYY-MM-DDThh:mm:ss[.f]`, `Z` or offset with a zone | its day | the unit, rounded; the wall clock of the zone | its time |
 //!
 //! Further: durations and intervals between their units and each other (an interval with months is
 //! no duration), intervals, durations and times as text in both directions, text and binary as

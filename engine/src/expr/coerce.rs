@@ -19,7 +19,7 @@
 //! |---|---|
 //! | whole numbers but uint64 | int64 |
 //! | uint64 and an unsigned one | uint64 |
-//! | uint64 and a signed one | decimal(20,0) |
+//! | uint64 and a signed one | decimal(20,0), by way of the decimal that the operator gives |
 //! | decimals, a decimal and a whole number | `+ -`: scale max(s), digits max(p-s) + max(s) + 1; `*`: p1 + p2 and s1 + s2; `%`: max(s); at most 38 digits, an overflow is an error |
 //! | float32 and float32 | float32 |
 //! | a float and any other number | float64 |
@@ -40,6 +40,7 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 use crate::expr::{
     BinaryOp, Expr, INTERVAL, Literal, TIME, TIMESTAMP, cast,
+    literal::exact_float,
     parse::{list_of, type_name},
 };
 
@@ -109,7 +110,6 @@ pub fn unified(left: &DataType, right: &DataType) -> Option<DataType> {
 
 /// The type in which `exprs` meet; constants take the type of what they stand beside.
 pub(crate) fn common<'a>(exprs: impl IntoIterator<Item = &'a Expr> + Clone) -> Option<DataType> {
-    let is_constant = |expr: &Expr| matches!(expr, Expr::Literal(_));
     let mut met = DataType::Null;
     for expr in exprs.clone().into_iter().filter(|expr| !is_constant(expr)) {
         met = unified(&met, &expr.data_type())?;
@@ -121,6 +121,10 @@ pub(crate) fn common<'a>(exprs: impl IntoIterator<Item = &'a Expr> + Clone) -> O
     Some(met)
 }
 
+fn is_constant(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(_))
+}
+
 /// The type in which two operands are compared.
 pub(crate) fn comparison(left: &Expr, right: &Expr) -> Option<DataType> {
     let (left_type, right_type) = (company(left), company(right));
@@ -128,10 +132,21 @@ pub(crate) fn comparison(left: &Expr, right: &Expr) -> Option<DataType> {
     Some(if met == DataType::Null { DataType::Boolean } else { met })
 }
 
+/// The type that the result of two whole numbers has, where it is not the one it is computed in.
+pub(crate) fn narrowed(op: BinaryOp, left: &DataType, right: &DataType) -> Option<DataType> {
+    let is_whole = left.is_integer() && right.is_integer() && op != BinaryOp::Divide;
+    is_whole.then(|| whole_arithmetic(left, right)).filter(is_decimal)
+}
+
 /// The types of `left op right`, where `op` computes.
 pub(crate) fn arithmetic(op: BinaryOp, left: &Expr, right: &Expr) -> Option<Typing> {
     let (left_type, right_type) = (company(left), company(right));
-    let (left_type, right_type) = (beside(left, &right_type), beside(right, &left_type));
+    let (left_type, right_type) = if is_constant(left) && is_constant(right) {
+        // What [`exact`] does not compute is computed of floats.
+        (left.data_type(), right.data_type())
+    } else {
+        (beside(left, &right_type), beside(right, &left_type))
+    };
     temporal(op, (left, &left_type), (right, &right_type))
         .or_else(|| numeric(op, &left_type, &right_type))
 }
@@ -152,6 +167,7 @@ fn beside(expr: &Expr, other: &DataType) -> DataType {
             decimal_of_literal(*value, *scale)
         }
         (Literal::Exact { value, scale: 0 }, other) if holds(other, *value) => other.clone(),
+        (Literal::Exact { .. }, other) if other.is_floating() => DataType::Float64,
         (Literal::Int64(value), other) if is_decimal(other) => {
             decimal_of_literal(i128::from(*value), 0)
         }
@@ -178,7 +194,9 @@ pub(crate) fn coerce(expr: Expr, to: &DataType) -> Result<Expr, String> {
     if let Expr::Literal(literal) = &expr {
         return match literal {
             Literal::Null(_) => Ok(Expr::Literal(Literal::Null(to.clone()))),
-            Literal::Exact { .. } if *to == DataType::Float64 => Ok(settled(expr)),
+            Literal::Exact { value, scale } if *to == DataType::Float64 => {
+                Ok(Expr::Literal(Literal::Float64(exact_float(*value, *scale))))
+            }
             literal if literal.data_type() == *to && !is_open(literal) => Ok(expr),
             literal => match cast::literal(literal, to) {
                 Some(cast) => Ok(Expr::Literal(cast)),
@@ -208,11 +226,19 @@ fn shown(literal: &Literal) -> String {
     }
 }
 
-/// `expr`, where nothing decides on a number as it is written: as a float64.
+/// A number as it is written, as the smallest decimal that holds it.
+pub(crate) fn written(value: i128, scale: u8) -> Expr {
+    let precision = digits(value).max(scale).min(MAX_DIGITS);
+    Expr::Literal(Literal::Decimal { value, precision, scale: scale.cast_signed() })
+}
+
+/// `expr`, where nothing decides on a number as it is written: as a float64, or as a decimal where
+/// it is a whole number that int64 does not hold.
 pub(crate) fn settled(expr: Expr) -> Expr {
     match expr {
+        Expr::Literal(Literal::Exact { value, scale: 0 }) => written(value, 0),
         Expr::Literal(Literal::Exact { value, scale }) => {
-            Expr::Literal(Literal::Float64(crate::expr::literal::exact_float(value, scale)))
+            Expr::Literal(Literal::Float64(exact_float(value, scale)))
         }
         expr => expr,
     }
@@ -357,18 +383,30 @@ fn numeric(op: BinaryOp, left: &DataType, right: &DataType) -> Option<Typing> {
     }
     let whole = (left.is_integer() && right.is_integer()).then(|| whole_arithmetic(left, right));
     match op {
-        BinaryOp::Divide => {
-            let both = (left, right) == (&DataType::Float32, &DataType::Float32);
-            Some(Typing::all(if both { DataType::Float32 } else { DataType::Float64 }))
-        }
+        BinaryOp::Divide => Some(float_arithmetic(left, right)),
         BinaryOp::IntegerDivide => whole.filter(DataType::is_integer).map(Typing::all),
-        _ if whole.is_some() => whole.map(Typing::all),
-        _ if is_exact(left) && is_exact(right) => decimal_arithmetic(op, left, right),
-        _ => {
-            let both = (left, right) == (&DataType::Float32, &DataType::Float32);
-            Some(Typing::all(if both { DataType::Float32 } else { DataType::Float64 }))
-        }
+        _ => match whole {
+            Some(data_type) if is_decimal(&data_type) => {
+                decimal_arithmetic(op, &data_type, &data_type)
+            }
+            Some(data_type) => Some(Typing::all(data_type)),
+            None => number_arithmetic(op, left, right),
+        },
     }
+}
+
+/// The types of arithmetic between numbers that are not both whole.
+fn number_arithmetic(op: BinaryOp, left: &DataType, right: &DataType) -> Option<Typing> {
+    if is_exact(left) && is_exact(right) {
+        decimal_arithmetic(op, left, right)
+    } else {
+        Some(float_arithmetic(left, right))
+    }
+}
+
+fn float_arithmetic(left: &DataType, right: &DataType) -> Typing {
+    let are_narrow = *left == DataType::Float32 && *right == DataType::Float32;
+    Typing::all(if are_narrow { DataType::Float32 } else { DataType::Float64 })
 }
 
 /// The type in which two whole numbers are computed with.

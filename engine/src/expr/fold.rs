@@ -10,7 +10,7 @@ use arrow::{
     datatypes::{DataType, Schema},
 };
 
-use crate::expr::{Expr, Literal, cast::TextOf, literal::exact_float};
+use crate::expr::{Expr, Literal, cast::TextOf, coerce::settled};
 
 /// The longest text or bytes that are kept as a constant, in bytes.
 const MAX_BYTES: usize = 1 << 16;
@@ -44,8 +44,9 @@ pub(crate) fn settle(expr: &mut Expr) {
 }
 
 fn close(expr: &mut Expr) {
-    if let Expr::Literal(Literal::Exact { value, scale }) = expr {
-        *expr = Expr::Literal(Literal::Float64(exact_float(*value, *scale)));
+    if let Expr::Literal(Literal::Exact { .. }) = expr {
+        let open = std::mem::replace(expr, Expr::Literal(Literal::Bool(false)));
+        *expr = settled(open);
     }
 }
 

@@ -111,10 +111,15 @@ fn from_timestamp(
     })
 }
 
-/// A count of one unit in another; what is finer is rounded down.
+/// A count of one unit in another; what is finer is rounded to the nearest, ties up.
 fn rescaled(value: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
     let (from, to) = (units_per_second(from), units_per_second(to));
-    if to >= from { value.checked_mul(to / from) } else { Some(value.div_euclid(from / to)) }
+    if to >= from {
+        return value.checked_mul(to / from);
+    }
+    let per_unit = from / to;
+    let (whole, rest) = (value.div_euclid(per_unit), value.rem_euclid(per_unit));
+    Some(whole + i64::from(2 * rest >= per_unit))
 }
 
 fn zone_of(zone: Option<&str>) -> Result<Option<Tz>> {

@@ -6,7 +6,7 @@ use sqlparser::ast::{self, Expr as Sql, FunctionArg, FunctionArgExpr, FunctionAr
 use super::{ParseError, ParseErrorKind, Result, binder::Binder, error, type_name};
 use crate::expr::{
     BinaryOp, Expr, Literal, aggregate,
-    cast::{self, is_castable},
+    cast::is_castable,
     coerce,
     fold::fold,
     function::{Function, resolve, syntax},
@@ -63,24 +63,13 @@ impl Binder<'_> {
     }
 
     pub(super) fn cast(&self, input: Expr, to: DataType, or_null: bool, at: &Sql) -> Result<Expr> {
-        // Digits as they are written are not rounded to a float first.
-        if let Expr::Literal(literal @ Literal::Exact { scale, .. }) = &input
-            && (coerce::is_decimal(&to) || (*scale == 0 && to.is_integer()))
-        {
-            return match cast::literal(literal, &to) {
-                Some(value) => Ok(Expr::Literal(value)),
-                None if or_null => Ok(Expr::Literal(Literal::Null(to))),
-                None if matches!(to, DataType::Decimal256(..)) => {
-                    let input = self.coerce(input, &DataType::Decimal128(38, 0), at)?;
-                    Ok(fold(Expr::Cast { input: Box::new(input), to, or_null }))
-                }
-                None => {
-                    let message = format!("`{literal}` is no {}", type_name(&to));
-                    Err(self.type_error(at, message))
-                }
-            };
-        }
-        let input = coerce::settled(input);
+        let input = match input {
+            // Digits as they are written are not rounded to a float first.
+            Expr::Literal(Literal::Exact { value, scale }) if coerce::is_decimal(&to) => {
+                coerce::written(value, scale)
+            }
+            input => coerce::settled(input),
+        };
         let from = input.data_type();
         if from == to {
             return Ok(input);

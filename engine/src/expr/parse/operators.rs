@@ -193,16 +193,21 @@ impl Binder<'_> {
         let Some(typing) = typing else {
             let (left_type, right_type) = (left.0.data_type(), right.0.data_type());
             let (left_name, right_name) = (type_name(&left_type), type_name(&right_type));
-            let mut message =
-                format!("`{}` does not take {left_name} and {right_name}", symbol(op));
-            if op == BinaryOp::IntegerDivide && left_type.is_numeric() && right_type.is_numeric() {
-                message.push_str("; it is whole division, say `/`");
-            }
+            let message = format!("`{}` does not take {left_name} and {right_name}", symbol(op));
             return Err(self.type_error(left.1, message));
+        };
+        let narrowed = if is_arithmetic(op) && coerce::is_decimal(&typing.result) {
+            coerce::narrowed(op, &left.0.data_type(), &right.0.data_type())
+        } else {
+            None
         };
         let bound_left = self.coerce(left.0, &typing.left, left.1)?;
         let bound_right = self.coerce(right.0, &typing.right, right.1)?;
-        Ok(fold(joined(op, bound_left, bound_right, typing.result)))
+        let computed = fold(joined(op, bound_left, bound_right, typing.result));
+        match narrowed {
+            Some(to) => self.cast(computed, to, false, left.1),
+            None => Ok(computed),
+        }
     }
 
     /// `x between a and b`, as two comparisons.
