@@ -184,7 +184,7 @@ pub(in crate::expr::function) fn field_type(arguments: &[Expr]) -> Result<DataTy
     known.map(|field| field.data_type().clone()).ok_or_else(|| {
         let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
         let meant = nearest(name, names.iter().copied());
-        let meant = meant.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let meant = meant.map(|other| format!("; did you mean `{other}`?")).unwrap_or_default();
         format!("no field `{name}`; there are {}{meant}", names.join(", "))
     })
 }
