@@ -28,7 +28,8 @@ pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod figures;
-pub(crate) mod tasks;
+pub(crate) mod plan;
+mod tasks;
 pub(crate) mod events;
 pub(crate) mod workers;
 pub(crate) mod cluster;
@@ -59,6 +60,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(plan::show))
         .routes(routes!(tasks::stages))
         .routes(routes!(tasks::list))
         .routes(routes!(events::of_job))

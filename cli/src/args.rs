@@ -90,6 +90,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Check a job document and list all its problems; runs nothing.
     Validate(Validate),
+    /// Show what a job will do, or with --analyze what it did.
+    Explain(Explain),
     /// Make data from a seed: the same bytes on every machine.
     #[command(subcommand)]
     Generate(generate::Generate),
@@ -154,6 +156,9 @@ pub(crate) struct Run {
     /// How many rows of each result to print.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) show: u64,
+    /// Print the plan as it was run, with what each step did, on stderr.
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -167,6 +172,47 @@ pub(crate) struct Validate {
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The job document.
+    pub(crate) file: PathBuf,
+    /// As what: for people, as JSON, for Graphviz, or as one SQL statement for DuckDB.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub(crate) format: PlanFormat,
+    /// Run the job, and add what each operator and partition did.
+    #[arg(long)]
+    pub(crate) analyze: bool,
+    /// The sink whose rows the SQL statement gives [default: the only one].
+    #[arg(long, value_name = "NODE")]
+    pub(crate) sink: Option<String>,
+    /// Tasks at once, with --analyze [default: the machine's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Where results go with --analyze [default: mini-spark in the temporary directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Take unknown fields for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// A plan's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// Lines of words.
+    Text,
+    /// One JSON object.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// One SQL statement, a common table expression a node.
+    Sql,
 }
 
 /// `master`

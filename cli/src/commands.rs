@@ -23,6 +23,7 @@ use crate::{
 
 mod run;
 mod validate;
+mod explain;
 mod generate;
 mod master;
 mod worker;
@@ -62,6 +63,7 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
     match verb {
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
+        Verb::Explain(args) => explain::explain(&args, output),
         Verb::Generate(args) => generate::generate(&args, output),
         Verb::Master(args) => master::master(&args, master_tokens(), output),
         Verb::Worker(args) => {

@@ -80,6 +80,16 @@ pub enum Error {
         /// What happened, with the value where it is short.
         reason: String,
     },
+    /// Rows are not as an `expect` node wants them.
+    #[error("`{node}` expects {check}; it found {rows}")]
+    Expectation {
+        /// The node.
+        node: String,
+        /// What does not hold.
+        check: String,
+        /// The first rows that offend, as JSON objects.
+        rows: String,
+    },
     /// An operator needs more memory than the budget can ever give.
     #[error(
         "{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up"
@@ -161,6 +171,8 @@ pub enum Code {
     InputChanged,
     /// An input could not be read or decoded.
     InputCorrupt,
+    /// Rows are not as an `expect` node wants them.
+    ExpectationFailed,
     /// A record is over the size limit.
     RecordTooLarge,
     /// The budget is used up.
@@ -264,6 +276,7 @@ impl Error {
             | Self::BadRow { .. }
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
+            | Self::Expectation { .. }
             | Self::OutputExists { .. } => Class::Fail,
             Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
@@ -288,6 +301,7 @@ impl Error {
             Self::InputNotFound { .. } => Code::InputNotFound,
             Self::InputChanged { .. } => Code::InputChanged,
             Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
+            Self::Expectation { .. } => Code::ExpectationFailed,
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,
             Self::FetchFailed { .. } => Code::FetchFailed,

@@ -18,22 +18,29 @@ use crate::{
     id::{StageId, TaskAttempt},
     operators::{
         Operator,
+        expect::Expect,
+        explode::{Explode, Split as SplitText},
         filter::Filter,
         flat_map::Tokenize,
         hash::Hash,
-        join::{Join, JoinInput},
+        join::{Join, JoinInput, shared::BuildKey},
         limit::Limit,
         map::Map,
         reduce_by_key::{FinalReduce, PartialReduce},
+        sample::Sample,
         sleep::Sleep,
         sort::Sort,
+        spread::Spread,
+        union::Union,
+        unpivot::Unpivot,
+        window::{Functions, Window},
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
-    source::{Source, split::Split},
+    source::{self, split::Split},
     task::{
         context::TaskContext,
-        metrics::{Observed, RowCounter},
+        metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
@@ -57,6 +64,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// Whether its steps are measured.
+    #[serde(default)]
+    pub is_measured: bool,
 }
 
 /// Where a sink stage's task leaves its rows.
@@ -86,6 +96,9 @@ pub struct TaskReport {
     pub elapsed_ms: u64,
     /// The attempt file, where the result went to a folder.
     pub part: Option<Part>,
+    /// What its steps did, in the stage's order; empty where they were not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepFigures>,
 }
 
 /// Rows that went into and came out of a node.
@@ -146,9 +159,10 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
     task.stage.verify()?;
-    let mut builder = Builder { task, context, progress, rows: BTreeMap::new() };
+    let mut builder =
+        Builder { task, context, progress, rows: BTreeMap::new(), meters: BTreeMap::new() };
     let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
-    let mut rows = builder.rows;
+    let (mut rows, meters) = (builder.rows, builder.meters);
     let schema = &task.stage.root().schema;
     let keep = |input, distribution: &Distribution| {
         exchange::write::write(input, schema, distribution, task.attempt, context)
@@ -179,8 +193,11 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             }
             left(&mut rows, sink.node, root_rows);
         }
-        Output::Exchange(Distribution::Hash { .. } | Distribution::Gather { .. }) => {}
+        Output::Exchange(
+            Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
+        ) => {}
     }
+    report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
@@ -218,6 +235,8 @@ struct Builder<'a> {
     context: &'a TaskContext,
     progress: &'a RowCounter,
     rows: BTreeMap<NodeIndex, Crossings>,
+    /// Of each step that is measured, in their order.
+    meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
 
 impl Builder<'_> {
@@ -232,7 +251,12 @@ impl Builder<'_> {
         let is_input = matches!(step.kind, StepKind::Source { .. } | StepKind::Read { .. });
         let progress = is_input.then(|| self.progress.clone());
         let cancel = self.context.cancel.clone();
-        Ok((Box::new(Observed { input, counter: counter.clone(), progress, cancel }), counter))
+        let meter = self.task.is_measured.then(|| Meter::new(&self.context.spilled_bytes));
+        if let Some(meter) = &meter {
+            self.meters.insert(index, (meter.clone(), counter.clone()));
+        }
+        let observed = Observed { input, counter: counter.clone(), progress, cancel, meter };
+        Ok((Box::new(observed), counter))
     }
 
     /// The operator below a step of `node`; rows that come from another node are counted for both.
@@ -241,7 +265,11 @@ impl Builder<'_> {
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
             // A shared node's rows were counted as its output by the stage that keeps them.
-            if !matches!(below.kind, StepKind::Read { share: Share::Partition, .. }) {
+            let is_kept = matches!(
+                below.kind,
+                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
+            );
+            if !is_kept {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -254,10 +282,10 @@ impl Builder<'_> {
         let context = self.context;
         let schema = Arc::clone(&step.schema);
         Ok(match &step.kind {
-            StepKind::Source { format } => {
+            StepKind::Source { format, scan } => {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
-                Box::new(Source::open(split, format, schema, context)?)
+                source::open(split, format, scan, schema, context)?
             }
             StepKind::Read { stage, share } => {
                 let outputs = self.outputs_of(*stage);
@@ -286,40 +314,106 @@ impl Builder<'_> {
             }
             StepKind::PartialReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(PartialReduce::new(
-                    input,
-                    keys.clone(),
-                    aggregates.clone(),
-                    schema,
-                    context,
-                ))
+                let (keys, aggregates) = (keys.clone(), aggregates.clone());
+                let partition = self.task.attempt.task.partition;
+                let reduce = PartialReduce::new(input, keys, aggregates, schema, context);
+                Box::new(reduce.of_partition(partition))
             }
             StepKind::FinalReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { probe, build, probe_keys, build_keys, keep_probe, columns } => {
-                let input = JoinInput {
-                    probe: self.input(step.node, *probe)?,
-                    build: self.input(step.node, *build)?,
-                    probe_keys: probe_keys.clone(),
-                    build_keys: build_keys.clone(),
-                    keep_probe: *keep_probe,
-                    columns: columns.clone(),
-                    schema,
-                    build_schema: Arc::clone(&self.task.stage.steps[build.0].schema),
-                };
-                Box::new(Join::new(input, context))
+            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Union { inputs } => {
+                let inputs = inputs.iter().map(|input| self.input(step.node, *input));
+                Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
+            }
+            StepKind::Explode { input, column, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Explode::new(input, *column, *outer, schema))
+            }
+            StepKind::Split { input, column, by, outer } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(SplitText::new(input, *column, by.clone(), *outer, schema))
+            }
+            StepKind::Unpivot { input, keep, values } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Unpivot::new(input, keep.clone(), values.clone(), schema))
+            }
+            StepKind::Sample { input, threshold, seed } => {
+                let input = self.input(step.node, *input)?;
+                Box::new(Sample { input, threshold: *threshold, seed: *seed })
+            }
+            StepKind::Spread { input, buckets } => {
+                let input = self.input(step.node, *input)?;
+                let first = self.task.attempt.task.partition;
+                Box::new(Spread::new(input, *buckets, first, schema))
+            }
+            StepKind::Expect { input, id, checks, offences } => {
+                let input = self.input(step.node, *input)?;
+                let offences = offences.iter().map(|(offending, check)| {
+                    Ok((self.input(step.node, *offending)?, check.clone()))
+                });
+                let offences = offences.collect::<Result<_>>()?;
+                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences })
             }
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Sort::new(input, keys.clone(), *limit, schema, context))
+            }
+            StepKind::Window { input: below, columns, partition_by, order_by, functions } => {
+                let input_schema = Arc::clone(&self.task.stage.steps[below.0].schema);
+                let input = self.input(step.node, *below)?;
+                let functions = Functions {
+                    columns: *columns,
+                    partition_by: partition_by.clone(),
+                    order_by: order_by.clone(),
+                    functions: functions.clone(),
+                };
+                Box::new(Window::new(input, functions, input_schema, schema, context))
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;
                 Box::new(Limit::new(input, *offset, *n))
             }
         })
+    }
+
+    /// A join; one whose build side is the same for all tasks shares it with those of the process.
+    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+        let StepKind::Join {
+            probe,
+            build,
+            probe_keys,
+            build_keys,
+            null_safe,
+            condition,
+            rows,
+            columns,
+        } = &step.kind
+        else {
+            return Err(Error::Internal(String::from("a join's step is another's")));
+        };
+        let stage = &self.task.stage;
+        let build_step = &stage.steps[build.0];
+        let task = self.task.attempt.task;
+        let is_shared = stage.partitions > 1
+            && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
+        let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let input = JoinInput {
+            build_schema: Arc::clone(&build_step.schema),
+            shared: is_shared.then_some((key, stage.partitions)),
+            probe: self.input(step.node, *probe)?,
+            build: self.input(step.node, *build)?,
+            probe_keys: probe_keys.clone(),
+            build_keys: build_keys.clone(),
+            null_safe: *null_safe,
+            condition: condition.clone(),
+            rows: *rows,
+            columns: columns.clone(),
+            schema: Arc::clone(&step.schema),
+        };
+        Ok(Box::new(Join::new(input, self.context)))
     }
 
     /// The outputs of one stage among the task's inputs, by map task.

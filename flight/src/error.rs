@@ -87,6 +87,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::Forbidden | Code::PathNotAllowed => tonic::Code::PermissionDenied,
         Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::InputChanged
+        | Code::ExpectationFailed
         | Code::NotFinished
         | Code::JobFailed
         | Code::IdempotencyKeyReused

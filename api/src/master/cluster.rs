@@ -705,6 +705,7 @@ impl Cluster {
             split: splits.get(attempt.task.partition as usize).cloned(),
             inputs,
             result: ResultPlace::Store,
+            is_measured: false,
         })
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn of_stage(
             rows_in: counted.rows_in,
             rows_out: counted.rows_out,
         });
-        if let Op::Filter { .. } = node.op {
+        if let Op::Filter { .. } | Op::Sample { .. } = node.op {
             metrics.rows_filtered += rows.rows_in.saturating_sub(rows.rows_out);
         }
         metrics.nodes.0.push((node.id.clone(), rows));

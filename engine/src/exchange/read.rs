@@ -56,6 +56,11 @@ pub fn read(
             })?;
             in_turn(std::slice::from_ref(output), 0)
         }
+        Share::Section { first, partitions } => {
+            let own = partition.checked_sub(*first).filter(|own| own < partitions);
+            let Some(own) = own else { return in_turn(&[], 0) };
+            read(outputs, &Share::Partition, own, schema, context)
+        }
         Share::All => in_turn(outputs, 0),
         Share::Merged { .. } if outputs.len() < 2 => in_turn(outputs, 0),
         Share::Merged { keys } => Ok(Box::new(Merged {

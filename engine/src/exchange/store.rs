@@ -32,7 +32,7 @@ use crate::{
         Budget, Reservation,
         spill::{SpillFile, SpillIndex, SpillReader, SpillWriter, Temporary},
     },
-    operators::Operator,
+    operators::{Operator, join::shared::SharedBuilds},
 };
 
 /// The part of the budget that outputs may take; operators are to find some, too.
@@ -51,6 +51,8 @@ pub struct PartitionStore {
     /// The number of the next file, so that no two share a name, whoever wrote them.
     next_file: AtomicU64,
     outputs: Mutex<BTreeMap<TaskAttempt, Arc<Output>>>,
+    /// What tasks have built of outputs for all of the process.
+    builds: Arc<SharedBuilds>,
     /// Whether files have their indices beside them.
     is_durable: bool,
 }
@@ -98,6 +100,7 @@ impl PartitionStore {
             folders: Arc::new(folders),
             next_file: AtomicU64::new(0),
             outputs: Mutex::default(),
+            builds: Arc::default(),
         }
     }
 
@@ -255,8 +258,14 @@ impl PartitionStore {
         drop(dropped);
     }
 
-    /// Forgets all outputs of a job.
+    /// The build sides of joins that tasks of the process share.
+    pub fn builds(&self) -> &Arc<SharedBuilds> {
+        &self.builds
+    }
+
+    /// Forgets all outputs of a job, and what was built of them.
     pub fn drop_job(&self, job: JobId) {
+        self.builds.drop_job(job);
         let dropped: Vec<_> = {
             let mut outputs = self.outputs();
             let mut of_job_and_later = outputs.split_off(&first_attempt(job));

@@ -21,14 +21,16 @@ mod forms;
 mod literals;
 mod names;
 mod operators;
+mod sides;
 mod tokens;
 mod types;
 
 pub use names::{column, no_column};
+pub use sides::join_condition;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 pub use crate::expr::coerce::unified;
-use crate::expr::{Expr, Predicate, SortKey};
+use crate::expr::{Expr, Predicate, SortKey, coerce};
 use binder::Binder;
 
 #[cfg(test)]
@@ -91,6 +93,12 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
         return Err(error(ParseErrorKind::Type, offset(text, sql), message));
     }
     Ok(bound)
+}
+
+/// `expr` with its values brought to another type, where that goes without saying.
+pub(crate) fn coerced(expr: Expr, to: &DataType) -> Option<Expr> {
+    unified(&expr.data_type(), to).filter(|met| met == to)?;
+    coerce::coerce(expr, to).ok()
 }
 
 /// As [`bind`], of a condition.
@@ -191,6 +199,10 @@ impl Dialect for Expressions {
         true
     }
 
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
     fn is_identifier_start(&self, character: char) -> bool {
         character.is_alphabetic() || character == '_'
     }
@@ -229,7 +241,7 @@ fn whole_order(parser: &mut Parser<'_>) -> Result<ast::OrderByExpr, ParserError>
 }
 
 /// Parses the whole of `text` by `rule`.
-fn parse<T>(
+pub(crate) fn parse<T>(
     text: &str,
     rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
 ) -> Result<T> {
@@ -273,7 +285,7 @@ fn lower_first(text: &str) -> String {
 }
 
 /// The byte at a line and column, both from 1 and in characters; 0 where there is none.
-fn offset_of(text: &str, location: Location) -> usize {
+pub(crate) fn offset_of(text: &str, location: Location) -> usize {
     let (Ok(line), Ok(column)) = (usize::try_from(location.line), usize::try_from(location.column))
     else {
         return 0;

@@ -21,10 +21,15 @@ use crate::{
 
 mod fields;
 mod files;
+mod columnar;
 mod graph;
 mod nodes;
 mod keyed;
+mod join;
+mod relational;
+mod expect;
 mod reduce;
+mod ordered;
 pub mod schema;
 
 /// The most nodes of a document.
@@ -193,7 +198,7 @@ fn plan(spec: &JobSpec, site: &Site, report: &mut Report) -> Option<Plan> {
     dag.check_names(&DAG_FIELDS, report);
     let graph = graph::Graph::read(&dag, report)?;
     let nodes = nodes::bind(&graph, site, report);
-    Some(Plan { name, parallelism, nodes, stages: Vec::new() })
+    Some(Plan { name, parallelism, nodes, stages: Vec::new(), rules: Vec::new() })
 }
 
 const JOB_FIELDS: fields::Known = fields::Known {

@@ -387,14 +387,16 @@ impl Job {
     }
 
     /// The outputs that the task reads, by stage and then by map task: all of each stage, but of
-    /// one that hands each task its own ([`Distribution::Forward`]) only that.
+    /// one whose tasks are handed on one by one ([`Distribution::Forward`]) only the task's own.
     fn inputs(&self, task: TaskId) -> Vec<MapOutput> {
+        let reader = &self.plan.stages[task.stage.index()];
         let stages = self.stages[task.stage.index()].inputs.iter();
         let tasks = stages.flat_map(|&input| {
             let tasks = self.stages[input].tasks();
             if matches!(self.plan.stages[input].output, Output::Exchange(Distribution::Forward)) {
-                let own = task.partition as usize;
-                tasks.get(own..=own).unwrap_or_default()
+                let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+                let own = reader.map_tasks(self.plan.stages[input].id, count, task.partition);
+                tasks.get(own.start as usize..own.end as usize).unwrap_or_default()
             } else {
                 tasks
             }

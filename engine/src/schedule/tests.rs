@@ -930,6 +930,7 @@ fn plan(stages: &[(u32, &[u32])]) -> Plan {
         parallelism: None,
         nodes: (0..stages.len()).map(node).collect(),
         stages: (0..).zip(stages).map(stage).collect(),
+        rules: Vec::new(),
     }
 }
 

@@ -3,18 +3,19 @@
 //! A node's fields are read whatever stands before it; it is bound where its inputs are. Forms
 //! over keys, reduce and join, stand in [`super::keyed`] and [`super::reduce`].
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{
-    MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site,
+    MAX_EDGES, MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site, expect,
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed, reduce,
+    join, ordered, reduce, relational,
 };
 use crate::{
+    Error,
     expr::{
         BinaryOp, Expr, Literal, Predicate, SortKey,
         function::{FORMS, Function},
@@ -27,30 +28,44 @@ use crate::{
         jsonl::JsonlOptions,
     },
     job::Json,
-    plan::{InputFile, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 12] = [
+pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter"],
+        fields: &["path", "partitions", "header", "columns", "delimiter", "hive"],
         later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns"],
+        fields: &["path", "partitions", "columns", "hive"],
         later: &["compression", "on_bad_row"],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions"],
+        fields: &["path", "partitions", "hive"],
         later: &["compression", "on_bad_row"],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_parquet",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_arrow",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -70,7 +85,7 @@ pub(super) const OPERATORS: [Known; 12] = [
     Known {
         of: "flat_map",
         always: NODE_FIELDS,
-        fields: &["fn", "column", "as"],
+        fields: &["fn", "column", "as", "by", "outer"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -82,13 +97,68 @@ pub(super) const OPERATORS: [Known; 12] = [
         elsewhere: FIELDS,
     },
     Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
         of: "join",
         always: NODE_FIELDS,
-        fields: &["key", "left_key", "right_key", "how", "fn"],
-        later: &["on", "null_safe", "suffix"],
+        fields: &["key", "left_key", "right_key", "how", "fn", "on", "null_safe", "suffix"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "union", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "intersect", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "except", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "top_k", always: NODE_FIELDS, fields: &["by", "n"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "sample",
+        always: NODE_FIELDS,
+        fields: &["fraction", "seed"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "repartition",
+        always: NODE_FIELDS,
+        fields: &["partitions", "key"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "cache", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "unpivot",
+        always: NODE_FIELDS,
+        fields: &["columns", "name_as", "value_as"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "expect",
+        always: NODE_FIELDS,
+        fields: &["rows", "unique", "not_null", "where", "on_fail"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known { of: "sort", always: NODE_FIELDS, fields: &["by"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "window",
+        always: NODE_FIELDS,
+        fields: &["partition_by", "order_by", "frame", "with"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
     Known {
         of: "limit",
         always: NODE_FIELDS,
@@ -129,6 +199,7 @@ const FIELDS: &[&str] = &[
     "encoding",
     "compression",
     "on_bad_row",
+    "hive",
     "fn",
     "select",
     "with",
@@ -162,34 +233,14 @@ const FIELDS: &[&str] = &[
     "files",
     "order",
     "cache",
+    "outer",
+    "name_as",
+    "value_as",
+    "on_fail",
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 19] = [
-    "read_parquet",
-    "read_arrow",
-    "aggregate",
-    "expect",
-    "top_k",
-    "distinct",
-    "union",
-    "intersect",
-    "except",
-    "sample",
-    "repartition",
-    "cache",
-    "window",
-    "pivot",
-    "unpivot",
-    "sql",
-    "write_text",
-    "write_parquet",
-    "write_arrow",
-];
-
-/// The functions of the job format that are not built yet, with their operators.
-const LATER_FORMS: [(&str, &str); 3] =
-    [("split", "flat_map"), ("explode", "flat_map"), ("lines", "flat_map")];
+const LATER_OPERATORS: &[&str] = &["sql", "write_text", "write_parquet", "write_arrow"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -209,9 +260,9 @@ struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
-    site: &'a Site,
+    pub(super) site: &'a Site,
     pub(super) report: &'r mut Report,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Targets of the writers so far, with their pointers.
     outputs: Vec<(std::path::PathBuf, String)>,
 }
@@ -248,13 +299,33 @@ impl Binder<'_, '_> {
         let inputs = inputs.filter(|_| is_right);
         let one = inputs.as_ref().and_then(|inputs| inputs.first());
         match known.of {
-            "read_csv" | "read_jsonl" | "read_text" => self.read(vertex, known.of, is_right),
+            "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => {
+                self.read(vertex, known.of, is_right)
+            }
             "map" => self.map(vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
-            "join" => keyed::join(self, vertex, inputs.as_deref()),
-            "sort" => self.sort(vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
+            "join" => join::join(self, vertex, inputs.as_deref()),
+            "union" => relational::union(self, vertex, inputs.as_deref()),
+            "intersect" => {
+                relational::set_operation(self, vertex, inputs.as_deref(), JoinKind::Semi)
+            }
+            "except" => {
+                let how = JoinKind::Anti { null_aware: false };
+                relational::set_operation(self, vertex, inputs.as_deref(), how)
+            }
+            "top_k" => relational::top_k(self, vertex, one),
+            "sample" => relational::sample(self, vertex, one),
+            "repartition" => relational::repartition(self, vertex, one),
+            "cache" => relational::cache(self, vertex, one),
+            "unpivot" => relational::unpivot(self, vertex, one),
+            "expect" => expect::expect(self, vertex, one),
+            "sort" => ordered::sort(self, vertex, one),
+            "window" => ordered::window(self, vertex, one),
             "limit" => self.limit(vertex, one),
             _ => self.write(vertex, known.of, one),
         }
@@ -282,14 +353,15 @@ impl Binder<'_, '_> {
 
     /// Whether the node has as many inputs and outputs as its operator takes.
     fn check_arity(&mut self, vertex: &Vertex<'_>, op: &str) -> bool {
+        let (takes, has) = (inputs_of(op), vertex.edges_in);
         if vertex.has_lost_edge {
-            return vertex.edges_in == vertex.inputs.len() && inputs_of(op) == vertex.edges_in;
+            return has == vertex.inputs.len() && takes.contains(&has);
         }
-        let takes = inputs_of(op);
-        let has = vertex.edges_in;
-        if has != takes {
-            let plural = if takes == 1 { "" } else { "s" };
-            let message = format!("`{op}` takes {takes} input{plural}, and has {has}");
+        if !takes.contains(&has) {
+            let (least, most) = takes.clone().into_inner();
+            let plural = if least == 1 { "" } else { "s" };
+            let least = if least == most { least.to_string() } else { format!("at least {least}") };
+            let message = format!("`{op}` takes {least} input{plural}, and has {has}");
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
         if op.starts_with("write_") && vertex.edges_out > 0 {
@@ -297,7 +369,7 @@ impl Binder<'_, '_> {
                 format!("`{op}` has no outputs, and {} edges begin at it", vertex.edges_out);
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
-        has == takes
+        takes.contains(&has)
     }
 
     /// Adds a node to the plan.
@@ -359,22 +431,19 @@ impl Binder<'_, '_> {
         let takes = || FORMS.iter().filter(|form| form.operators.contains(&op)).map(|f| f.name);
         let found = takes().find(|known| *known == name);
         if found.is_none() {
-            let is_later = LATER_FORMS.contains(&(name, op));
-            let code =
-                if is_later { ProblemCode::NotSupported } else { ProblemCode::UnknownFunction };
             let suggestion = parse::nearest(name, takes());
             let elsewhere = FORMS.iter().find(|form| form.name == name);
-            let message = match (is_later, elsewhere, &suggestion) {
-                (true, ..) => format!("function `{name}` is not supported yet"),
-                (_, Some(form), _) => {
+            let message = match (elsewhere, &suggestion) {
+                (Some(form), _) => {
                     format!("`{name}` is no function of {op}, but of {}", form.operators.join(", "))
                 }
-                (_, None, Some(_)) => format!("no function `{name}`"),
-                (_, None, None) => {
+                (None, Some(_)) => format!("no function `{name}`"),
+                (None, None) => {
                     let list = takes().collect::<Vec<_>>().join(", ");
                     format!("no function `{name}`; {op} takes {list}")
                 }
             };
+            let code = ProblemCode::UnknownFunction;
             self.report.suggest(fields.at("fn"), code, message, suggestion);
         }
         found
@@ -411,33 +480,44 @@ impl Binder<'_, '_> {
                 let columns = self.columns(fields).ok();
                 columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
             }
+            "read_parquet" => Some(Format::Parquet),
+            "read_arrow" => Some(Format::Arrow),
             _ => Some(Format::Text),
         };
-        let files = self.files(fields);
+        let folders = fields.flag("hive", self.report);
+        let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
         if !is_whole && format != Format::Text {
             return None;
         }
-        let schema = infer::schema(&self.site.data.inputs, &format, &files);
-        let schema = schema.map_err(|error| {
-            let message = error.chain();
-            self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, message);
-        });
-        let schema = schema.ok()?;
+        let mut read = Read::of(format, files, partitions);
+        let schema = if read.format.is_columnar() {
+            self.columnar_schema(fields, &mut read)?
+        } else {
+            let schema = infer::schema(&self.site.data.inputs, &read.format, &read.files);
+            schema.map_err(|error| self.unreadable(fields, &error)).ok()?
+        };
+        let schema = self.with_folders(fields, folders, schema, &mut read)?;
         if !self.check_columns(&schema, &fields.at("path")) || !is_right {
             return None;
         }
-        let read = Op::Read(Read { format, files, partitions });
-        Some(self.push(vertex.id, read, &[], schema, Order::Source))
+        Some(self.push(vertex.id, Op::Read(read), &[], schema, Order::Source))
     }
 
-    fn files(&mut self, fields: &Fields<'_>) -> Option<Vec<InputFile>> {
+    /// A problem with a reader's files.
+    pub(super) fn unreadable(&mut self, fields: &Fields<'_>, error: &Error) {
+        self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, error.chain());
+    }
+
+    fn files(&mut self, fields: &Fields<'_>, folders: Option<bool>) -> Option<Vec<InputFile>> {
         fields.required("path", self.report)?;
         let paths = fields.texts("path", self.report)?;
         let found: Vec<_> = paths
             .into_iter()
-            .map(|(path, pointer)| files::inputs(path, &pointer, self.site, self.report))
+            .map(|(path, pointer)| {
+                files::inputs(path, &pointer, self.site, folders != Some(false), self.report)
+            })
             .collect();
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
@@ -676,6 +756,15 @@ impl Binder<'_, '_> {
         } else {
             None
         };
+        if let Some(form @ ("explode" | "split" | "lines")) = form {
+            return relational::take_apart(self, vertex, form, input);
+        }
+        for other in ["by", "outer"] {
+            if form.is_some() && fields.has(other) {
+                let message = format!("`{other}` does not apply to tokenize");
+                self.report.problem(fields.at(other), ProblemCode::NotApplicable, message);
+            }
+        }
         let name = fields.text("as", self.report);
         let columns = fields.texts("column", self.report);
         form?;
@@ -719,45 +808,6 @@ impl Binder<'_, '_> {
             return None;
         }
         Some(column)
-    }
-
-    fn sort(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
-        let fields = &vertex.fields;
-        fields.required("by", self.report)?;
-        let texts = fields.texts("by", self.report)?;
-        let mut keys: Vec<SortKey> = Vec::new();
-        let mut is_right = true;
-        for (text, pointer) in texts {
-            let key = match input {
-                Some(input) => parse::sort_key(text, &input.schema).map(Some),
-                None => parse::sort_syntax(text).map(|()| None),
-            };
-            match key {
-                Ok(Some(key)) if keys.iter().any(|known| known.column == key.column) => {
-                    let message = format!("`{text}` names a column a second time");
-                    self.report.problem(pointer, ProblemCode::BadValue, message);
-                    is_right = false;
-                }
-                Ok(Some(key)) => keys.push(key),
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.refuse(pointer, refusal);
-                    is_right = false;
-                }
-            }
-        }
-        let input = input.filter(|_| is_right)?;
-        if input.order == Order::None {
-            let others = ascending(&input.schema);
-            let others = others
-                .into_iter()
-                .filter(|key| !keys.iter().any(|known| known.column == key.column));
-            let others: Vec<_> = others.collect();
-            keys.extend(others);
-        }
-        let (schema, order) = (Arc::clone(&input.schema), Order::Sorted(keys.clone()));
-        let bound = self.push(vertex.id, Op::Sort { keys, limit: None }, &[input], schema, order);
-        Some(Bound { is_tokens: input.is_tokens, ..bound })
     }
 
     fn limit(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
@@ -815,7 +865,7 @@ impl Binder<'_, '_> {
             if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
         let (format, path, input) = (format?, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write { path, format });
+        let write = Op::Write(Write::of(path, format));
         Some(self.push(vertex.id, write, &[input], schema, order))
     }
 
@@ -837,11 +887,14 @@ impl Binder<'_, '_> {
     }
 }
 
-fn inputs_of(op: &str) -> usize {
+/// How many inputs an operator takes.
+fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" => 0,
-        "join" => 2,
-        _ => 1,
+        "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => 0..=0,
+        "join" => 2..=2,
+        "union" => 1..=MAX_EDGES,
+        "intersect" | "except" => 2..=MAX_EDGES,
+        _ => 1..=1,
     }
 }
 
@@ -885,7 +938,7 @@ fn ascending(schema: &Schema) -> Vec<SortKey> {
 
 /// The order of rows of which `columns` are made. Where a key is lost, the rows still follow one
 /// another as they did, so that their order is that of their source.
-fn order_through(columns: &[Expr], order: &Order) -> Order {
+pub(super) fn order_through(columns: &[Expr], order: &Order) -> Order {
     let Order::Sorted(keys) = order else { return order.clone() };
     let moved = keys.iter().map(|key| {
         let is_key =

@@ -14,6 +14,8 @@ use crate::{
     plan::{JoinColumn, JoinKind, Node, Op, Order},
 };
 
+mod relational;
+
 const SEED: &str = r#"{"name":"wordcount-batch","dag":{"nodes":[{"id":"read","op":"read_csv","path":"data/books.csv","partitions":4},{"id":"flat","op":"flat_map","fn":"tokenize"},{"id":"map1","op":"map","fn":"to_lower"},{"id":"agg","op":"reduce_by_key","key":"token","fn":"sum"}],"edges":[["read","flat"],["flat","map1"],["map1","agg"]]},"parallelism":4}"#;
 
 /// A place with a few files.
@@ -184,7 +186,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, join, sort, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
             ],
         ),
         (
@@ -287,11 +289,11 @@ fn bad_documents_are_told_all_their_problems() {
         (
             chain(&[
                 TABLE,
-                r#"{"id":"a","op":"reduce_by_key","key":["city","nn"],"aggs":{"city":"sum(city)","m":"median(n)","c":"count(*)"}}"#,
+                r#"{"id":"a","op":"reduce_by_key","key":["city","nn"],"aggs":{"city":"sum(city)","m":"medan(n)","c":"count(*)"}}"#,
             ]),
             &[
-                "/dag/nodes/1/aggs/city TYPE_MISMATCH: `sum` wants int64 or float64, not string",
-                "/dag/nodes/1/aggs/m UNKNOWN_FUNCTION: no aggregate `median`; there are sum, count, min, max, avg",
+                "/dag/nodes/1/aggs/city TYPE_MISMATCH: `sum` wants a number or a duration, not string",
+                "/dag/nodes/1/aggs/m UNKNOWN_FUNCTION: no aggregate `medan`; there are sum, count, count_distinct, count_if, min, max, avg, approx_count_distinct, min_by, max_by, first, last, any_value, stddev, stddev_pop, variance, var_pop, covar_samp, covar_pop, corr, regr_slope, regr_intercept, regr_r2, skewness, kurtosis, median, quantile_cont, quantile_disc, approx_quantile, mode, every, any, bit_and, bit_or, bit_xor, product, string_agg, array_agg (median?)",
                 "/dag/nodes/1/key/1 UNKNOWN_COLUMN: no column `nn`; there are city, n, price (n?)",
             ],
         ),
@@ -324,12 +326,11 @@ fn bad_documents_are_told_all_their_problems() {
         ),
         (
             format!(
-                r#"{{"dag":{{"nodes":[{TABLE},{read},{{"id":"j","op":"join","left_key":"n","right_key":"line","how":"full","on":"x","fn":"tokenize"}},{{"id":"k","op":"join"}}],"edges":[["t","j"],["r","j"],["t","k"],["r","k"]]}}}}"#
+                r#"{{"dag":{{"nodes":[{TABLE},{read},{{"id":"j","op":"join","left_key":"n","right_key":"line","how":"ful","on":"x","fn":"tokenize"}},{{"id":"k","op":"join"}}],"edges":[["t","j"],["r","j"],["t","k"],["r","k"]]}}}}"#
             ),
             &[
                 "/dag/nodes/2/fn UNKNOWN_FUNCTION: `tokenize` is no function of join, but of flat_map",
-                "/dag/nodes/2/how NOT_SUPPORTED: a full join is not supported yet; there are inner, left",
-                "/dag/nodes/2/on NOT_SUPPORTED: `on` of join is not supported yet",
+                "/dag/nodes/2/how BAD_VALUE: no join `ful`; there are inner, left, right, full, semi, anti, cross (full?)",
                 "/dag/nodes/2/right_key TYPE_MISMATCH: key `n` is int64 on the left and `line` is string on the right",
                 "/dag/nodes/3/key MISSING_FIELD: `key` is missing; without it both inputs are a single string column, and on the left the input has city string, n int64, price float64",
             ],
