@@ -62,6 +62,12 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
+    /// More bad rows than a node may have.
+    #[error("too many bad rows: {reason}")]
+    BadRowsLimit {
+        /// How many there are and how many may be.
+        reason: String,
+    },
     /// A record longer than a record may be, which an unclosed quote makes too.
     #[error("record of more than {limit_bytes} bytes in `{}`, line {line} (byte {offset}); is a quote left open?", path.display())]
     RecordTooLarge {
@@ -173,6 +179,8 @@ pub enum Code {
     InputCorrupt,
     /// Rows are not as an `expect` node wants them.
     ExpectationFailed,
+    /// More bad rows than the node tolerates.
+    BadRowsLimit,
     /// A record is over the size limit.
     RecordTooLarge,
     /// The budget is used up.
@@ -274,6 +282,7 @@ impl Error {
             Self::InputNotFound { .. }
             | Self::InputChanged { .. }
             | Self::BadRow { .. }
+            | Self::BadRowsLimit { .. }
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
             | Self::Expectation { .. }
@@ -302,6 +311,7 @@ impl Error {
             Self::InputChanged { .. } => Code::InputChanged,
             Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
             Self::Expectation { .. } => Code::ExpectationFailed,
+            Self::BadRowsLimit { .. } => Code::BadRowsLimit,
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,
             Self::FetchFailed { .. } => Code::FetchFailed,

@@ -12,7 +12,11 @@ use crate::{
     Error, Result,
     disk::Disk,
     expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
-    formats::{Format, WriteFormat, compression::Compression},
+    formats::{
+        Format, WriteFormat,
+        compression::Compression,
+        intake::{BadRowMode, OnBadRow},
+    },
     id::StageId,
     source::split::Split,
 };
@@ -184,12 +188,15 @@ pub enum Op {
     /// The rows as they are, kept by a stage of their own.
     Cache,
     /// The first input's rows as they are, or the job fails: where a check does not hold for one of
-    /// them, and where another input has a row.
+    /// them that is not to be put aside, and where another input has a row.
     Expect {
         /// What must hold for each row.
         checks: Vec<Check>,
         /// What a row of the second input offends against, of the third, and so on.
         offences: Vec<String>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// The rows in the keys' order.
     Sort {
@@ -242,6 +249,15 @@ impl Op {
             Self::Limit { .. } => "limit",
             Self::Window { .. } => "window",
             Self::Write(_) => "write",
+        }
+    }
+
+    /// What becomes of rows that it can't use; `None` where it uses all.
+    pub fn on_bad_row(&self) -> Option<&OnBadRow> {
+        match self {
+            Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            Self::Expect { on_fail, .. } => Some(on_fail),
+            _ => None,
         }
     }
 }
@@ -422,6 +438,17 @@ impl Stage {
             }
         }
         chosen.unwrap_or(own)
+    }
+
+    /// Whether its tasks may put rows aside that are to be written beside the results.
+    pub fn keeps_bad_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::Source { format, .. } => {
+                format.intake().on_bad_row.mode == BadRowMode::Quarantine
+            }
+            StepKind::Expect { on_fail, .. } => on_fail.mode == BadRowMode::Quarantine,
+            _ => false,
+        })
     }
 
     /// The nodes that it works for, in their order, without repeats.
@@ -640,6 +667,9 @@ pub enum StepKind {
         checks: Vec<Check>,
         /// Steps that must give no row, with what a row of theirs offends against.
         offences: Vec<(StepIndex, String)>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// One partition's rows in the keys' order.
     Sort {

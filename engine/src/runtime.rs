@@ -210,8 +210,9 @@ impl Session {
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
         let job = JobId::random();
-        let staging: Vec<PathBuf> =
+        let mut staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
+        staging.push(self.options.output_dir.join(STAGING).join(job.to_string()));
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
         let budget = Budget::new(self.options.memory_bytes);
         let publisher = Publisher {
@@ -495,6 +496,14 @@ impl Run<'_> {
 
     fn publish(&self, job: JobId) -> Result<Vec<Published>> {
         self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+        self.publisher.publish_bad_rows(
+            job,
+            &self.plan,
+            &self.scheduler.bad_rows(job),
+            &*self.context.exchange,
+            &self.context.data.inputs,
+            &self.context.cancel,
+        )?;
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };

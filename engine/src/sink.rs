@@ -22,6 +22,7 @@ use crate::{
     task::{Part, context::CancelFlag},
 };
 
+pub mod bad_rows;
 pub mod commit;
 
 /// Encoded bytes are written once there are so many.

@@ -444,7 +444,7 @@ mod tests {
             let file = InputFile { path, size_bytes: text.len() as u64 };
             ResultPart { file, rows: text.lines().count() as u64 - 1 }
         });
-        let format = Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' });
+        let format = Format::Csv(CsvOptions { header: true, ..CsvOptions::default() });
         let files = ResultFiles {
             source: ResultSource::Files { format, files: files.collect() },
             ..result(folder.path(), "j", "s", &[])

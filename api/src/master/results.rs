@@ -144,8 +144,11 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
             header: options.header,
             columns: Some(declared()),
             delimiter: options.delimiter,
+            ..CsvOptions::default()
         }),
-        WriteFormat::Jsonl => Format::Jsonl(JsonlOptions { columns: Some(declared()) }),
+        WriteFormat::Jsonl => {
+            Format::Jsonl(JsonlOptions { columns: Some(declared()), ..JsonlOptions::default() })
+        }
         WriteFormat::Text
         | WriteFormat::Arrow
         | WriteFormat::ArrowStream

@@ -24,6 +24,7 @@ mod files;
 mod columnar;
 mod graph;
 mod nodes;
+mod text_formats;
 mod keyed;
 mod join;
 mod relational;

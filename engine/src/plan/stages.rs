@@ -317,7 +317,9 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(as_it_is(index, input))
             }
-            Op::Expect { checks, offences } => self.expected(index, &node.inputs, checks, offences),
+            Op::Expect { checks, offences, on_fail } => {
+                self.expected(index, &node.inputs, checks, offences, on_fail)
+            }
             Op::Sort { keys, limit } => {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.sorted(index, input, &keys, limit))

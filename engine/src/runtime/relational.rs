@@ -376,6 +376,31 @@ fn rows_that_are_as_expected_pass_and_are_counted_once() {
 }
 
 #[test]
+fn rows_of_joins_and_unions_are_counted_once_whatever_the_cut() {
+    let place = two();
+    let document = over(
+        r#"{"id": "u", "op": "union"}, {"id": "j", "op": "join", "key": "t", "how": "left"},
+           {"id": "c", "op": "cache"}, {"id": "last", "op": "repartition", "partitions": 5}"#,
+        r#"["a", "u"], ["b", "u"], ["u", "j"], ["b", "j"], ["j", "c"], ["c", "last"]"#,
+    );
+    for sizes in CUTS {
+        let outcome = place.run(&document, sizes);
+        assert_eq!(outcome.status, JobStatus::Completed, "{:?}", outcome.error);
+        let counted = |id: &str| {
+            let index = outcome.view.plan.nodes.iter().position(|node| node.id == id).unwrap();
+            let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
+            (rows.rows_in, rows.rows_out)
+        };
+        // Ten rows on the left and four on the right; `x` has three rows there and one here, `z`
+        // one and one, and a null has no partner.
+        assert_eq!(counted("u"), (10, 10), "{sizes:?}");
+        assert_eq!(counted("j"), (14, 10), "{sizes:?}");
+        assert_eq!(counted("c"), (10, 10), "{sizes:?}");
+        assert_eq!(counted("last"), (10, 10), "{sizes:?}");
+    }
+}
+
+#[test]
 fn what_is_not_as_expected_fails_the_job_with_the_first_rows() {
     let place = Place::new(&[("a.csv", "n,t\n1,x\n1,\n2,z\n"), ("b.csv", "z\n0\n")]);
     let error = |fields: &str| {
@@ -398,6 +423,21 @@ fn what_is_not_as_expected_fails_the_job_with_the_first_rows() {
         error(r#""rows": {"max": 2}"#),
         r#"`last` expects rows: 0 to 2; it found {"rows":3}"#
     );
+}
+
+#[test]
+fn rows_that_are_not_as_expected_may_be_put_aside_and_add_up() {
+    let place = Place::new(&[("a.csv", "n,t\n1,x\n1,\n2,z\n,y\n5,\n"), ("b.csv", "z\n0\n")]);
+    let expect = r#"{"id": "last", "op": "expect", "not_null": ["n", "t"], "where": "n < 2",
+        "on_fail": "quarantine"}"#;
+    let document = over(expect, r#"["a", "last"]"#);
+    check(&place, &document, &["1, x"]);
+    for sizes in CUTS {
+        let outcome = place.run(&document, sizes);
+        let index = outcome.view.plan.nodes.iter().position(|node| node.id == "last").unwrap();
+        let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
+        assert_eq!((rows.rows_in, rows.rows_out, rows.quarantined), (5, 1, 4));
+    }
 }
 
 #[test]

@@ -787,7 +787,7 @@ impl Cluster {
 
     fn done_event(id: &str, epoch: u64, of: &str) -> Event {
         let node = NodeIndex(attempt(of).task.stage.0);
-        let nodes = vec![NodeRows { node, rows_in: 10, rows_out: 5 }];
+        let nodes = vec![NodeRows { rows_in: 10, rows_out: 5, ..NodeRows::none(node) }];
         let report = TaskReport { nodes, bytes: 100, ..TaskReport::default() };
         Event::TaskDone { worker: worker(id), epoch: Epoch(epoch), attempt: attempt(of), report }
     }

@@ -211,8 +211,10 @@ impl Publisher {
             .filter(|sink| keep_typed && sink.target_is_text())
             .map(|sink| typed_copy(&self.output_dir, job, sink))
             .collect();
-        let folders: BTreeSet<PathBuf> =
+        let mut folders: BTreeSet<PathBuf> =
             sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
+        // Bad rows that belong to no sink.
+        folders.insert(self.output_dir.join(STAGING).join(job.to_string()));
         for staging in folders.iter().filter(|staging| self.disk.exists(staging)) {
             for path in self.disk.list(staging).map_err(Error::io("list", staging))? {
                 if !kept.contains(&path) {
@@ -250,6 +252,8 @@ impl Publisher {
     /// Those of the disk.
     pub fn withdraw(&self, job: JobId, result: &Published) -> Result<()> {
         let path = &result.path;
+        let bad_rows = self.output_dir.join(format!("{job}_bad"));
+        self.disk.remove_dir_all(&bad_rows).map_err(Error::io("remove", &bad_rows))?;
         let removed = match result.format {
             WriteFormat::Text => self.disk.remove(path),
             _ if self.files_of(job, &result.sink, path).is_some() => self.disk.remove_dir_all(path),
@@ -303,6 +307,7 @@ impl Publisher {
             let path = ready.join(name);
             self.disk.rename(&part.path, &path).map_err(Error::io("write", &path))?;
         }
+        self.add_bad_rows(job, sink, &ready)?;
         self.write_manifest(job, sink, &ready, parts, &names)?;
         self.sync(&ready)?;
         self.disk.rename(&ready, target).map_err(|source| match source.kind() {

@@ -21,12 +21,7 @@ use crate::{
         function::{FORMS, Function},
         parse::{self, ParseError, ParseErrorKind},
     },
-    formats::{
-        DeclaredColumn, Format, WriteFormat,
-        csv::{CsvOptions, CsvWriteOptions},
-        infer,
-        jsonl::JsonlOptions,
-    },
+    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvWriteOptions, infer},
     job::Json,
     plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
 };
@@ -36,22 +31,50 @@ pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter", "hive"],
-        later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "header",
+            "columns",
+            "delimiter",
+            "quote",
+            "escape",
+            "comment",
+            "null",
+            "trim",
+            "ragged",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "columns",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &["path", "partitions", "encoding", "compression", "on_bad_row", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -196,6 +219,10 @@ const FIELDS: &[&str] = &[
     "escape",
     "comment",
     "null",
+    "trim",
+    "ragged",
+    "date_format",
+    "timestamp_format",
     "encoding",
     "compression",
     "on_bad_row",
@@ -256,7 +283,7 @@ pub(super) struct Bound {
 }
 
 /// That a value is not as it should be, which the report says.
-struct Reported;
+pub(super) struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
@@ -306,9 +333,6 @@ impl Binder<'_, '_> {
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
-            "aggregate" => reduce::aggregate(self, vertex, one),
-            "distinct" => reduce::distinct(self, vertex, one),
-            "pivot" => reduce::pivot(self, vertex, one),
             "join" => join::join(self, vertex, inputs.as_deref()),
             "union" => relational::union(self, vertex, inputs.as_deref()),
             "intersect" => {
@@ -326,6 +350,9 @@ impl Binder<'_, '_> {
             "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
             _ => self.write(vertex, known.of, one),
         }
@@ -475,20 +502,15 @@ impl Binder<'_, '_> {
         let partitions = fields.number("partitions", 1..=MAX_PARTITIONS, self.report);
         let partitions = partitions.and_then(|partitions| u32::try_from(partitions).ok());
         let format = match op {
-            "read_csv" => self.csv(fields),
-            "read_jsonl" => {
-                let columns = self.columns(fields).ok();
-                columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
-            }
             "read_parquet" => Some(Format::Parquet),
             "read_arrow" => Some(Format::Arrow),
-            _ => Some(Format::Text),
+            _ => self.text_format(fields, op),
         };
         let folders = fields.flag("hive", self.report);
         let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
-        if !is_whole && format != Format::Text {
+        if !is_whole && !matches!(format, Format::Text(_)) {
             return None;
         }
         let mut read = Read::of(format, files, partitions);
@@ -522,18 +544,6 @@ impl Binder<'_, '_> {
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
 
-    fn csv(&mut self, fields: &Fields<'_>) -> Option<Format> {
-        let is_text = !["header", "columns", "delimiter"].iter().any(|name| fields.has(name));
-        if is_text {
-            return Some(Format::Text);
-        }
-        let header = fields.flag("header", self.report);
-        let delimiter = self.delimiter(fields);
-        let columns = self.columns(fields).ok()?;
-        let header = if fields.has("header") { header? } else { false };
-        Some(Format::Csv(CsvOptions { header, columns, delimiter: delimiter? }))
-    }
-
     fn delimiter(&mut self, fields: &Fields<'_>) -> Option<u8> {
         if !fields.has("delimiter") {
             return Some(b',');
@@ -549,7 +559,10 @@ impl Binder<'_, '_> {
     }
 
     /// The columns that a reader declares; `None` where it declares none.
-    fn columns(&mut self, fields: &Fields<'_>) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
+    pub(super) fn columns(
+        &mut self,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
         match fields.get("columns") {
             None => Ok(None),
             Some(Json::List(_)) => {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
 use crate::expr::{aggregate::AGGREGATES, function::FORMS};
 
@@ -166,6 +166,10 @@ fn field(op: &str, name: &str) -> Value {
             let names: Vec<&str> = AGGREGATES.iter().map(|known| known.name).collect();
             json!({ "description": "an aggregate of one argument", "enum": names })
         }
+        "compression" if reads => text_formats::compression_schema(),
+        name if text_formats::schema_of(name).is_some() => {
+            text_formats::schema_of(name).unwrap_or_default()
+        }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
@@ -186,7 +190,7 @@ fn field(op: &str, name: &str) -> Value {
         "right_key" => texts("the key of the right side"),
         "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
         "how" => json!({ "description": "which rows come out",
-            "enum": KINDS.map(|(name, _)| name) }),
+            "enum": KINDS.map(|(kind, _)| kind) }),
         "by" if op == "flat_map" => {
             json!({ "description": "where `split` cuts; a comma where it is \
             left out", "type": "string", "minLength": 1 })
@@ -214,7 +218,8 @@ fn field(op: &str, name: &str) -> Value {
         ] }),
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
-        "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
+        "on_fail" => json!({ "description": "what if a check does not hold for a row",
+            "enum": ON_FAIL }),
         "by" => texts(
             "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
         ),
@@ -262,7 +267,10 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["hive", "id", "op", "partitions", "path"]);
+        assert_eq!(
+            names,
+            ["compression", "encoding", "hive", "id", "on_bad_row", "op", "partitions", "path"]
+        );
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

@@ -10,7 +10,7 @@ use super::{Checked, ProblemCode, Site, check, is_helper};
 use crate::{
     disk::DataDisks,
     expr::{AggregateFunction, Expr, SortKey, function::Function, parse::type_name},
-    formats::{Format, WriteFormat},
+    formats::{Format, WriteFormat, intake::Intake},
     plan::{JoinColumn, JoinKind, Node, Op, Order},
 };
 
@@ -120,7 +120,7 @@ fn the_seed_job_binds() {
     let Op::Read(read) = &plan.nodes[0].op else { panic!("{:?}", plan.nodes[0]) };
     assert_eq!(
         (&read.format, read.partitions, read.files[0].size_bytes),
-        (&Format::Text, Some(4), 4)
+        (&Format::Text(Intake::default()), Some(4), 4)
     );
     assert_eq!(columns(&plan.nodes[0]), ["line string"]);
     assert!(matches!(&plan.nodes[1].op, Op::Tokenize { columns } if columns == &[0]));
@@ -186,7 +186,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, limit, write_csv, write_jsonl (read_csv?)",
             ],
         ),
         (
@@ -229,7 +229,6 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/6/columns/b WRONG_TYPE: expected a string, found a number",
                 "/dag/nodes/6/delimiter BAD_VALUE: expected one ASCII character, and no quote or line break",
                 "/dag/nodes/6/header WRONG_TYPE: expected true or false, found a string",
-                "/dag/nodes/6/quote NOT_SUPPORTED: `quote` of read_csv is not supported yet",
             ],
         ),
         (
@@ -429,7 +428,7 @@ fn a_csv_reader_is_text_unless_it_says_more() {
         let Op::Read(read) = &nodes[0].op else { panic!("{:?}", nodes[0]) };
         (read.format.clone(), columns(&nodes[0]))
     };
-    assert_eq!(read("").0, Format::Text);
+    assert_eq!(read("").0, Format::Text(Intake::default()));
     let (format, columns) = read(r#","columns":{"id":"int64","name":"string"},"delimiter":"\t""#);
     let Format::Csv(options) = format else { panic!("{format:?}") };
     assert_eq!((options.header, options.delimiter), (false, b'\t'));

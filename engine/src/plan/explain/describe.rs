@@ -68,7 +68,7 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
             format!("into {partitions}, by hash of {}", exprs(keys))
         }
         Op::Cache => String::from("kept"),
-        Op::Expect { checks, offences } => {
+        Op::Expect { checks, offences, .. } => {
             let checks = checks.iter().map(|check| check.text.as_str());
             checks.chain(offences.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
         }
@@ -165,11 +165,9 @@ fn files(read: &Read) -> String {
 
 fn format_name(format: &Format) -> &'static str {
     match format {
-        Format::Text => "text",
+        Format::Text(_) => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
-        Format::Parquet => "parquet",
-        Format::Arrow => "arrow",
         Format::Parquet => "parquet",
         Format::Arrow => "arrow",
     }
