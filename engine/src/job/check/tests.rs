@@ -258,7 +258,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/1/select/w BAD_EXPRESSION: expected an expression, found the end (at byte 3)",
                 "/dag/nodes/1/select/x UNKNOWN_COLUMN: no column `pricee`; there are city, n, price (at byte 4) (price?)",
                 "/dag/nodes/1/select/y TYPE_MISMATCH: `+` does not take string and int64",
-                "/dag/nodes/1/select/z UNKNOWN_FUNCTION: no function `lowr`; there are lower, upper, trim, length, substr, concat (lower?)",
+                "/dag/nodes/1/select/z UNKNOWN_FUNCTION: no function `lowr`; docs/functions.md lists those that there are (lower?)",
                 "/dag/nodes/2/where BAD_EXPRESSION: expected an expression, found the end (at byte 3)",
             ],
         ),
