@@ -488,8 +488,8 @@ def one(seed, options):
         connection.execute("set threads = 2")
         connection.execute("set TimeZone = 'UTC'")
         try:
-            theirs = connection.sql(explained.stdout)
-            names, theirs = theirs.columns, theirs.fetchall()
+            answer = connection.execute(explained.stdout)
+            names, theirs = [column[0] for column in answer.description], answer.fetchall()
         except duckdb.Error as error:
             if codes == {7} and isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException)):
                 return None, False
@@ -497,9 +497,10 @@ def one(seed, options):
         if codes == {7}:
             return (None if KNOWN.search(outcomes[0][1]) else f"failed: {outcomes[0][1]}"), False
         for number in range(len(runs)):
-            ours = connection.sql(f"from read_parquet('{folder}/out{number}/*.parquet')")
-            if ours.columns != names:
-                return f"columns {ours.columns}, and DuckDB has {names}", True
+            ours = connection.execute(f"from read_parquet('{folder}/out{number}/*.parquet')")
+            found_names = [column[0] for column in ours.description]
+            if found_names != names:
+                return f"columns {found_names}, and DuckDB has {names}", True
             found = difference(ours.fetchall(), theirs, ordered=last.name.startswith(("o", "k", "l")) and number == 0)
             if found:
                 return f"run {runs[number]}: {found}\n{explained.stdout}", True

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# TPC-H and the db-benchmark's questions, each equal to DuckDB's answer, embedded and on a master with
+# two workers; then random jobs, each equal to the SQL that they explain themselves as.
+#   tests/queries.sh [SCALE [H2O_ROWS [JOBS]]]      by default 0.01, 1e5 and 60: a few minutes
+# Says so and ends well where there is no Python that can have DuckDB.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scale=${1:-0.01} rows=${2:-1e5} jobs=${3:-60} seed=${SEED:-1}
+skip() { echo "skipped: $*"; exit 0; }
+
+binary=${MINISPARK:-target/release/minispark}
+[ -x "$binary" ] || cargo build --release
+binary=$(realpath "$binary")
+command -v python3 >/dev/null || skip "there is no python3"
+
+folder=$(mktemp -d)
+pids=()
+finish() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait || true
+  rm -rf "$folder"
+}
+trap finish EXIT
+
+packages=(duckdb==2.0.1 pyarrow==26.0.1 numpy tpchgen-cli==4.0.0)
+venv=${QUERIES_VENV:-target/queries-venv}
+if ! "$venv/bin/python" -c 'import duckdb, pyarrow, numpy' 2>/dev/null; then
+  python3 -m venv "$venv" >"$folder/venv.log" 2>&1 || skip "python3 makes no virtual environment"
+  "$venv/bin/pip" -q install "${packages[@]}" >"$folder/pip.log" 2>&1 || skip "pip can't install DuckDB"
+fi
+
+data=${QUERIES_DATA:-$folder/data}
+tpch=$data/tpch-$scale h2o=$data/h2o
+[ -d "$tpch" ] || "$venv/bin/tpchgen-cli" parquet -s "$scale" -q --output-dir="$tpch"
+[ -e "$h2o/G1_$rows.parquet" ] || "$venv/bin/python" benches/compare/h2o_data.py "$h2o" "$rows"
+
+echo "embedded"
+"$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$rows"
+
+# The value of a field of the first log line that has it.
+logged() {
+  local file=$1 field=$2 value
+  for _ in $(seq 200); do
+    value=$(sed -n "s/.*\"$field\":\"\([^\"]*\)\".*/\1/p" "$file" | head -n 1)
+    if [ -n "$value" ]; then echo "$value"; return; fi
+    read -rt 0.05 <> <(:) || true
+  done
+  echo "no $field in $file" >&2
+  cat "$file" >&2
+  return 1
+}
+
+echo "on a master and two workers"
+roots=(--read-root "$(realpath "$data")" --read-root "$folder")
+"$binary" master --bind 127.0.0.1:0 --flight-port 0 --state-dir "$folder/state" \
+  --output-dir "$folder/output" "${roots[@]}" --write-root "$folder" 2>"$folder/master.log" &
+pids+=($!)
+rest=$(logged "$folder/master.log" rest)
+for worker in 1 2; do
+  "$binary" --server "http://${rest#http://}" worker --port 0 --slots 1 --work-dir "$folder/work-$worker" \
+    "${roots[@]}" 2>"$folder/worker-$worker.log" &
+  pids+=($!)
+done
+TMPDIR=$folder "$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$rows" \
+  --cluster "http://${rest#http://}"
+
+echo "random jobs"
+TMPDIR=$folder "$venv/bin/python" tests/fuzz.py --binary "$binary" --seed "$seed" --jobs "$jobs"
