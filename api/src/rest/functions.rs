@@ -33,6 +33,7 @@ fn function(entry: document::Entry) -> wire::Function {
         kind: match entry.place {
             Place::Scalar => wire::FunctionKind::Scalar,
             Place::Aggregate => wire::FunctionKind::Aggregate,
+            Place::Window => wire::FunctionKind::Window,
             Place::Form => wire::FunctionKind::Form,
         },
         group: String::from(entry.group),

@@ -630,6 +630,8 @@ pub enum FunctionKind {
     Scalar,
     /// In `aggs`.
     Aggregate,
+    /// In `with` of `window`.
+    Window,
     /// In `fn` of a node.
     Form,
 }
@@ -639,7 +641,7 @@ pub enum FunctionKind {
 pub struct FunctionExample {
     /// The call.
     pub call: String,
-    /// Its value as text.
+    /// Its value as text; empty where it stands among the rows of a window.
     pub value: String,
 }
 

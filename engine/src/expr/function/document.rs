@@ -1,13 +1,16 @@
 //! The functions described: for the documentation (`docs/functions.md`), and for whoever asks a
 //! server what it knows.
 //!
-//! Scalar functions come from [`GROUPS`], aggregates from [`AGGREGATES`], what nodes name in `fn`
-//! from [`FORMS`]. The table of another kind of function is one more line in [`entries`].
+//! Scalar functions come from [`GROUPS`], aggregates from [`AGGREGATES`], window functions
+//! from [`window::SIGNATURES`], what nodes name in `fn` from [`FORMS`]. The table of another kind of function is one more line in [`entries`].
 
 use std::fmt::Write;
 
 use super::{FORMS, GROUPS, Nulls, Overload, Signature, Volatility};
-use crate::expr::aggregate::{AGGREGATES, Definition, signature::EXAMPLE_ROWS};
+use crate::expr::{
+    aggregate::{AGGREGATES, Definition, signature::EXAMPLE_ROWS},
+    window,
+};
 
 /// Where a function may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Place {
     Scalar,
     /// In `aggs`.
     Aggregate,
+    /// In `with` of `window`.
+    Window,
     /// In `fn` of a node.
     Form,
 }
@@ -51,6 +56,7 @@ pub fn entries() -> Vec<Entry> {
         group.functions.iter().map(|signature| of_scalar(group.title, signature))
     });
     let aggregates = AGGREGATES.iter().map(of_aggregate);
+    let windows = window::SIGNATURES.iter().map(of_window);
     let forms = FORMS.iter().map(|form| Entry {
         name: form.name,
         aliases: &[],
@@ -63,7 +69,7 @@ pub fn entries() -> Vec<Entry> {
         examples: Vec::new(),
         differs: "",
     });
-    scalars.chain(aggregates).chain(forms).collect()
+    scalars.chain(aggregates).chain(windows).chain(forms).collect()
 }
 
 fn of_scalar(group: &'static str, signature: &Signature) -> Entry {
@@ -123,6 +129,21 @@ fn of_aggregate(definition: &Definition) -> Entry {
         nulls: definition.nulls,
         fails: None,
         examples: vec![(definition.example, definition.example_result)],
+        differs: "",
+    }
+}
+
+fn of_window(signature: &window::Signature) -> Entry {
+    Entry {
+        name: signature.name,
+        aliases: &[],
+        place: Place::Window,
+        group: "Window functions",
+        signatures: vec![format!("{}({})", signature.name, signature.parameters)],
+        about: signature.about,
+        nulls: signature.nulls,
+        fails: None,
+        examples: vec![(signature.example, "")],
         differs: "",
     }
 }
@@ -188,8 +209,12 @@ fn row(entry: &Entry, out: &mut String) {
     let examples = entry.examples.iter();
     let examples: Vec<_> = examples
         .map(|(call, value)| {
-            let value = if value.is_empty() { String::from("the empty text") } else { code(value) };
-            format!("{} is {value}", code(call))
+            let is_call_alone = entry.place == Place::Window;
+            match *value {
+                _ if is_call_alone => code(call),
+                "" => format!("{} is the empty text", code(call)),
+                value => format!("{} is {}", code(call), code(value)),
+            }
         })
         .collect();
     write(out, format_args!("{} |\n", examples.join("<br>")));

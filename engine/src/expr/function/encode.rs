@@ -8,7 +8,11 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::{Call, Gives, Kind, Nulls, Overload, Signature, rows};
-use crate::{Error, Result, kernels::hash::hash_columns};
+use crate::{
+    Error, Result,
+    expr::{Expr, parse::type_name},
+    kernels::hash::{hash_columns, is_key},
+};
 
 /// The functions that hash and encode.
 pub(super) static FUNCTIONS: &[Signature] = &[
@@ -20,6 +24,10 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("hash('a') = hash('a')", "true")],
     )
     .with_nulls(Nulls::Never("nulls have a hash"))
+    .checked(|arguments| {
+        let refused = arguments.iter().map(Expr::data_type).find(|of| !is_key(of));
+        refused.map_or(Ok(()), |of| Err(format!("{} has no hash", type_name(&of))))
+    })
     .differs("the numbers are not DuckDB's"),
     Signature::new(
         "md5",

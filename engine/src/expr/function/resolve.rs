@@ -11,6 +11,7 @@ use crate::expr::{
     Expr, Literal, cast,
     coerce::{coerce, common, unified},
     parse::{ParseErrorKind, list_of, nearest, type_name},
+    window,
 };
 
 /// Why there is no such call.
@@ -27,7 +28,7 @@ pub struct Refusal {
 type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 /// Functions that are asked for and are none, with what to say instead.
-const ELSEWHERE: [(&[&str], &str); 5] = [
+const ELSEWHERE: [(&[&str], &str); 4] = [
     (&["position"], "is spelled `position(part in text)`, or `strpos(text, part)`"),
     (
         &["random", "rand", "setseed"],
@@ -41,10 +42,6 @@ const ELSEWHERE: [(&[&str], &str); 5] = [
     (
         &["unnest", "explode"],
         "makes rows; say {\"op\":\"flat_map\",\"fn\":\"explode\",\"column\":...}",
-    ),
-    (
-        &["row_number", "rank", "dense_rank", "ntile", "lag", "lead", "percent_rank", "cume_dist"],
-        "is a window function; it stands in `with` of window",
     ),
 ];
 
@@ -66,7 +63,12 @@ pub fn find(name: &str) -> Result<&'static Signature> {
     }
     let lower = name.to_ascii_lowercase();
     let elsewhere = ELSEWHERE.iter().find(|(names, _)| names.contains(&lower.as_str()));
-    if let Some((_, advice)) = elsewhere {
+    let is_window = window::SIGNATURES.iter().any(|known| known.name == lower);
+    let advice = match elsewhere {
+        Some((_, advice)) => Some(*advice),
+        None => is_window.then_some("is a window function; it stands in `with` of window"),
+    };
+    if let Some(advice) = advice {
         let message = format!("`{name}` {advice}");
         return Err(Refusal { kind: ParseErrorKind::NotSupported, message, suggestion: None });
     }
