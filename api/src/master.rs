@@ -19,7 +19,6 @@ use minispark_engine::{
     id::JobId,
     job::check::{self, Site},
     memory::Budget,
-    plan::stages,
     runtime::{Clock, SystemClock},
     schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,
@@ -211,7 +210,7 @@ impl Master {
                 first.unwrap_or_default()
             })
             .and_then(|checked| {
-                stages::cut(checked.plan, &self.site.data.inputs).map_err(|error| error.chain())
+                checked.plan.laid_out(&self.site.data.inputs).map_err(|error| error.chain())
             });
         let job = saved.job;
         match planned {

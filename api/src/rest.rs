@@ -28,7 +28,9 @@ pub(crate) mod request;
 pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod figures;
-pub(crate) mod tasks;
+pub(crate) mod plan;
+mod bad_rows;
+mod tasks;
 pub(crate) mod events;
 pub(crate) mod workers;
 pub(crate) mod cluster;
@@ -59,6 +61,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(plan::show))
         .routes(routes!(tasks::stages))
         .routes(routes!(tasks::list))
         .routes(routes!(events::of_job))
@@ -66,6 +69,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::gc))
         .routes(routes!(results::list))
         .routes(routes!(results::download))
+        .routes(routes!(bad_rows::list))
         .routes(routes!(workers::list))
         .routes(routes!(cluster::show))
         .routes(routes!(metrics::document))

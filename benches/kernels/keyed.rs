@@ -17,7 +17,7 @@ use minispark_engine::{
         join::{Join, JoinInput},
         reduce_by_key::{FinalReduce, PartialReduce, state_fields},
     },
-    plan::{ProbeColumn, with_hash_column},
+    plan::{JoinRows, ProbeColumn, with_hash_column},
 };
 
 use crate::{
@@ -115,7 +115,7 @@ fn group_by(criterion: &mut Criterion) {
             });
             let key_field = schema().field(key).clone();
             let mut fields = vec![key_field.clone()];
-            fields.extend(state_fields(&aggregates, &["count", "sum"]));
+            fields.extend(state_fields(&aggregates, &["count", "sum"]).unwrap());
             let states = with_hash_column(&Schema::new(fields));
             let partial = || {
                 let (keys, states) = (vec![column(key)], Arc::clone(&states));
@@ -172,7 +172,10 @@ fn join(criterion: &mut Criterion) {
                     build: boxed(&build),
                     probe_keys: vec![column(key)],
                     build_keys: vec![column(key)],
-                    keep_probe: false,
+                    null_safe: false,
+                    condition: None,
+                    rows: JoinRows::Pairs { lonely_probe: false, lonely_build: false },
+                    shared: None,
                     columns: vec![
                         ProbeColumn::Probe(0),
                         ProbeColumn::Probe(1),

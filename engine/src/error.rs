@@ -62,6 +62,12 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
+    /// More bad rows than a node may have.
+    #[error("too many bad rows: {reason}")]
+    BadRowsLimit {
+        /// How many there are and how many may be.
+        reason: String,
+    },
     /// A record longer than a record may be, which an unclosed quote makes too.
     #[error("record of more than {limit_bytes} bytes in `{}`, line {line} (byte {offset}); is a quote left open?", path.display())]
     RecordTooLarge {
@@ -79,6 +85,16 @@ pub enum Error {
     Evaluate {
         /// What happened, with the value where it is short.
         reason: String,
+    },
+    /// Rows are not as an `expect` node wants them.
+    #[error("`{node}` expects {check}; it found {rows}")]
+    Expectation {
+        /// The node.
+        node: String,
+        /// What does not hold.
+        check: String,
+        /// The first rows that offend, as JSON objects.
+        rows: String,
     },
     /// An operator needs more memory than the budget can ever give.
     #[error(
@@ -115,6 +131,14 @@ pub enum Error {
     OutputExists {
         /// The target.
         path: PathBuf,
+    },
+    /// The target of a writer is there, and is not what its mode can go on with.
+    #[error("output `{}` {reason}", path.display())]
+    OutputUnfit {
+        /// The target.
+        path: PathBuf,
+        /// What is the matter, and what to do.
+        reason: String,
     },
     /// The job or the attempt was cancelled.
     #[error("cancelled")]
@@ -161,6 +185,10 @@ pub enum Code {
     InputChanged,
     /// An input could not be read or decoded.
     InputCorrupt,
+    /// Rows are not as an `expect` node wants them.
+    ExpectationFailed,
+    /// More bad rows than the node tolerates.
+    BadRowsLimit,
     /// A record is over the size limit.
     RecordTooLarge,
     /// The budget is used up.
@@ -262,9 +290,12 @@ impl Error {
             Self::InputNotFound { .. }
             | Self::InputChanged { .. }
             | Self::BadRow { .. }
+            | Self::BadRowsLimit { .. }
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
-            | Self::OutputExists { .. } => Class::Fail,
+            | Self::Expectation { .. }
+            | Self::OutputExists { .. }
+            | Self::OutputUnfit { .. } => Class::Fail,
             Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
@@ -288,10 +319,12 @@ impl Error {
             Self::InputNotFound { .. } => Code::InputNotFound,
             Self::InputChanged { .. } => Code::InputChanged,
             Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
+            Self::Expectation { .. } => Code::ExpectationFailed,
+            Self::BadRowsLimit { .. } => Code::BadRowsLimit,
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,
             Self::FetchFailed { .. } => Code::FetchFailed,
-            Self::OutputExists { .. } => Code::OutputExists,
+            Self::OutputExists { .. } | Self::OutputUnfit { .. } => Code::OutputExists,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked { .. } => Code::TaskPanicked,
             Self::Internal(_) => Code::Internal,
@@ -322,6 +355,10 @@ impl From<&Error> for Failure {
             }
             _ => None,
         };
-        Self { class: error.class(), code: error.code(), message: error.chain(), fetch }
+        let mut message = error.chain();
+        if let Error::BadRow { .. } = error {
+            message.push_str("; `on_bad_row` of its reader can skip or quarantine such rows");
+        }
+        Self { class: error.class(), code: error.code(), message, fetch }
     }
 }

@@ -12,6 +12,8 @@ pub mod parse;
 pub mod evaluate;
 pub mod function;
 pub mod aggregate;
+pub mod window;
+pub mod visit;
 mod fold;
 mod pattern;
 mod display;
@@ -214,10 +216,10 @@ pub struct SortKey {
     pub nulls_first: bool,
 }
 
-/// One key of an order over any rows: an expression and a direction.
+/// One key of an order inside an expression, such as an aggregate's or a window's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderKey {
-    /// What is compared.
+    /// What is ordered by.
     pub expr: Expr,
     /// Greatest first.
     pub descending: bool,

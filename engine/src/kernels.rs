@@ -3,9 +3,11 @@
 pub mod hash;
 pub mod key_table;
 pub mod scatter;
+pub(crate) mod canonical;
 pub mod compact;
 pub mod float_sum;
 pub mod growth;
 pub mod accumulate;
+pub(crate) mod column;
 mod text_column;
 mod validity;

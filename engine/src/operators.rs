@@ -17,6 +17,13 @@ pub mod join;
 pub mod sort;
 pub mod merge;
 pub mod limit;
+pub mod window;
+pub mod union;
+pub mod explode;
+pub mod unpivot;
+pub mod sample;
+pub mod spread;
+pub mod expect;
 
 /// A stream of record batches, pulled one at a time.
 ///

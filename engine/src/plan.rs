@@ -3,20 +3,34 @@
 //! It is made once by [`crate::job::check`] (nodes) and [`stages::cut`] (stages), rewritten by
 //! rules, explained, sent to workers and run as it is. No codec and no second form exists.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    expr::{Aggregate, Expr, Predicate, SortKey},
-    formats::{Format, WriteFormat},
+    disk::Disk,
+    expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
+    formats::{
+        Format, WriteFormat,
+        compression::Compression,
+        intake::{BadRowMode, OnBadRow},
+    },
     id::StageId,
     source::split::Split,
 };
 
+pub mod rules;
+pub mod estimate;
+pub mod explain;
+pub mod sql;
 pub mod stages;
+pub mod scan;
+pub mod write;
+
+pub use scan::{FolderColumn, ReadStatistics, Scan};
+pub use write::WriteMode;
 
 /// A checked job: what its nodes mean, and the stages that compute them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +43,19 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].
     pub stages: Vec<Stage>,
+    /// What the rules did to the nodes.
+    #[serde(default)]
+    pub rules: Vec<rules::Applied>,
+}
+
+impl Plan {
+    /// The plan that runs: the nodes rewritten by [`rules`] and cut into stages.
+    ///
+    /// # Errors
+    /// As [`stages::cut`].
+    pub fn laid_out(self, disk: &Arc<dyn Disk>) -> Result<Self> {
+        stages::cut(rules::apply(self), disk)
+    }
 }
 
 /// A node's place in [`Plan::nodes`].
@@ -101,16 +128,75 @@ pub enum Op {
         /// The columns behind them.
         aggregates: Vec<Aggregate>,
     },
-    /// Pairs of rows with equal keys.
+    /// Pairs of rows with equal keys for which the condition is true, or one side's rows that have
+    /// or lack such a partner.
     Join {
-        /// Inner or left.
+        /// Which rows come out.
         how: JoinKind,
-        /// Over the left input's schema.
+        /// Over the left input's schema; without keys every row meets every other.
         left_keys: Vec<Expr>,
         /// Over the right input's schema; as many, of the same types.
         right_keys: Vec<Expr>,
-        /// The output's columns, each from one side.
+        /// Whether a null key equals a null key; else it equals nothing.
+        null_safe: bool,
+        /// What must be true of a pair beside its keys: over the left input's columns, then the
+        /// right one's.
+        on: Option<Predicate>,
+        /// The output's columns; of a semi or an anti join all from the left.
         columns: Vec<JoinColumn>,
+    },
+    /// The rows of all inputs, one input after another; all have the node's schema.
+    Union,
+    /// A row for each element of a list, which stands in the list's place.
+    Explode {
+        /// The list, by index.
+        column: usize,
+        /// Whether a null or an empty list gives one row, with a null.
+        outer: bool,
+    },
+    /// A row for each part of a text, which stands in the text's place.
+    Split {
+        /// The text, by index.
+        column: usize,
+        /// Where it is cut.
+        by: Separator,
+        /// Whether a text without parts, such as a null, gives one row, with a null.
+        outer: bool,
+    },
+    /// A row for each of some columns: the columns that are kept, the column's name, its value.
+    Unpivot {
+        /// The columns that are repeated, by index; the first of the output.
+        keep: Vec<usize>,
+        /// The names, with what stands behind them; all of one type.
+        values: Vec<(String, Expr)>,
+    },
+    /// The rows that chance picks, equal rows together: those whose hash, seeded, lies below the
+    /// threshold.
+    Sample {
+        /// Of 2³².
+        threshold: u64,
+        /// Another seed picks other rows.
+        seed: u64,
+    },
+    /// The same rows in so many partitions: by the keys' hash, or by turns where there are none.
+    Repartition {
+        /// Over the input's schema.
+        keys: Vec<Expr>,
+        /// How many.
+        partitions: u32,
+    },
+    /// The rows as they are, kept by a stage of their own.
+    Cache,
+    /// The first input's rows as they are, or the job fails: where a check does not hold for one of
+    /// them that is not to be put aside, and where another input has a row.
+    Expect {
+        /// What must hold for each row.
+        checks: Vec<Check>,
+        /// What a row of the second input offends against, of the third, and so on.
+        offences: Vec<String>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// The rows in the keys' order.
     Sort {
@@ -126,6 +212,18 @@ pub enum Op {
         /// How many are kept after that.
         n: u64,
     },
+    /// The input's columns, then one of each function over the rows around.
+    ///
+    /// The node's order is that of its partitions and within them; its keys are the input's
+    /// columns, with those that break ties where the input has no order.
+    Window {
+        /// Columns of the input; rows that are equal in them are a partition.
+        partition_by: Vec<usize>,
+        /// The order within a partition, over columns of the input.
+        order_by: Vec<SortKey>,
+        /// Over the input's schema.
+        functions: Vec<WindowFunction>,
+    },
     /// Rows into files, one part a partition.
     Write(Write),
 }
@@ -140,9 +238,26 @@ impl Op {
             Self::Tokenize { .. } => "flat_map",
             Self::Reduce { .. } => "reduce_by_key",
             Self::Join { .. } => "join",
+            Self::Union => "union",
+            Self::Explode { .. } | Self::Split { .. } => "flat_map",
+            Self::Unpivot { .. } => "unpivot",
+            Self::Sample { .. } => "sample",
+            Self::Repartition { .. } => "repartition",
+            Self::Cache => "cache",
+            Self::Expect { .. } => "expect",
             Self::Sort { .. } => "sort",
             Self::Limit { .. } => "limit",
+            Self::Window { .. } => "window",
             Self::Write(_) => "write",
+        }
+    }
+
+    /// What becomes of rows that it can't use; `None` where it uses all.
+    pub fn on_bad_row(&self) -> Option<&OnBadRow> {
+        match self {
+            Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            Self::Expect { on_fail, .. } => Some(on_fail),
+            _ => None,
         }
     }
 }
@@ -156,6 +271,12 @@ pub struct Read {
     pub files: Vec<InputFile>,
     /// The number of splits that was asked for; by size where absent.
     pub partitions: Option<u32>,
+    /// Which columns and rows; all where it is the default.
+    #[serde(default)]
+    pub scan: Scan,
+    /// What the files say of their rows, where they do.
+    #[serde(default)]
+    pub statistics: Option<ReadStatistics>,
 }
 
 /// An input file as it was when the job was planned.
@@ -174,15 +295,52 @@ pub struct Write {
     pub path: PathBuf,
     /// How rows become bytes.
     pub format: WriteFormat,
+    /// How those are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What if the target is there.
+    #[serde(default)]
+    pub mode: WriteMode,
+    /// The columns, by place in the input, whose values name folders `column=value`; they are left
+    /// out of the files.
+    #[serde(default)]
+    pub partition_by: Vec<usize>,
+    /// How many files; by size where absent. Rows of a defined order may make fewer.
+    #[serde(default)]
+    pub files: Option<u32>,
+    /// Whether rows without a defined order are sorted by all columns.
+    #[serde(default)]
+    pub stable: bool,
 }
 
-/// Which rows without a partner a join keeps.
+/// Which rows a join gives. A partner of a row is one of equal keys for which the condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinKind {
-    /// None.
+    /// Pairs.
     Inner,
-    /// The left side's, with nulls for the right.
+    /// Pairs, and the left side's rows without a partner, with nulls for the right.
     Left,
+    /// Pairs, and the right side's rows without a partner, with nulls for the left.
+    Right,
+    /// Pairs, and the rows of both sides without a partner.
+    Full,
+    /// The left side's rows that have a partner, each once.
+    Semi,
+    /// The left side's rows that have none.
+    Anti {
+        /// As SQL's `not in`: a null key may equal anything, so that with one on the right no row
+        /// comes out, and a left one only where the right side is empty. One key, no condition.
+        null_aware: bool,
+    },
+    /// All pairs; there are no keys.
+    Cross,
+}
+
+impl JoinKind {
+    /// Whether only the left side's columns come out.
+    pub fn is_left_only(self) -> bool {
+        matches!(self, Self::Semi | Self::Anti { .. })
+    }
 }
 
 /// Where a join's output column comes from.
@@ -192,6 +350,32 @@ pub enum JoinColumn {
     Left(usize),
     /// A column of the right input, by index.
     Right(usize),
+    /// A key that both sides have under one name: the left side's column, or the right one's where
+    /// a row has no left side. Both are of one type.
+    Both {
+        /// By index in the left input.
+        left: usize,
+        /// By index in the right input.
+        right: usize,
+    },
+}
+
+/// Where a text is cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Separator {
+    /// Wherever this stands, which is not empty; a text without it is one part.
+    Text(String),
+    /// Behind each line; `\n` and `\r\n` end one, and none begins at the text's end.
+    Lines,
+}
+
+/// What must hold for a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// True where it holds; null counts as false.
+    pub predicate: Predicate,
+    /// What it says, for people: `not_null: id`, `where: qty > 0`.
+    pub text: String,
 }
 
 /// Tasks that run the same steps, one a partition, and end at an exchange or a sink.
@@ -208,7 +392,7 @@ pub struct Stage {
     pub output: Output,
     /// How many tasks it has.
     pub partitions: u32,
-    /// The splits of its source, one a task; empty where it reads stages.
+    /// The splits of its source, one a task; empty where it has none.
     pub splits: Vec<Split>,
     /// The stages it reads, without repeats.
     pub inputs: Vec<StageId>,
@@ -232,6 +416,48 @@ impl Stage {
                 .all(|(at, step)| step.inputs().iter().all(is_before(at)));
         let broken = || Error::Internal(format!("stage {} is malformed", self.id));
         holds.then_some(()).ok_or_else(broken)
+    }
+
+    /// Which of the `tasks` map tasks of `input` its task of number `partition` reads, where the
+    /// rows of each are handed on to one ([`Distribution::Forward`]).
+    pub fn map_tasks(&self, input: StageId, tasks: u32, partition: u32) -> Range<u32> {
+        let own = partition..partition.saturating_add(1);
+        let mut chosen = None;
+        for step in &self.steps {
+            let read = match &step.kind {
+                StepKind::Read { stage, share } if *stage == input => match share {
+                    Share::Partition => own.clone(),
+                    Share::Section { first, partitions } => match partition.checked_sub(*first) {
+                        Some(own) if own < *partitions => own..own + 1,
+                        _ => 0..0,
+                    },
+                    Share::Bucket
+                    | Share::Neighbours { .. }
+                    | Share::All
+                    | Share::Merged { .. } => return 0..tasks,
+                },
+                _ => continue,
+            };
+            match &chosen {
+                Some(other) if !read.is_empty() && !Range::is_empty(other) && *other != read => {
+                    return 0..tasks;
+                }
+                Some(other) if read.is_empty() && !Range::is_empty(other) => {}
+                _ => chosen = Some(read),
+            }
+        }
+        chosen.unwrap_or(own)
+    }
+
+    /// Whether its tasks may put rows aside that are to be written beside the results.
+    pub fn keeps_bad_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::Source { format, .. } => {
+                format.intake().on_bad_row.mode == BadRowMode::Quarantine
+            }
+            StepKind::Expect { on_fail, .. } => on_fail.mode == BadRowMode::Quarantine,
+            _ => false,
+        })
     }
 
     /// The nodes that it works for, in their order, without repeats.
@@ -281,9 +507,19 @@ impl Step {
             | StepKind::Hash { input, .. }
             | StepKind::PartialReduce { input, .. }
             | StepKind::FinalReduce { input, .. }
+            | StepKind::Explode { input, .. }
+            | StepKind::Split { input, .. }
+            | StepKind::Unpivot { input, .. }
+            | StepKind::Sample { input, .. }
+            | StepKind::Spread { input, .. }
             | StepKind::Sort { input, .. }
+            | StepKind::Window { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
+            StepKind::Union { inputs } => inputs.clone(),
+            StepKind::Expect { input, offences, .. } => {
+                std::iter::once(*input).chain(offences.iter().map(|(step, _)| *step)).collect()
+            }
         }
     }
 }
@@ -295,6 +531,9 @@ pub enum StepKind {
     Source {
         /// How bytes become rows.
         format: Format,
+        /// Which columns and rows.
+        #[serde(default)]
+        scan: Scan,
     },
     /// The task's share of an earlier stage's output.
     Read {
@@ -367,10 +606,79 @@ pub enum StepKind {
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
         build_keys: Vec<Expr>,
-        /// Whether probe rows without a partner are kept, with nulls.
-        keep_probe: bool,
+        /// Whether a null key equals a null key; else it equals nothing.
+        null_safe: bool,
+        /// What must be true of a pair beside its keys.
+        condition: Option<JoinCondition>,
+        /// Which rows come out.
+        rows: JoinRows,
         /// The output's columns.
         columns: Vec<ProbeColumn>,
+    },
+    /// The rows of several steps, one step after another.
+    Union {
+        /// Whose rows it takes.
+        inputs: Vec<StepIndex>,
+    },
+    /// See [`Op::Explode`].
+    Explode {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The list, by index.
+        column: usize,
+        /// Whether a list without elements gives a row.
+        outer: bool,
+    },
+    /// See [`Op::Split`].
+    Split {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The text, by index.
+        column: usize,
+        /// Where it is cut.
+        by: Separator,
+        /// Whether a text without parts gives a row.
+        outer: bool,
+    },
+    /// See [`Op::Unpivot`].
+    Unpivot {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The columns that are repeated, by index.
+        keep: Vec<usize>,
+        /// The names, with what stands behind them.
+        values: Vec<(String, Expr)>,
+    },
+    /// See [`Op::Sample`].
+    Sample {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// Of 2³².
+        threshold: u64,
+        /// Another seed picks other rows.
+        seed: u64,
+    },
+    /// The input with one more column at the end, by which a [`Distribution::Hash`] gives each
+    /// bucket a row in turn.
+    Spread {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// How many buckets there are.
+        buckets: u32,
+    },
+    /// See [`Op::Expect`].
+    Expect {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The node's id, for errors.
+        id: String,
+        /// What must hold for each row.
+        checks: Vec<Check>,
+        /// Steps that must give no row, with what a row of theirs offends against.
+        offences: Vec<(StepIndex, String)>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// One partition's rows in the keys' order.
     Sort {
@@ -380,6 +688,20 @@ pub enum StepKind {
         keys: Vec<SortKey>,
         /// Only the first so many rows are wanted.
         limit: Option<u64>,
+    },
+    /// The first `columns` columns of rows that come sorted by partition and order, then one of
+    /// each function.
+    Window {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// How many of the input's first columns are kept.
+        columns: usize,
+        /// See [`Op::Window`].
+        partition_by: Vec<usize>,
+        /// See [`Op::Window`].
+        order_by: Vec<SortKey>,
+        /// The functions.
+        functions: Vec<WindowFunction>,
     },
     /// The first rows of one partition.
     Limit {
@@ -399,6 +721,65 @@ pub enum ProbeColumn {
     Probe(usize),
     /// A column of the build side, by index.
     Build(usize),
+    /// The one side's column, or the other's where a row has no such side.
+    Either {
+        /// By index on the probe side.
+        probe: usize,
+        /// By index on the build side.
+        build: usize,
+        /// Whether the build side's is taken where a row has both.
+        prefers_build: bool,
+    },
+}
+
+/// Which rows a [`StepKind::Join`] gives. A partner of a row is one of equal keys for which the
+/// condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinRows {
+    /// Pairs, and rows that stand alone, with nulls for the other side.
+    Pairs {
+        /// Whether the probe side's rows without a partner are kept.
+        lonely_probe: bool,
+        /// Whether the build side's are.
+        lonely_build: bool,
+    },
+    /// The probe side's rows that have a partner.
+    ProbeWith,
+    /// The probe side's rows that have none.
+    ProbeWithout {
+        /// See [`JoinKind::Anti`].
+        null_aware: bool,
+    },
+    /// The build side's rows that have a partner.
+    BuildWith,
+    /// The build side's rows that have none.
+    BuildWithout,
+}
+
+impl JoinRows {
+    /// Whether it must be known of the build side's rows if they had a partner anywhere: then one
+    /// task must see all rows of the probe side that could be one.
+    pub fn asks_build(self) -> bool {
+        match self {
+            Self::Pairs { lonely_build, .. } => lonely_build,
+            Self::BuildWith | Self::BuildWithout => true,
+            Self::ProbeWith | Self::ProbeWithout { .. } => false,
+        }
+    }
+
+    /// Whether the probe side's rows without a partner come out beside pairs.
+    pub fn keeps_lonely_probe(self) -> bool {
+        matches!(self, Self::Pairs { lonely_probe: true, .. })
+    }
+}
+
+/// What must be true of a pair of rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinCondition {
+    /// Over `columns`; null counts as false.
+    pub predicate: Predicate,
+    /// Where the columns come from that it reads; the others are absent.
+    pub columns: Vec<Option<ProbeColumn>>,
 }
 
 /// Which share of a stage's output a task reads.
@@ -408,6 +789,19 @@ pub enum Share {
     Bucket,
     /// The whole output of the map task of the task's own number ([`Distribution::Forward`]).
     Partition,
+    /// The whole output of the map task of the task's own number less `first`; nothing where the
+    /// stage has no such task ([`Distribution::Forward`]).
+    Section {
+        /// The first task that reads one.
+        first: u32,
+        /// How many map tasks the stage has.
+        partitions: u32,
+    },
+    /// The whole outputs of neighbouring map tasks, as many for each of so many tasks as can be.
+    Neighbours {
+        /// How many tasks read the stage.
+        readers: u32,
+    },
     /// Everything, map task after map task.
     All,
     /// Everything, merged by keys from map tasks that are each sorted; ties by map task.
@@ -436,8 +830,10 @@ pub enum Distribution {
         /// How many.
         buckets: u32,
     },
-    /// Each task's rows stay together; the reading stage has as many tasks.
+    /// Each task's rows stay together; each is read by one task of the reading stage.
     Forward,
+    /// All rows to every task.
+    Broadcast,
     /// All rows to one task.
     Gather {
         /// Whether each task's rows are sorted and the reader merges them.
@@ -450,7 +846,7 @@ impl Distribution {
     pub fn buckets(&self) -> u32 {
         match self {
             Self::Hash { buckets, .. } => *buckets,
-            Self::Forward | Self::Gather { .. } => 1,
+            Self::Forward | Self::Broadcast | Self::Gather { .. } => 1,
         }
     }
 }

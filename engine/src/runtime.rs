@@ -26,7 +26,12 @@ use crate::{
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     job::check::{self, Checked, Problem, Site},
     memory::Budget,
-    plan::{Output, Plan, Sink, stages},
+    plan::{
+        Output, Plan, Sink,
+        explain::{self, Explanation},
+        rules,
+        stages::{self, Sizes},
+    },
     schedule::{
         Command, Event, Fact, JobError, JobStatus, JobView, Now, Scheduler, Settings,
         progress::{Progress, Read},
@@ -95,6 +100,7 @@ pub struct Session {
     options: SessionOptions,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
+    sizes: Sizes,
 }
 
 /// How a run ended.
@@ -129,7 +135,14 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        Ok(Self { options, disk, clock: Arc::new(SystemClock::start()) })
+        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
+        Ok(Self { options, disk, clock, sizes })
+    }
+
+    /// The session with plans cut by other sizes: other stages and tasks for the same rows.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// Checks a document without running it.
@@ -155,10 +168,51 @@ impl Session {
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
-        let plan = Arc::new(stages::cut(checked.plan, &self.options.data.inputs)?);
+        let plan = self.laid_out(checked.plan)?;
+        self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
+    }
+
+    /// Explains a checked job without running it.
+    ///
+    /// # Errors
+    /// Where its stages can't be cut: those of the files that it reads.
+    pub fn explain(&self, checked: Checked) -> Result<Explanation> {
+        Ok(explain::explain(&self.laid_out(checked.plan)?, &self.options.data.inputs))
+    }
+
+    /// As [`Session::run`], with every step measured: the plan as it was run, with what it did.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn analyze(
+        &self,
+        checked: Checked,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Explanation)> {
+        let plan = Arc::new(self.laid_out(checked.plan)?);
+        let mut explanation = explain::explain(&plan, &self.options.data.inputs);
+        let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
+        explanation.measured(&outcome.view.rows, &reports);
+        Ok((outcome, explanation))
+    }
+
+    fn laid_out(&self, plan: Plan) -> Result<Plan> {
+        stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
+    }
+
+    /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
+    fn run_plan(
+        &self,
+        plan: Arc<Plan>,
+        is_measured: bool,
+        cancel: &CancelFlag,
+        watch: &mut dyn FnMut(&JobView),
+    ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
         let job = JobId::random();
-        let staging: Vec<PathBuf> =
+        let mut staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
+        staging.push(self.options.output_dir.join(STAGING).join(job.to_string()));
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
         let budget = Budget::new(self.options.memory_bytes);
         let publisher = Publisher {
@@ -207,12 +261,16 @@ impl Session {
                 progress: Progress::default(),
                 published: Vec::new(),
                 has_ended: false,
+                is_measured,
+                reports: Vec::new(),
             };
-            run.drive(self.options.threads, cancel, watch)
+            let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
+            Ok::<_, Error>((view, sinks, run.reports))
         });
-        let (view, sinks) = outcome?;
+        let (view, sinks, reports) = outcome?;
         let elapsed = self.clock.now().saturating_sub(started);
-        Ok(Outcome { job, status: view.status, error: view.error.clone(), sinks, view, elapsed })
+        let (status, error) = (view.status, view.error.clone());
+        Ok((Outcome { job, status, error, sinks, view, elapsed }, reports))
     }
 }
 
@@ -285,6 +343,9 @@ struct Run<'a> {
     progress: Progress,
     published: Vec<Published>,
     has_ended: bool,
+    is_measured: bool,
+    /// What the tasks reported, where they are measured.
+    reports: Vec<(TaskAttempt, TaskReport)>,
 }
 
 impl Run<'_> {
@@ -316,7 +377,8 @@ impl Run<'_> {
                     return Err(Error::Internal(String::from("all task threads are gone")));
                 }
             }
-            if self.clock.now().saturating_sub(last_watch) >= WATCH {
+            // The end is told once, when all is in its place.
+            if !self.has_ended && self.clock.now().saturating_sub(last_watch) >= WATCH {
                 last_watch = self.clock.now();
                 watch(&self.view()?);
             }
@@ -375,6 +437,9 @@ impl Run<'_> {
                 tracing::debug!(?fact, "fact");
                 if let Fact::OutputAccepted { output, report } = &fact {
                     self.progress.task_done(output.map.task, report);
+                    if self.is_measured {
+                        self.reports.push((output.map, report.clone()));
+                    }
                 }
             }
             Command::Ended { .. } => self.has_ended = true,
@@ -400,6 +465,7 @@ impl Run<'_> {
             stage: Arc::new(stage.clone()),
             inputs,
             result,
+            is_measured: self.is_measured,
         };
         let cancel = CancelFlag::default();
         let folder =
@@ -431,10 +497,19 @@ impl Run<'_> {
 
     fn publish(&self, job: JobId) -> Result<Vec<Published>> {
         self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+        self.publisher.publish_bad_rows(
+            job,
+            &self.plan,
+            &self.scheduler.bad_rows(job),
+            &*self.context.exchange,
+            &self.context.data.inputs,
+            &self.context.cancel,
+        )?;
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };
-            let parts: Vec<_> = outputs.into_iter().filter_map(|(_, report)| report.part).collect();
+            let parts: Vec<_> =
+                outputs.into_iter().filter_map(|(_, report)| report.parts).flatten().collect();
             published.push(self.publisher.publish(job, sink, &parts)?);
         }
         Ok(published)
@@ -525,6 +600,11 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     };
     paths.into_iter().filter(is_staging).collect()
 }
+
+#[cfg(test)]
+mod relational;
+#[cfg(test)]
+mod windows;
 
 #[cfg(test)]
 mod tests {

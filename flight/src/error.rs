@@ -75,6 +75,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::InputNotFound | Code::NotFound | Code::ResultExpired => tonic::Code::NotFound,
         Code::InputCorrupt | Code::StateCorrupt => tonic::Code::DataLoss,
         Code::RecordTooLarge
+        | Code::BadRowsLimit
         | Code::MemoryLimit
         | Code::DiskFull
         | Code::QueueFull
@@ -87,6 +88,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::Forbidden | Code::PathNotAllowed => tonic::Code::PermissionDenied,
         Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::InputChanged
+        | Code::ExpectationFailed
         | Code::NotFinished
         | Code::JobFailed
         | Code::IdempotencyKeyReused

@@ -74,7 +74,7 @@ fn plan_of(stages: Vec<(u32, Vec<u32>, Output)>) -> Plan {
         inputs: inputs.into_iter().map(StageId).collect(),
     };
     let stages = (0..).zip(stages).map(stage).collect();
-    Plan { name: String::from("simulated"), parallelism: None, nodes, stages }
+    Plan { name: String::from("simulated"), parallelism: None, nodes, stages, rules: Vec::new() }
 }
 
 /// The scheduler looks at a step's node alone.
@@ -90,7 +90,7 @@ fn sink(node: u32, target: Target) -> Output {
 
 fn files() -> Target {
     let path = PathBuf::from("out");
-    Target::Files(Write { path, format: WriteFormat::Text })
+    Target::Files(Write::of(path, WriteFormat::Text))
 }
 
 /// What a task computes from what it reads: another input gives another number.

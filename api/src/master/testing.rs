@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, Local};
 use minispark_engine::{
     disk::{DataDisks, RealDisk},
-    formats::Format,
+    formats::{Format, intake::Intake},
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
     job::check::Site,
     memory::Budget,
     plan::{
-        InputFile, Node, NodeIndex, Op, Order, Output, Plan, Read, Sink, Stage, Step, StepKind,
-        Target,
+        InputFile, Node, NodeIndex, Op, Order, Output, Plan, Read, Scan, Sink, Stage, Step,
+        StepKind, Target,
     },
     runtime::Clock,
     schedule::{Now, Scheduler, Settings},
@@ -124,7 +124,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     let root = Step {
         node: NodeIndex(0),
         schema: Arc::clone(&schema),
-        kind: StepKind::Source { format: Format::Text },
+        kind: StepKind::Source { format: Format::Text(Intake::default()), scan: Scan::default() },
     };
     let sink = Sink {
         node: NodeIndex(0),
@@ -141,7 +141,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
         splits: vec![Split { file: file.clone(), start: 0, end: 2, aligned: true }],
         inputs: Vec::new(),
     };
-    let read = Read { format: Format::Text, files: vec![file], partitions: None };
+    let read = Read::of(Format::Text(Intake::default()), vec![file], None);
     let node = Node {
         id: String::from("read"),
         op: Op::Read(read),
@@ -149,7 +149,13 @@ pub(crate) fn one_task(name: &str) -> Plan {
         schema,
         order: Order::Source,
     };
-    Plan { name: String::from(name), parallelism: None, nodes: vec![node], stages: vec![stage] }
+    Plan {
+        name: String::from(name),
+        parallelism: None,
+        nodes: vec![node],
+        stages: vec![stage],
+        rules: Vec::new(),
+    }
 }
 
 /// Takes the job of one task.

@@ -13,14 +13,14 @@ use minispark_engine::{
     error::Code,
     id::{JobId, Term},
     job::check::{self, Checked, Site},
-    plan::{Op, Plan, Stage, stages},
+    plan::{Op, Plan, Stage},
     schedule::{Event, JobError, JobStatus, JobView, NodeStatus, Now, ledger::StageLedger},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    BASE, figures,
+    BASE, figures, plan,
     problem::Problem,
     request::{NoParameters, Query, body, cursor, job_id, no_job, page_limit, place},
     wire,
@@ -48,6 +48,20 @@ pub(crate) struct SubmitQuery {
     #[serde(default)]
     #[param(value_type = Option<bool>)]
     strict: bool,
+    /// Whether the document is only checked and its plan explained; nothing is started.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    dry_run: bool,
+}
+
+/// What `POST /jobs` answers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Answer {
+    /// The job is accepted.
+    Submitted(wire::Submitted),
+    /// It was a dry run.
+    DryRun(plan::DryRun),
 }
 
 /// `POST /jobs`: checks the document and starts the job.
@@ -72,8 +86,8 @@ pub(crate) struct SubmitQuery {
             "edges": [["read", "flat"], ["flat", "agg"]]}}),
     ),
     responses(
-        (status = 200, description = "the job is accepted", body = wire::Submitted,
-            headers(("location" = String, description = "the job"))),
+        (status = 200, description = "the job is accepted, or explained", body = Answer,
+            headers(("location" = Option<String>, description = "the job"))),
         (status = 202, description = "the same, where the client prefers so", body = wire::Submitted,
             headers(("location" = String, description = "the job"))),
         (status = 422, description = "`IDEMPOTENCY_KEY_REUSED`: with another document"),
@@ -97,6 +111,14 @@ pub(crate) async fn submit(
     if master.journal.is_full() {
         return Err(disk_full());
     }
+    if query.dry_run {
+        let site = master.site_at(master.clock.wall());
+        let (planned, warnings) = checked(&master, document, query.strict, site).await?;
+        let explained = plan::explained(Arc::new(planned), &master.site.data.inputs).await?;
+        let warnings = warnings.into_iter().map(finding).collect();
+        let answer = plan::DryRun { dry_run: true, plan: explained, warnings };
+        return Ok(Json(Answer::DryRun(answer)).into_response());
+    }
     let owner = caller.owner();
     let key = idempotency_key(&headers, &document, owner.clone())?;
     let known = key.as_ref().and_then(|key| master.lock().known_key(key));
@@ -107,8 +129,9 @@ pub(crate) async fn submit(
     } else {
         let submitted_at = master.clock.wall();
         let site = master.site_at(submitted_at);
-        let (plan, warnings) = checked(&master, document.clone(), query.strict, site).await?;
+        let (planned, warnings) = checked(&master, document.clone(), query.strict, site).await?;
         let warnings = warnings.into_iter().map(finding).collect();
+        let plan = planned;
         let new = NewJob { job, submitted_at, document, plan, warnings, owner, key };
         master.lock().submit(master.clock.now(), new)
     };
@@ -137,7 +160,7 @@ pub(crate) async fn submit(
         warnings: warnings.unwrap_or_default(),
     };
     let status = if prefers_async(&headers) { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let mut response = (status, Json(answer)).into_response();
+    let mut response = (status, Json(Answer::Submitted(answer))).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("{BASE}/jobs/{accepted}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -272,7 +295,7 @@ async fn checked(
     let checking = tokio::task::spawn_blocking(move || {
         let Checked { plan, warnings } = check::check(&document, strict, &site)
             .map_err(|problems| Problem::validation(problems.into_iter().map(finding).collect()))?;
-        let plan = stages::cut(plan, &site.data.inputs).map_err(|error| Problem::from(&error))?;
+        let plan = plan.laid_out(&site.data.inputs).map_err(|error| Problem::from(&error))?;
         Ok((plan, warnings))
     });
     checking.await.unwrap_or_else(|error| {
@@ -490,9 +513,11 @@ fn rows(view: &JobView) -> wire::Rows {
     for counted in &view.rows {
         let index = counted.node.index();
         let Some(node) = view.plan.nodes.get(index) else { continue };
+        rows.quarantined += counted.quarantined;
         match node.op {
             Op::Read(_) => rows.input += counted.rows_in,
-            Op::Filter { .. } => {
+            Op::Filter { .. } => rows.filtered += counted.filtered,
+            Op::Sample { .. } => {
                 rows.filtered += counted.rows_in.saturating_sub(counted.rows_out);
             }
             Op::Map { .. }
@@ -500,8 +525,17 @@ fn rows(view: &JobView) -> wire::Rows {
             | Op::Tokenize { .. }
             | Op::Reduce { .. }
             | Op::Join { .. }
+            | Op::Union
+            | Op::Explode { .. }
+            | Op::Split { .. }
+            | Op::Unpivot { .. }
+            | Op::Repartition { .. }
+            | Op::Cache
+            | Op::Expect { .. }
+            | Op::Window { .. }
             | Op::Sort { .. }
             | Op::Limit { .. }
+            | Op::Window { .. }
             | Op::Write(_) => {}
         }
         if !is_read.contains(&index) {

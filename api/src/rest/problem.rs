@@ -163,6 +163,8 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InputNotFound
         | Code::InputChanged
         | Code::InputCorrupt
+        | Code::ExpectationFailed
+        | Code::BadRowsLimit
         | Code::RecordTooLarge => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden | Code::PathNotAllowed => StatusCode::FORBIDDEN,
@@ -224,6 +226,8 @@ fn title(code: Code) -> &'static str {
         Code::InputNotFound => "An input is missing",
         Code::InputChanged => "An input changed while the job ran",
         Code::InputCorrupt => "An input can't be read",
+        Code::ExpectationFailed => "Rows are not as expected",
+        Code::BadRowsLimit => "There are too many bad rows",
         Code::RecordTooLarge => "A record is too large",
         Code::MemoryLimit => "The memory budget is used up",
         Code::DiskFull => "A disk is full",

@@ -16,7 +16,7 @@ use minispark_engine::{
     error::Code,
     formats::WriteFormat,
     job::check::Checked,
-    plan::Op,
+    plan::{Op, explain::Explanation},
     runtime::{Clock, Outcome, Session, SessionOptions, SystemClock},
     schedule::{JobError, JobStatus, JobView},
     sink::{STAGING, commit::Published},
@@ -41,6 +41,8 @@ use crate::{
 pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     let disk = RealDisk;
     let document = host::read_document(&disk, &args.file)?;
+    let shown = args.file.display().to_string();
+    let document = host::with_parameters(document, &args.parameters, &shown)?;
     let (output_dir, note) = host::output_dir(&disk, args.output_dir.as_deref())?;
     if let Some(note) = note {
         output.say(&note);
@@ -53,15 +55,17 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
     })?;
-    let shown = args.file.display().to_string();
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;
     warn(&checked.warnings.iter().map(finding).collect::<Vec<_>>(), output);
     let cancel = CancelFlag::default();
     let interrupt = Interrupt::listen(cancel.clone(), output)?;
-    let outcome = watched(&session, checked, &cancel, output)?;
+    let (outcome, explanation) = watched(&session, checked, args.explain, &cancel, output)?;
     let signal = interrupt.end();
+    if let Some(explanation) = explanation {
+        super::explain::text::lines(&explanation).iter().for_each(|line| output.say(line));
+    }
     match outcome.status {
         JobStatus::Completed => {
             succeed(&outcome, args.show, &disk, output)?;
@@ -91,20 +95,27 @@ fn data_disks(args: &args::Run, output_dir: &Path) -> Result<DataDisks> {
     Ok(data)
 }
 
-/// Runs with a progress bar.
-fn watched(
+/// Runs with a progress bar; with what was measured, where that is asked for.
+pub(super) fn watched(
     session: &Session,
     checked: Checked,
+    is_measured: bool,
     cancel: &CancelFlag,
     output: Output,
-) -> Result<Outcome> {
+) -> Result<(Outcome, Option<Explanation>)> {
     let clock = SystemClock::start();
     let mut progress = Progress::new(output, &checked.plan.name, false);
-    let outcome = session.run(checked, cancel, &mut |view| {
+    let mut watch = |view: &JobView| {
         let rows = show_count(rows_read(view));
         let message = format!("{rows} rows, {} of {} tasks", view.tasks_done, view.tasks);
         progress.update(view.progress_percent, clock.now(), &message);
-    });
+    };
+    let outcome = if is_measured {
+        let analyzed = session.analyze(checked, cancel, &mut watch);
+        analyzed.map(|(outcome, explanation)| (outcome, Some(explanation)))
+    } else {
+        session.run(checked, cancel, &mut watch).map(|outcome| (outcome, None))
+    };
     progress.finish();
     Ok(outcome?)
 }
@@ -214,7 +225,7 @@ struct Document {
     peak_memory_bytes: Option<u64>,
 }
 
-fn failure(error: Option<&JobError>) -> Error {
+pub(super) fn failure(error: Option<&JobError>) -> Error {
     let Some(JobError { failure, nodes, attempt, .. }) = error else {
         return Error::new(Exit::JobFailed, Code::JobFailed, "the job failed");
     };
@@ -234,14 +245,14 @@ fn failure(error: Option<&JobError>) -> Error {
 }
 
 /// Turns the first Ctrl-C (or SIGTERM) into a cancellation and lets the second end the process.
-struct Interrupt {
+pub(super) struct Interrupt {
     signal: Arc<AtomicU8>,
     end: oneshot::Sender<()>,
     listener: thread::JoinHandle<()>,
 }
 
 impl Interrupt {
-    fn listen(cancel: CancelFlag, output: Output) -> Result<Self> {
+    pub(super) fn listen(cancel: CancelFlag, output: Output) -> Result<Self> {
         let signal = Arc::new(AtomicU8::new(0));
         let (end, mut ended) = oneshot::channel();
         let runtime = control()?;
@@ -270,7 +281,7 @@ impl Interrupt {
     }
 
     /// Stops listening; the signal that came, as an exit code.
-    fn end(self) -> Option<Exit> {
+    pub(super) fn end(self) -> Option<Exit> {
         if self.end.send(()).is_err() || self.listener.join().is_err() {
             tracing::warn!("the listener for signals ended before its time");
         }

@@ -32,7 +32,7 @@ use crate::{
         Budget, Reservation,
         spill::{SpillFile, SpillIndex, SpillReader, SpillWriter, Temporary},
     },
-    operators::Operator,
+    operators::{Operator, join::shared::SharedBuilds},
 };
 
 /// The part of the budget that outputs may take; operators are to find some, too.
@@ -51,6 +51,8 @@ pub struct PartitionStore {
     /// The number of the next file, so that no two share a name, whoever wrote them.
     next_file: AtomicU64,
     outputs: Mutex<BTreeMap<TaskAttempt, Arc<Output>>>,
+    /// What tasks have built of outputs for all of the process.
+    builds: Arc<SharedBuilds>,
     /// Whether files have their indices beside them.
     is_durable: bool,
 }
@@ -98,6 +100,7 @@ impl PartitionStore {
             folders: Arc::new(folders),
             next_file: AtomicU64::new(0),
             outputs: Mutex::default(),
+            builds: Arc::default(),
         }
     }
 
@@ -248,15 +251,24 @@ impl PartitionStore {
         self.outputs().get(&attempt).map(|output| Arc::clone(&output.schema))
     }
 
-    /// Forgets one output.
+    /// Forgets one output, and what its attempt put aside.
     pub fn drop_attempt(&self, attempt: TaskAttempt) {
-        let dropped = self.outputs().remove(&attempt);
+        let dropped = {
+            let mut outputs = self.outputs();
+            [outputs.remove(&attempt), outputs.remove(&attempt.rejects())]
+        };
         // Its file is removed here, after the lock was given back.
         drop(dropped);
     }
 
-    /// Forgets all outputs of a job.
+    /// The build sides of joins that tasks of the process share.
+    pub fn builds(&self) -> &Arc<SharedBuilds> {
+        &self.builds
+    }
+
+    /// Forgets all outputs of a job, and what was built of them.
     pub fn drop_job(&self, job: JobId) {
+        self.builds.drop_job(job);
         let dropped: Vec<_> = {
             let mut outputs = self.outputs();
             let mut of_job_and_later = outputs.split_off(&first_attempt(job));
@@ -269,9 +281,11 @@ impl PartitionStore {
         drop(dropped);
     }
 
-    /// The jobs of which outputs are held.
+    /// The jobs of which outputs are held, or something that was built of them.
     pub fn jobs(&self) -> Vec<JobId> {
         let mut jobs: Vec<_> = self.outputs().keys().map(|attempt| attempt.task.job).collect();
+        jobs.extend(self.builds.jobs());
+        jobs.sort_unstable();
         jobs.dedup();
         jobs
     }

@@ -428,11 +428,26 @@ pub struct Form {
 }
 
 /// The functions that nodes name in `fn`.
-pub static FORMS: [Form; 11] = [
+pub static FORMS: [Form; 14] = [
     Form {
         name: "tokenize",
         operators: &["flat_map"],
         about: "removes `. , ; ? ! -` and splits on Unicode white space into a column `token`",
+    },
+    Form {
+        name: "explode",
+        operators: &["flat_map"],
+        about: "a row for each element of a list, which stands in the list's place",
+    },
+    Form {
+        name: "split",
+        operators: &["flat_map"],
+        about: "a row for each part of a text, cut at `by`, which stands in the text's place",
+    },
+    Form {
+        name: "lines",
+        operators: &["flat_map"],
+        about: "a row for each line of a text, which stands in the text's place",
     },
     Form { name: "to_lower", operators: &["map"], about: "all text columns in lower case" },
     Form {

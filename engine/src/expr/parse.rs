@@ -21,14 +21,16 @@ mod forms;
 mod literals;
 mod names;
 mod operators;
+mod sides;
 mod tokens;
 mod types;
 
 pub use names::{column, no_column};
+pub use sides::join_condition;
 pub use types::{data_type, is_known, list_of, sql_type_name, type_name};
 
 pub use crate::expr::coerce::unified;
-use crate::expr::{Expr, Predicate, SortKey};
+use crate::expr::{Expr, Predicate, SortKey, coerce};
 use binder::Binder;
 
 #[cfg(test)]
@@ -91,6 +93,12 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Expr> {
         return Err(error(ParseErrorKind::Type, offset(text, sql), message));
     }
     Ok(bound)
+}
+
+/// `expr` with its values brought to another type, where that goes without saying.
+pub(crate) fn coerced(expr: Expr, to: &DataType) -> Option<Expr> {
+    unified(&expr.data_type(), to).filter(|met| met == to)?;
+    coerce::coerce(expr, to).ok()
 }
 
 /// As [`bind`], of a condition.
@@ -180,7 +188,7 @@ pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> Par
 
 /// Standard SQL's words and quotes, and `div`.
 #[derive(Debug)]
-struct Expressions;
+pub(crate) struct Expressions;
 
 impl Dialect for Expressions {
     fn is_delimited_identifier_start(&self, character: char) -> bool {
@@ -188,6 +196,10 @@ impl Dialect for Expressions {
     }
 
     fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
         true
     }
 
@@ -229,12 +241,21 @@ fn whole_order(parser: &mut Parser<'_>) -> Result<ast::OrderByExpr, ParserError>
 }
 
 /// Parses the whole of `text` by `rule`.
-fn parse<T>(
+pub(crate) fn parse<T>(
     text: &str,
     rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
 ) -> Result<T> {
+    parse_within(text, tokens::MAX_TOKENS, rule)
+}
+
+/// Parses the whole of `text`, of at most so many words, by `rule`.
+pub(crate) fn parse_within<T>(
+    text: &str,
+    most_words: usize,
+    rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
+) -> Result<T> {
     let syntax = |offset, message| error(ParseErrorKind::Syntax, offset, message);
-    let tokens = tokens::read(text)?;
+    let tokens = tokens::read(text, most_words)?;
     let mut parser = Parser::new(&Expressions)
         .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(tokens);
@@ -273,7 +294,7 @@ fn lower_first(text: &str) -> String {
 }
 
 /// The byte at a line and column, both from 1 and in characters; 0 where there is none.
-fn offset_of(text: &str, location: Location) -> usize {
+pub(crate) fn offset_of(text: &str, location: Location) -> usize {
     let (Ok(line), Ok(column)) = (usize::try_from(location.line), usize::try_from(location.column))
     else {
         return 0;

@@ -3,66 +3,101 @@
 //! An [`Accumulators`] takes batches of values on the map side ([`Accumulators::update`]) and
 //! batches of states on the reduce side ([`Accumulators::merge`]). All states are independent of
 //! the order and the grouping of what went into them: integers add up in 128 bits, floats in bins
-//! ([`crate::kernels::float_sum`]), and -0.0 and NaN are brought to one form before they compare.
+//! ([`crate::kernels::float_sum`]), -0.0 and NaN are brought to one form before they compare, and
+//! what goes by the order of rows keeps the key of that order beside each value.
 //!
-//! | aggregate | states | type |
+//! | aggregate | states | file |
 //! |---|---|---|
-//! | sum of integers | `name` | 16 bytes: an `i128`, little endian; null without values |
-//! | sum of floats | `name` | 40 bytes: a [`FloatSum`] |
-//! | count | `name` | int64 |
-//! | min, max | `name` | the argument's; null without values |
-//! | avg | `name` and `name__count` | a sum's, int64 |
+//! | count | int64 | `number` |
+//! | sum, avg | 16 bytes (`i128`), 32 (`i256`) or 40 ([`FloatSum`]); avg a count too | `number` |
+//! | min, max, every, any, bit_… | the argument's type, null without values | `extreme` |
+//! | first, last, min_by, max_by | the arguments and the bytes of the order key | `chosen` |
+//! | stddev … kurtosis | the count and [`FloatSum`]s of powers | `moments` |
+//! | median, quantile, product, array_agg, string_agg | a list of the values | `list` |
+//! | anything of `distinct` | a list of the different values | `distinct` |
+//! | mode, approx_quantile | a list of values with their counts | `counted` |
+//! | approx_count_distinct | the registers of a `HyperLogLog` | `registers` |
+//!
+//! A list may be longer than memory; [`Accumulators::are_unbounded`] says that it can be, and the
+//! operators above bring it to disk with its group.
+//!
+//! [`FloatSum`]: crate::kernels::float_sum::FloatSum
 
-use std::{cmp::Ordering, sync::Arc};
+use std::fmt::Debug;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, Int64Array},
-    buffer::{Buffer, NullBuffer},
+    array::{Array, ArrayRef},
+    buffer::NullBuffer,
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Field, Float64Type, Int64Type},
+    datatypes::{DataType, Field},
 };
 
 use crate::{
     Error, Result,
-    expr::{Aggregate, AggregateFunction},
-    kernels::{
-        float_sum::FloatSum,
-        growth::{Growth, bytes_of, growth_from, reserve},
-        hash::canonical_words,
-        key_table::from_canonical_words,
-        text_column::{TextColumn, TextInput},
-        validity::Validity,
-    },
+    expr::{Aggregate, AggregateFunction as F, Expr, Literal},
+    kernels::{growth::Growth, growth::reserve},
 };
 
-/// The type of an integer sum's state.
-const INT_SUM: DataType = DataType::FixedSizeBinary(16);
-/// The type of a float sum's state.
-const FLOAT_SUM: DataType = DataType::FixedSizeBinary(40);
+mod number;
+mod extreme;
+mod chosen;
+mod moments;
+mod list;
+mod distinct;
+mod counted;
+mod registers;
 
 /// The states of some aggregates for all groups.
 ///
-/// - Shape: what goes in comes as one list of columns an aggregate, with a group number a row;
-///   every group that an accumulator has not seen yet is among a batch's group numbers.
+/// - Shape: what goes in comes as one [`Inputs`] an aggregate.
 /// - Memory: [`Accumulators::memory_bytes`]; [`Accumulators::growth`] before.
 #[derive(Debug)]
-pub struct Accumulators(Vec<Accumulator>);
+pub struct Accumulators {
+    each: Vec<Box<dyn Accumulator>>,
+    carried: Carried,
+}
 
-/// The columns of a batch that an aggregate takes: its argument if any, or its states.
-pub type Inputs = Vec<ArrayRef>;
+/// What rows carry for aggregates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// The arguments' values.
+    Values,
+    /// What [`Accumulators::states`] gave.
+    States,
+}
+
+/// What an aggregate takes of a batch.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Its [row arguments](row_arguments), and the key of its order behind them where it goes by
+    /// one; or its states.
+    pub columns: Vec<ArrayRef>,
+    /// The rows of the batch that those of the columns stand for, ascending; all where absent.
+    pub rows: Option<Vec<u32>>,
+}
 
 impl Accumulators {
     /// For these aggregates, without a group.
     ///
     /// # Errors
     /// [`Error::Internal`] for an aggregate over a type that it does not take.
-    pub fn new(aggregates: &[Aggregate]) -> Result<Self> {
-        Ok(Self(aggregates.iter().map(Accumulator::new).collect::<Result<_>>()?))
+    pub fn new(aggregates: &[Aggregate], carried: Carried) -> Result<Self> {
+        Ok(Self { each: aggregates.iter().map(accumulator).collect::<Result<_>>()?, carried })
     }
 
     /// Bytes held.
     pub fn memory_bytes(&self) -> u64 {
-        self.0.iter().map(Accumulator::memory_bytes).sum()
+        self.each.iter().map(|each| each.memory_bytes()).sum()
+    }
+
+    /// Whether the state of a single group can grow without end.
+    pub fn are_unbounded(&self) -> bool {
+        self.each.iter().any(|each| each.is_unbounded())
+    }
+
+    /// How many columns stand for each aggregate as its state.
+    pub fn state_counts(&self) -> Vec<usize> {
+        self.each.iter().map(|each| each.state_types().len()).collect()
     }
 
     /// The most that a batch of `rows` rows may add when there are `groups` groups now.
@@ -70,43 +105,56 @@ impl Accumulators {
     /// # Errors
     /// As [`Self::update`] where an input has a wrong type.
     pub fn growth(&self, inputs: &[Inputs], groups: usize, rows: usize) -> Result<Growth> {
-        self.0
-            .iter()
-            .zip(inputs)
-            .map(|(accumulator, input)| accumulator.growth(input, groups + rows, rows))
-            .sum()
+        let growth = |(each, input): (&Box<dyn Accumulator>, &Inputs)| {
+            let rows = Coming { rows, groups: groups + rows, carried: self.carried };
+            each.growth(&input.columns, rows)
+        };
+        self.each.iter().zip(inputs).map(growth).sum()
     }
 
-    /// Takes the arguments' values: row `i` belongs to group `groups[i]`, of `count` groups.
-    ///
-    /// # Errors
-    /// [`Error::Arrow`] for an argument that can't be brought to the type that is accumulated.
-    pub fn update(&mut self, inputs: &[Inputs], groups: &[u32], count: usize) -> Result<()> {
-        for (accumulator, input) in self.0.iter_mut().zip(inputs) {
-            accumulator.update(input.first(), groups, count)?;
-        }
-        Ok(())
-    }
-
-    /// Takes states that [`Self::states`] gave: row `i` belongs to group `groups[i]`, of `count`.
+    /// Takes a batch's rows, values or states: row `i` belongs to group `groups[i]`, of `count`.
     ///
     /// # Errors
     /// [`Error::Internal`] for columns that are no states, [`Error::Evaluate`] where a float sum
-    /// is over more than 2³⁷ values.
-    pub fn merge(&mut self, inputs: &[Inputs], groups: &[u32], count: usize) -> Result<()> {
-        for (accumulator, input) in self.0.iter_mut().zip(inputs) {
-            accumulator.merge(input, groups, count)?;
+    /// is over more than 2³⁷ values, [`Error::MemoryLimit`] where a state has more than 2³¹ entries.
+    pub fn take(&mut self, inputs: &[Inputs], groups: &[u32], count: usize) -> Result<()> {
+        let mut chosen = Vec::new();
+        for (each, input) in self.each.iter_mut().zip(inputs) {
+            let groups = match &input.rows {
+                None => groups,
+                Some(rows) => {
+                    chosen.clear();
+                    chosen.extend(rows.iter().map(|row| groups[*row as usize]));
+                    &chosen
+                }
+            };
+            let is_whole = input.rows.is_none();
+            let taken = Taken { columns: &input.columns, groups, count, is_whole };
+            match self.carried {
+                Carried::Values => each.update(&taken)?,
+                Carried::States => each.merge(&taken)?,
+            }
         }
         Ok(())
+    }
+
+    /// Adds groups without a row, up to `count`.
+    pub fn extend(&mut self, count: usize) {
+        for each in &mut self.each {
+            each.extend(count);
+        }
     }
 
     /// Ends the taking, so that [`Self::states`] and [`Self::values`] can share what is held.
     pub fn freeze(&mut self) {
-        for accumulator in &mut self.0 {
-            if let Accumulator::TextExtreme(extreme) = accumulator {
-                extreme.text.freeze();
-            }
+        for each in &mut self.each {
+            each.freeze();
         }
+    }
+
+    /// The bytes of a group's states that differ from group to group.
+    pub fn group_bytes(&self, group: u32) -> u64 {
+        self.each.iter().map(|each| each.group_bytes(group)).sum()
     }
 
     /// The states of some groups, one column after the other as [`state_fields`] has them.
@@ -115,431 +163,188 @@ impl Accumulators {
     /// [`Error::Internal`] where what is kept fits no array, which would be a bug.
     pub fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
-        for accumulator in &self.0 {
-            accumulator.states(groups, &mut columns)?;
+        for each in &self.each {
+            each.states(groups, &mut columns)?;
         }
         Ok(columns)
     }
 
-    /// The values of some groups, one column an aggregate; errors call them by `names`.
+    /// The values of some groups, one column an aggregate (`first_row`: one an argument); errors
+    /// call the columns by `names`.
     ///
     /// # Errors
-    /// [`Error::Evaluate`] for an integer sum beyond int64.
-    pub fn values<'a>(
-        &self,
-        groups: &[u32],
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<ArrayRef>> {
-        self.0.iter().zip(names).map(|(each, name)| each.values(groups, name)).collect()
+    /// [`Error::Evaluate`] for a sum beyond its type.
+    pub fn values(&self, groups: &[u32], names: &[&str]) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for each in &self.each {
+            let name = names.get(columns.len()).copied().unwrap_or_default();
+            each.values(groups, name, &mut columns)?;
+        }
+        Ok(columns)
     }
 }
 
 /// The columns that stand for `aggregates`, which have these names, between partial and final.
-pub fn state_fields<N: AsRef<str>>(aggregates: &[Aggregate], names: &[N]) -> Vec<Field> {
+///
+/// # Errors
+/// [`Error::Internal`] for an aggregate over a type that it does not take.
+pub fn state_fields<N: AsRef<str>>(aggregates: &[Aggregate], names: &[N]) -> Result<Vec<Field>> {
     let mut fields = Vec::new();
     for (aggregate, name) in aggregates.iter().zip(names) {
-        let name = name.as_ref();
-        let argument = aggregate.arguments.first().map(crate::expr::Expr::data_type);
-        let sum =
-            if argument.as_ref().is_some_and(DataType::is_floating) { FLOAT_SUM } else { INT_SUM };
-        match aggregate.function {
-            AggregateFunction::Sum => fields.push(Field::new(name, sum, true)),
-            AggregateFunction::Count => fields.push(Field::new(name, DataType::Int64, false)),
-            AggregateFunction::Min | AggregateFunction::Max => {
-                fields.push(Field::new(name, argument.unwrap_or(DataType::Null), true));
-            }
-            AggregateFunction::Avg => {
-                fields.push(Field::new(name, sum, true));
-                fields.push(Field::new(format!("{name}__count"), DataType::Int64, false));
-            }
-            _ => {}
+        for (index, data_type) in accumulator(aggregate)?.state_types().into_iter().enumerate() {
+            let name = name.as_ref();
+            let name = if index == 0 { name.to_owned() } else { format!("{name}__{index}") };
+            fields.push(Field::new(name, data_type, true));
         }
     }
-    fields
+    Ok(fields)
 }
 
-/// How many columns stand for an aggregate between partial and final.
-pub fn state_count(aggregate: &Aggregate) -> usize {
-    if aggregate.function == AggregateFunction::Avg { 2 } else { 1 }
-}
-
-#[derive(Debug)]
-enum Accumulator {
-    Count(Counts),
-    IntSum(IntSums),
-    FloatSum(FloatSums),
-    IntAverage(IntSums, Counts),
-    FloatAverage(FloatSums, Counts),
-    Extreme(Extremes),
-    TextExtreme(TextExtremes),
-}
-
-impl Accumulator {
-    fn new(aggregate: &Aggregate) -> Result<Self> {
-        let argument = aggregate.arguments.first().map(crate::expr::Expr::data_type);
-        let refused = || {
-            let (function, argument) = (aggregate.function, &argument);
-            Err(Error::Internal(format!("aggregate {function:?} over {argument:?}")))
-        };
-        Ok(match (aggregate.function, &argument) {
-            (AggregateFunction::Count, _) => Self::Count(Counts::default()),
-            (AggregateFunction::Sum, Some(of)) if of.is_integer() => {
-                Self::IntSum(IntSums::default())
-            }
-            (AggregateFunction::Sum, Some(of)) if of.is_floating() => {
-                Self::FloatSum(FloatSums::default())
-            }
-            (AggregateFunction::Avg, Some(of)) if of.is_integer() => {
-                Self::IntAverage(IntSums::default(), Counts::default())
-            }
-            (AggregateFunction::Avg, Some(of)) if of.is_floating() => {
-                Self::FloatAverage(FloatSums::default(), Counts::default())
-            }
-            (AggregateFunction::Min | AggregateFunction::Max, Some(of)) => {
-                let is_max = aggregate.function == AggregateFunction::Max;
-                if of.is_string() {
-                    Self::TextExtreme(TextExtremes::new(is_max))
-                } else if of.primitive_width().is_some_and(|width| width <= 8)
-                    || matches!(of, DataType::Boolean | DataType::Null)
-                {
-                    Self::Extreme(Extremes::new(of.clone(), is_max))
-                } else {
-                    return refused();
-                }
-            }
-            _ => return refused(),
-        })
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        match self {
-            Self::Count(counts) => bytes_of(&counts.0),
-            Self::IntSum(sums) => sums.memory_bytes(),
-            Self::FloatSum(sums) => bytes_of(&sums.0),
-            Self::IntAverage(sums, counts) => sums.memory_bytes() + bytes_of(&counts.0),
-            Self::FloatAverage(sums, counts) => bytes_of(&sums.0) + bytes_of(&counts.0),
-            Self::Extreme(extremes) => bytes_of(&extremes.words) + extremes.seen.memory_bytes(),
-            Self::TextExtreme(extremes) => {
-                extremes.text.memory_bytes() + extremes.seen.memory_bytes()
-            }
+/// The arguments that are read from rows: all but constants, and what the order key holds.
+pub fn row_arguments(aggregate: &Aggregate) -> &[Expr] {
+    let arguments = &aggregate.arguments[..];
+    match aggregate.function {
+        F::QuantileCont | F::QuantileDisc | F::ApproxQuantile | F::StringAgg => {
+            arguments.get(..1).unwrap_or_default()
         }
-    }
-
-    fn growth(&self, input: &[ArrayRef], groups: usize, rows: usize) -> Result<Growth> {
-        fn of<T>(vec: &Vec<T>, groups: usize) -> Growth {
-            growth_from::<T>(vec.capacity(), groups)
-        }
-        Ok(match self {
-            Self::Count(counts) => of(&counts.0, groups),
-            Self::IntSum(sums) => of(&sums.sums, groups) + sums.seen.growth(rows),
-            Self::FloatSum(sums) => of(&sums.0, groups),
-            Self::IntAverage(sums, counts) => {
-                of(&sums.sums, groups) + sums.seen.growth(rows) + of(&counts.0, groups)
-            }
-            Self::FloatAverage(sums, counts) => of(&sums.0, groups) + of(&counts.0, groups),
-            Self::Extreme(extremes) => of(&extremes.words, groups) + extremes.seen.growth(rows),
-            Self::TextExtreme(extremes) => {
-                let input = first(input)?;
-                extremes.text.growth(&text_input(input)?) + extremes.seen.growth(rows)
-            }
-        })
-    }
-
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32], count: usize) -> Result<()> {
-        if let Self::Count(counts) = self {
-            let nulls = argument.and_then(Array::logical_nulls);
-            counts.count(nulls.as_ref(), groups, count);
-            return Ok(());
-        }
-        let argument = first(argument.map(std::slice::from_ref).unwrap_or_default())?;
-        match self {
-            Self::Count(_) => {}
-            Self::IntSum(sums) => sums.add(argument, groups, count)?,
-            Self::FloatSum(sums) => sums.add(argument, groups, count)?,
-            Self::IntAverage(sums, counts) => {
-                sums.add(argument, groups, count)?;
-                counts.count(argument.logical_nulls().as_ref(), groups, count);
-            }
-            Self::FloatAverage(sums, counts) => {
-                sums.add(argument, groups, count)?;
-                counts.count(argument.logical_nulls().as_ref(), groups, count);
-            }
-            Self::Extreme(extremes) => extremes.take(argument, groups, count)?,
-            Self::TextExtreme(extremes) => extremes.take(argument, groups, count)?,
-        }
-        Ok(())
-    }
-
-    fn merge(&mut self, states: &[ArrayRef], groups: &[u32], count: usize) -> Result<()> {
-        match self {
-            Self::Count(counts) => counts.merge(first(states)?, groups, count),
-            Self::IntSum(sums) => sums.merge(first(states)?, groups, count),
-            Self::FloatSum(sums) => sums.merge(first(states)?, groups, count),
-            Self::IntAverage(sums, counts) => {
-                sums.merge(first(states)?, groups, count)?;
-                counts.merge(first(states.get(1..).unwrap_or_default())?, groups, count)
-            }
-            Self::FloatAverage(sums, counts) => {
-                sums.merge(first(states)?, groups, count)?;
-                counts.merge(first(states.get(1..).unwrap_or_default())?, groups, count)
-            }
-            Self::Extreme(extremes) => extremes.take(first(states)?, groups, count),
-            Self::TextExtreme(extremes) => extremes.take(first(states)?, groups, count),
-        }
-    }
-
-    fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        match self {
-            Self::Count(counts) => columns.push(counts.gather(groups)),
-            Self::IntSum(sums) => columns.push(sums.states(groups)?),
-            Self::FloatSum(sums) => columns.push(sums.states(groups)?),
-            Self::IntAverage(sums, counts) => {
-                columns.push(sums.states(groups)?);
-                columns.push(counts.gather(groups));
-            }
-            Self::FloatAverage(sums, counts) => {
-                columns.push(sums.states(groups)?);
-                columns.push(counts.gather(groups));
-            }
-            Self::Extreme(extremes) => columns.push(extremes.gather(groups)?),
-            Self::TextExtreme(extremes) => columns.push(extremes.gather(groups)?),
-        }
-        Ok(())
-    }
-
-    fn values(&self, groups: &[u32], name: &str) -> Result<ArrayRef> {
-        match self {
-            Self::Count(counts) => Ok(counts.gather(groups)),
-            Self::IntSum(sums) => sums.values(groups, name),
-            Self::FloatSum(sums) => {
-                let values = groups.iter().map(|group| sums.0[*group as usize].value());
-                Ok(Arc::new(values.collect::<Float64Array>()))
-            }
-            Self::IntAverage(sums, counts) => {
-                #[expect(clippy::cast_precision_loss, reason = "rounds to nearest, as avg does")]
-                let sum = |group: usize| sums.sums[group] as f64;
-                Ok(counts.averages(groups, |group| Some(sum(group))))
-            }
-            Self::FloatAverage(sums, counts) => {
-                Ok(counts.averages(groups, |group| sums.0[group].value()))
-            }
-            Self::Extreme(extremes) => extremes.gather(groups),
-            Self::TextExtreme(extremes) => extremes.gather(groups),
-        }
+        F::MinBy | F::MaxBy => arguments.get(..1).unwrap_or_default(),
+        _ => arguments,
     }
 }
 
-/// Numbers of rows or values.
-#[derive(Debug, Default)]
-struct Counts(Vec<i64>);
-
-impl Counts {
-    fn count(&mut self, nulls: Option<&NullBuffer>, groups: &[u32], count: usize) {
-        extend(&mut self.0, count, 0);
-        each_valid(nulls, groups, |_, group| self.0[group] += 1);
+/// Whether its rows come with the key of their order.
+pub fn takes_order(aggregate: &Aggregate) -> bool {
+    match aggregate.function {
+        // Different values have no other order than their own.
+        F::StringAgg | F::ArrayAgg => !aggregate.distinct,
+        F::AnyValue => !goes_by_least(aggregate),
+        function => function.follows_order(),
     }
+}
 
-    fn merge(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let Some(states) = states.as_primitive_opt::<Int64Type>() else {
-            return Err(no_state(states));
-        };
-        extend(&mut self.0, count, 0);
-        for (group, more) in groups.iter().zip(states.values()) {
-            self.0[*group as usize] += more;
+/// Whether its accumulator leaves nulls out by itself, or keeps them; of the others, rows in which
+/// an argument is null don't come here.
+pub fn sees_nulls(aggregate: &Aggregate) -> bool {
+    if aggregate.function == F::FirstRow {
+        return true;
+    }
+    let is_simple = matches!(
+        aggregate.function,
+        F::Count | F::Sum | F::Avg | F::Min | F::Max | F::Every | F::Any
+    ) || matches!(aggregate.function, F::BitAnd | F::BitOr | F::BitXor);
+    is_simple && !aggregate.distinct && aggregate.arguments.len() <= 1
+}
+
+/// Whether any value is the least one.
+fn goes_by_least(aggregate: &Aggregate) -> bool {
+    let of = aggregate.arguments.first().map(Expr::data_type);
+    of.is_some_and(|of| crate::expr::aggregate::signature::is_ordered(&of))
+}
+
+/// What goes into an accumulator.
+struct Taken<'a> {
+    columns: &'a [ArrayRef],
+    /// The group of each row.
+    groups: &'a [u32],
+    /// How many groups there are.
+    count: usize,
+    /// Whether every new group is among `groups`.
+    is_whole: bool,
+}
+
+/// How much is about to go into an accumulator.
+#[derive(Clone, Copy)]
+struct Coming {
+    /// At most so many rows.
+    rows: usize,
+    /// At most so many groups afterwards.
+    groups: usize,
+    carried: Carried,
+}
+
+/// The states of one aggregate.
+trait Accumulator: Debug + Send {
+    /// The columns that stand for it between partial and final.
+    fn state_types(&self) -> Vec<DataType>;
+    /// Bytes held.
+    fn memory_bytes(&self) -> u64;
+    /// The most that a batch may add.
+    fn growth(&self, columns: &[ArrayRef], coming: Coming) -> Result<Growth>;
+    /// Adds groups without a row.
+    fn extend(&mut self, count: usize);
+    /// Takes values.
+    fn update(&mut self, taken: &Taken<'_>) -> Result<()>;
+    /// Takes states.
+    fn merge(&mut self, taken: &Taken<'_>) -> Result<()>;
+    /// Ends the taking.
+    fn freeze(&mut self) {}
+    /// Whether a group's state can grow without end.
+    fn is_unbounded(&self) -> bool {
+        false
+    }
+    /// The bytes of a frozen group that differ from group to group.
+    fn group_bytes(&self, _group: u32) -> u64 {
+        0
+    }
+    /// The states of some groups.
+    fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()>;
+    /// The values of some groups.
+    fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()>;
+}
+
+/// The one place where an aggregate becomes an accumulator.
+fn accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
+    if aggregate.distinct {
+        return Ok(Box::new(distinct::Distinct::new(aggregate)?));
+    }
+    plain_accumulator(aggregate)
+}
+
+/// The accumulator that takes every row, repeats too.
+fn plain_accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
+    let of = aggregate.arguments.first().map(Expr::data_type);
+    let Some(of) = of else { return Ok(Box::new(number::Count::default())) };
+    let to = aggregate.data_type.clone();
+    Ok(match aggregate.function {
+        F::Count => Box::new(number::Count::default()),
+        F::Sum => Box::new(number::Sum::new(&of, to)?),
+        F::Avg => Box::new(number::Average::new(&of, to)?),
+        F::Min | F::Every => extreme::extreme(&of, false)?,
+        F::Max | F::Any => extreme::extreme(&of, true)?,
+        F::AnyValue if goes_by_least(aggregate) => extreme::extreme(&of, false)?,
+        F::BitAnd => Box::new(extreme::Words::new(of, extreme::Fold::And)),
+        F::BitOr => Box::new(extreme::Words::new(of, extreme::Fold::Or)),
+        F::BitXor => Box::new(extreme::Words::new(of, extreme::Fold::Xor)),
+        F::First | F::AnyValue | F::FirstRow | F::MinBy | F::MaxBy | F::Last => {
+            let types: Vec<DataType> =
+                row_arguments(aggregate).iter().map(Expr::data_type).collect();
+            Box::new(chosen::Chosen::new(&types, aggregate.function == F::Last)?)
         }
-        Ok(())
-    }
-
-    fn gather(&self, groups: &[u32]) -> ArrayRef {
-        Arc::new(groups.iter().map(|group| Some(self.0[*group as usize])).collect::<Int64Array>())
-    }
-
-    /// Sums by counts; null where nothing was counted.
-    fn averages(&self, groups: &[u32], sum: impl Fn(usize) -> Option<f64>) -> ArrayRef {
-        let average = |group: &u32| {
-            let group = *group as usize;
-            #[expect(clippy::cast_precision_loss, reason = "a count beyond 2⁵³ is out of reach")]
-            let count = self.0[group] as f64;
-            sum(group).filter(|_| self.0[group] > 0).map(|sum| sum / count)
-        };
-        Arc::new(groups.iter().map(average).collect::<Float64Array>())
-    }
-}
-
-/// Exact sums of integers.
-#[derive(Debug, Default)]
-struct IntSums {
-    sums: Vec<i128>,
-    seen: Validity,
-}
-
-impl IntSums {
-    fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.sums) + self.seen.memory_bytes()
-    }
-
-    fn add(&mut self, argument: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let argument = as_type(argument, &DataType::Int64)?;
-        let values = argument.as_primitive::<Int64Type>().values();
-        let nulls = argument.logical_nulls();
-        extend(&mut self.sums, count, 0);
-        self.seen.see(nulls.as_ref(), groups, count);
-        each_valid(nulls.as_ref(), groups, |row, group| {
-            self.sums[group] += i128::from(values[row]);
-        });
-        Ok(())
-    }
-
-    fn merge(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let states = binary(states, &INT_SUM)?;
-        extend(&mut self.sums, count, 0);
-        self.seen.see(states.nulls(), groups, count);
-        each_valid(states.nulls(), groups, |row, group| {
-            let mut bytes = [0; 16];
-            bytes.copy_from_slice(states.value(row));
-            self.sums[group] += i128::from_le_bytes(bytes);
-        });
-        Ok(())
-    }
-
-    fn states(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let bytes: Vec<u8> =
-            groups.iter().flat_map(|group| self.sums[*group as usize].to_le_bytes()).collect();
-        let nulls = self.seen.gather(groups);
-        Ok(Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), nulls)?))
-    }
-
-    fn values(&self, groups: &[u32], name: &str) -> Result<ArrayRef> {
-        let value = |group: &u32| {
-            let sum = self.sums[*group as usize];
-            i64::try_from(sum).map_err(|_| Error::Evaluate {
-                reason: format!("sum `{name}` is {sum}, which is beyond int64"),
-            })
-        };
-        let values = groups.iter().map(value).collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Int64Array::new(values.into(), self.seen.gather(groups))))
-    }
-}
-
-/// Reproducible sums of floats.
-#[derive(Debug, Default)]
-struct FloatSums(Vec<FloatSum>);
-
-impl FloatSums {
-    fn add(&mut self, argument: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let argument = as_type(argument, &DataType::Float64)?;
-        let values = argument.as_primitive::<Float64Type>().values();
-        extend(&mut self.0, count, FloatSum::EMPTY);
-        let nulls = argument.logical_nulls();
-        each_valid(nulls.as_ref(), groups, |row, group| self.0[group].add(values[row]));
-        Ok(())
-    }
-
-    fn merge(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let states = binary(states, &FLOAT_SUM)?;
-        extend(&mut self.0, count, FloatSum::EMPTY);
-        for (row, group) in groups.iter().enumerate() {
-            let state = FloatSum::from_bytes(states.value(row)).ok_or_else(|| no_state(states))?;
-            if !self.0[*group as usize].merge(&state) {
-                let reason = String::from("a sum of floats over more than 2^37 values");
-                return Err(Error::Evaluate { reason });
-            }
+        F::StddevSamp
+        | F::StddevPop
+        | F::VarSamp
+        | F::VarPop
+        | F::CovarSamp
+        | F::CovarPop
+        | F::Corr
+        | F::RegrSlope
+        | F::RegrIntercept
+        | F::RegrR2
+        | F::Skewness
+        | F::Kurtosis => Box::new(moments::Moments::new(aggregate.function)),
+        F::Median | F::QuantileCont | F::QuantileDisc | F::Product | F::StringAgg | F::ArrayAgg => {
+            Box::new(list::Lists::new(&of, list::Made::of(aggregate)?)?)
         }
-        Ok(())
-    }
-
-    fn states(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let bytes: Vec<u8> =
-            groups.iter().flat_map(|group| self.0[*group as usize].to_bytes()).collect();
-        Ok(Arc::new(FixedSizeBinaryArray::try_new(40, Buffer::from_vec(bytes), None)?))
-    }
+        F::Mode | F::ApproxQuantile => Box::new(counted::Counted::new(aggregate, &of)?),
+        F::ApproxCountDistinct => Box::new(registers::Registers::default()),
+    })
 }
 
-/// Least or greatest values of fixed width, as integers of the same order.
-#[derive(Debug)]
-struct Extremes {
-    data_type: DataType,
-    is_max: bool,
-    words: Vec<i64>,
-    seen: Validity,
-}
-
-impl Extremes {
-    fn new(data_type: DataType, is_max: bool) -> Self {
-        Self { data_type, is_max, words: Vec::new(), seen: Validity::default() }
-    }
-
-    fn take(&mut self, values: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let words = canonical_words(values.as_ref()).ok_or_else(|| no_state(values))?;
-        let nulls = values.logical_nulls();
-        let order = order_of(&self.data_type);
-        let (all, seen) = (&mut self.words, &mut self.seen);
-        extend(all, count, if self.is_max { i64::MIN } else { i64::MAX });
-        seen.see(nulls.as_ref(), groups, count);
-        if self.is_max {
-            each_valid(nulls.as_ref(), groups, |row, group| {
-                all[group] = all[group].max(order(words[row].cast_signed()));
-            });
-        } else {
-            each_valid(nulls.as_ref(), groups, |row, group| {
-                all[group] = all[group].min(order(words[row].cast_signed()));
-            });
-        }
-        Ok(())
-    }
-
-    fn gather(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let order = order_of(&self.data_type);
-        let words = groups.iter().map(|group| order(self.words[*group as usize]).cast_unsigned());
-        from_canonical_words(&self.data_type, words, self.seen.gather(groups))
-    }
-}
-
-/// From canonical words to integers of the values' order, and back: each is its own inverse.
-fn order_of(data_type: &DataType) -> fn(i64) -> i64 {
-    match data_type {
-        // Negative floats order backwards by their bits below the sign; the one NaN is positive.
-        DataType::Float32 | DataType::Float64 => {
-            |word| word ^ ((word >> 63).cast_unsigned() >> 1).cast_signed()
-        }
-        DataType::UInt64 => |word| word ^ i64::MIN,
-        _ => |word| word,
-    }
-}
-
-/// Least or greatest texts, by bytes.
-#[derive(Debug)]
-struct TextExtremes {
-    is_max: bool,
-    text: TextColumn,
-    seen: Validity,
-}
-
-impl TextExtremes {
-    fn new(is_max: bool) -> Self {
-        Self { is_max, text: TextColumn::default(), seen: Validity::default() }
-    }
-
-    fn take(&mut self, values: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
-        let input = text_input(values)?;
-        let better = if self.is_max { Ordering::Greater } else { Ordering::Less };
-        self.text.resize(count);
-        self.seen.extend(count - self.seen.len(), false);
-        let (text, seen) = (&mut self.text, &mut self.seen);
-        each_valid(input.nulls.as_ref(), groups, |row, group| {
-            if !seen.is_valid(group) {
-                seen.set_valid(group);
-                text.set(group, &input, row);
-            } else if text.compare_row(group, &input, row) == better {
-                text.set(group, &input, row);
-            }
-        });
-        self.text.collect_garbage();
-        Ok(())
-    }
-
-    fn gather(&self, groups: &[u32]) -> Result<ArrayRef> {
-        Ok(Arc::new(self.text.gather(groups, self.seen.gather(groups))?))
+/// The quantile or other number that an aggregate is given.
+fn constant_number(aggregate: &Aggregate) -> Result<f64> {
+    match aggregate.arguments.get(1) {
+        Some(Expr::Literal(Literal::Float64(number))) => Ok(*number),
+        other => Err(Error::Internal(format!("{:?} of {other:?}", aggregate.function))),
     }
 }
 
@@ -569,25 +374,24 @@ fn extend<T: Clone>(states: &mut Vec<T>, count: usize, first: T) {
 
 fn as_type(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if array.data_type() == data_type {
-        return Ok(Arc::clone(array));
+        return Ok(ArrayRef::clone(array));
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     Ok(cast_with_options(array, data_type, &options)?)
 }
 
-fn text_input(array: &ArrayRef) -> Result<TextInput> {
-    Ok(TextInput::new(as_type(array, &DataType::Utf8View)?.as_string_view()))
-}
-
-fn binary<'a>(array: &'a ArrayRef, data_type: &DataType) -> Result<&'a FixedSizeBinaryArray> {
-    let binary = array.as_fixed_size_binary_opt().filter(|_| array.data_type() == data_type);
-    binary.ok_or_else(|| no_state(array))
-}
-
-fn first(columns: &[ArrayRef]) -> Result<&ArrayRef> {
-    columns.first().ok_or_else(|| Error::Internal(String::from("an aggregate without its column")))
+fn column(columns: &[ArrayRef], index: usize) -> Result<&ArrayRef> {
+    let missing = || Error::Internal(String::from("an aggregate without its column"));
+    columns.get(index).ok_or_else(missing)
 }
 
 fn no_state(array: &dyn Array) -> Error {
     Error::Internal(format!("no state of an aggregate in a column of type {}", array.data_type()))
 }
+
+fn refused(function: &str, of: &DataType) -> Error {
+    Error::Internal(format!("aggregate {function} over {of}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,18 @@ impl FloatSum {
         })
     }
 
+    /// The sum as two floats, `high + low`, of which the first is [`Self::value`]: about 104 bits of
+    /// it, for sums that are going to cancel each other. Zero over nothing.
+    pub fn parts(&self) -> (f64, f64) {
+        let high = self.value().unwrap_or(0.0);
+        if !high.is_finite() {
+            return (high, 0.0);
+        }
+        let mut rest = *self;
+        rest.add(-high);
+        (high, rest.value().unwrap_or(0.0))
+    }
+
     /// The state as it travels, little endian: bins, place, flags, four zeros.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -329,6 +341,15 @@ mod tests {
         assert_eq!(bits(&sum(&[5.0, -5.0])), Some(0));
         // Ten times 0.1, correctly rounded; plain addition gives 0.999…89.
         assert_eq!(sum(&[0.1; 10]).value(), Some(1.0));
+    }
+
+    #[test]
+    fn parts_hold_what_one_float_cannot() {
+        assert_eq!(sum(&[]).parts(), (0.0, 0.0));
+        assert_eq!(sum(&[1e16, 1.0]).parts(), (1e16, 1.0));
+        let least = 2f64.powi(-70);
+        assert_eq!(sum(&[1.0, least, -1e-3, 1e-3]).parts(), (1.0, least));
+        assert_eq!(sum(&[f64::INFINITY]).parts(), (f64::INFINITY, 0.0));
     }
 
     #[test]

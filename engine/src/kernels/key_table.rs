@@ -1,8 +1,7 @@
 //! [`KeyTable`]: a hash table from keys to dense group numbers; serves reduce and join.
 //!
 //! Keys are given by batches, as columns with one hash a row ([`crate::kernels::hash`]), and kept
-//! as columns: fixed-width values as 64-bit words, text as views over an arena. A slot of the table
-//! holds the upper half of a key's hash as a tag beside its group number, so that a probe touches
+//! as [columns](crate::kernels::column). A slot of the table holds the upper half of a key's hash as a tag beside its group number, so that a probe touches
 //! the slots alone until the tag agrees.
 //!
 //! A batch is looked up in steps over some hundred rows: candidates by tag from all the slots, then
@@ -14,20 +13,13 @@
 //! Source: the tags and the columnwise comparison are those of `DuckDB`'s and Velox's aggregate
 //! tables (Leis et al., "Morsel-Driven Parallelism", SIGMOD 2014, has the tag).
 
-use arrow::{
-    array::{Array, ArrayDataBuilder, ArrayRef, AsArray, BooleanArray, NullArray, make_array},
-    buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer},
-    compute::cast,
-    datatypes::DataType,
-};
+use arrow::{array::ArrayRef, datatypes::DataType};
 
 use crate::{
-    Error, Result,
+    Result,
     kernels::{
+        column::{Column, ColumnInput},
         growth::{Growth, bytes_of, growth_from, growth_of, reserve},
-        hash::canonical_words,
-        text_column::{TextColumn, TextInput},
-        validity::Validity,
     },
 };
 
@@ -62,36 +54,21 @@ pub struct KeyTable {
 #[derive(Debug)]
 pub struct Groups {
     hashes: Vec<u64>,
-    columns: Vec<KeyColumn>,
-}
-
-#[derive(Debug)]
-enum KeyColumn {
-    /// Everything of fixed width, in the form of [`canonical_words`]; a null's word is 0.
-    Words { data_type: DataType, words: Vec<u64>, validity: Validity },
-    /// Text; a null's view is that of the empty string.
-    Text { text: TextColumn, validity: Validity },
-}
-
-/// A batch's key column in the form in which it is compared.
-enum KeyInput {
-    Words { words: ScalarBuffer<u64>, nulls: Option<NullBuffer> },
-    Text(TextInput),
+    columns: Vec<Column>,
 }
 
 /// A batch's keys, made ready once for [`KeyTable::growth`] and [`KeyTable::find_or_insert`].
 pub struct KeyBatch {
-    columns: Vec<KeyInput>,
+    columns: Vec<ColumnInput>,
 }
 
 impl KeyBatch {
     /// The key columns of a batch.
     ///
     /// # Errors
-    /// [`Error::Arrow`] for text that can't become `Utf8View`, [`Error::Internal`] for a type that
-    /// is no key's.
+    /// [`Error::Arrow`](crate::Error) for a type that has no row format; the plan has none.
     pub fn new(columns: &[ArrayRef]) -> Result<Self> {
-        let columns = columns.iter().map(KeyInput::new).collect::<Result<_>>()?;
+        let columns = columns.iter().map(ColumnInput::new).collect::<Result<_>>()?;
         Ok(Self { columns })
     }
 }
@@ -100,9 +77,9 @@ impl KeyTable {
     /// A table for keys of these types.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a type that is no key's.
+    /// [`Error::Internal`](crate::Error) for a type that is no key's.
     pub fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
-        let columns = types.into_iter().map(KeyColumn::new).collect::<Result<_>>()?;
+        let columns = types.into_iter().map(Column::new).collect::<Result<_>>()?;
         Ok(Self { slots: vec![EMPTY; LEAST_SLOTS], keys: Groups { hashes: Vec::new(), columns } })
     }
 
@@ -187,9 +164,7 @@ impl KeyTable {
     pub fn into_groups(self) -> Groups {
         let mut keys = self.keys;
         for column in &mut keys.columns {
-            if let KeyColumn::Text { text, .. } = column {
-                text.freeze();
-            }
+            column.freeze();
         }
         keys
     }
@@ -224,7 +199,7 @@ impl KeyTable {
             }
             if slot >> 32 == hash >> 32 {
                 let group = group_of(slot);
-                let is_equal = |(column, input): (&KeyColumn, &KeyInput)| {
+                let is_equal = |(column, input): (&Column, &ColumnInput)| {
                     column.equals(group as usize, input, row)
                 };
                 if self.keys.columns.iter().zip(&batch.columns).all(is_equal) {
@@ -273,181 +248,21 @@ impl Groups {
 
     /// Bytes held.
     pub fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.hashes) + self.columns.iter().map(KeyColumn::memory_bytes).sum::<u64>()
+        bytes_of(&self.hashes) + self.columns.iter().map(Column::memory_bytes).sum::<u64>()
+    }
+
+    /// The columns of the keys.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// The keys of some groups as columns; text shares the arena.
     ///
     /// # Errors
-    /// [`Error::Internal`] where what is kept fits no array, which would be a bug.
+    /// [`Error::Internal`](crate::Error) where what is kept fits no array, which would be a bug.
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         self.columns.iter().map(|column| column.gather(groups)).collect()
     }
-}
-
-impl KeyInput {
-    fn new(array: &ArrayRef) -> Result<Self> {
-        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        if let Some(words) = canonical_words(array.as_ref()) {
-            let words = match &nulls {
-                None => words,
-                Some(nulls) => words
-                    .iter()
-                    .zip(nulls)
-                    .map(|(word, is_valid)| if is_valid { *word } else { 0 })
-                    .collect(),
-            };
-            return Ok(Self::Words { words, nulls });
-        }
-        Ok(Self::Text(match array.data_type() {
-            DataType::Utf8View => TextInput::new(array.as_string_view()),
-            _ => TextInput::new(cast(array, &DataType::Utf8View)?.as_string_view()),
-        }))
-    }
-
-    fn nulls(&self) -> Option<&NullBuffer> {
-        match self {
-            Self::Words { nulls, .. } | Self::Text(TextInput { nulls, .. }) => nulls.as_ref(),
-        }
-    }
-
-    fn is_valid(&self, row: usize) -> bool {
-        self.nulls().is_none_or(|nulls| nulls.is_valid(row))
-    }
-}
-
-impl KeyColumn {
-    fn new(data_type: &DataType) -> Result<Self> {
-        let validity = Validity::default();
-        match data_type {
-            DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8 => {
-                Ok(Self::Text { text: TextColumn::default(), validity })
-            }
-            DataType::Null | DataType::Boolean => {
-                Ok(Self::Words { data_type: data_type.clone(), words: Vec::new(), validity })
-            }
-            fixed if fixed.primitive_width().is_some_and(|width| width <= 8) => {
-                Ok(Self::Words { data_type: data_type.clone(), words: Vec::new(), validity })
-            }
-            other => Err(Error::Internal(format!("a key of type {other}"))),
-        }
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        match self {
-            Self::Words { words, validity, .. } => bytes_of(words) + validity.memory_bytes(),
-            Self::Text { text, validity } => text.memory_bytes() + validity.memory_bytes(),
-        }
-    }
-
-    fn growth(&self, input: &KeyInput, rows: usize) -> Growth {
-        let (values, validity) = match (self, input) {
-            (Self::Words { words, validity, .. }, _) => (growth_of(words, rows), validity),
-            (Self::Text { text, validity }, KeyInput::Text(input)) => {
-                (text.growth(input), validity)
-            }
-            (Self::Text { .. }, KeyInput::Words { .. }) => mismatch(),
-        };
-        let has_nulls = input.nulls().is_some() || !validity.all_valid();
-        values + if has_nulls { validity.growth(rows) } else { Growth::default() }
-    }
-
-    /// Clears `equal` for the rows, from `first` on, that differ from the group of their place.
-    fn compare(&self, input: &KeyInput, first: usize, groups: &[u32], equal: &mut [bool]) {
-        let validity = match (self, input) {
-            (Self::Words { words, validity, .. }, KeyInput::Words { words: input, .. }) => {
-                let input = &input[first..first + groups.len()];
-                for ((group, word), is_equal) in groups.iter().zip(input).zip(equal.iter_mut()) {
-                    *is_equal &= words.get(*group as usize) == Some(word);
-                }
-                validity
-            }
-            (Self::Text { text, validity }, KeyInput::Text(input)) => {
-                text.compare(input, first, groups, equal);
-                validity
-            }
-            _ => mismatch(),
-        };
-        if validity.all_valid() && input.nulls().is_none() {
-            return;
-        }
-        for (row, (group, is_equal)) in (first..).zip(groups.iter().zip(equal)) {
-            *is_equal = *is_equal && validity.is_valid(*group as usize) == input.is_valid(row);
-        }
-    }
-
-    fn equals(&self, group: usize, input: &KeyInput, row: usize) -> bool {
-        let (is_equal, validity) = match (self, input) {
-            (Self::Words { words, validity, .. }, KeyInput::Words { words: input, .. }) => {
-                (words[group] == input[row], validity)
-            }
-            (Self::Text { text, validity }, KeyInput::Text(input)) => {
-                (text.equals(group, input, row), validity)
-            }
-            _ => mismatch(),
-        };
-        is_equal && validity.is_valid(group) == input.is_valid(row)
-    }
-
-    fn push(&mut self, input: &KeyInput, row: usize) {
-        let validity = match (self, input) {
-            (Self::Words { words, validity, .. }, KeyInput::Words { words: input, .. }) => {
-                reserve(words, 1);
-                words.push(input[row]);
-                validity
-            }
-            (Self::Text { text, validity }, KeyInput::Text(input)) => {
-                text.reserve(1);
-                text.push(input, row);
-                validity
-            }
-            _ => mismatch(),
-        };
-        validity.push(input.is_valid(row));
-    }
-
-    fn gather(&self, groups: &[u32]) -> Result<ArrayRef> {
-        match self {
-            Self::Words { data_type, words, validity } => {
-                let words = groups.iter().map(|group| words[*group as usize]);
-                from_canonical_words(data_type, words, validity.gather(groups))
-            }
-            Self::Text { text, validity } => {
-                Ok(std::sync::Arc::new(text.gather(groups, validity.gather(groups))?))
-            }
-        }
-    }
-}
-
-/// The inverse of [`canonical_words`].
-///
-/// # Errors
-/// [`Error::Arrow`] for a type that has no such words.
-pub(crate) fn from_canonical_words(
-    data_type: &DataType,
-    words: impl ExactSizeIterator<Item = u64>,
-    nulls: Option<NullBuffer>,
-) -> Result<ArrayRef> {
-    let len = words.len();
-    #[expect(clippy::cast_possible_truncation, reason = "the words were widened from these types")]
-    let buffer = match data_type {
-        DataType::Null => return Ok(std::sync::Arc::new(NullArray::new(len))),
-        DataType::Boolean => {
-            let values: BooleanBuffer = words.map(|word| word != 0).collect();
-            return Ok(std::sync::Arc::new(BooleanArray::new(values, nulls)));
-        }
-        DataType::Float32 => {
-            Buffer::from_vec(words.map(|word| f64::from_bits(word) as f32).collect::<Vec<_>>())
-        }
-        fixed => match fixed.primitive_width() {
-            Some(1) => Buffer::from_vec(words.map(|word| word as u8).collect::<Vec<_>>()),
-            Some(2) => Buffer::from_vec(words.map(|word| word as u16).collect::<Vec<_>>()),
-            Some(4) => Buffer::from_vec(words.map(|word| word as u32).collect::<Vec<_>>()),
-            _ => Buffer::from_vec(words.collect::<Vec<_>>()),
-        },
-    };
-    let data = ArrayDataBuilder::new(data_type.clone()).len(len).add_buffer(buffer).nulls(nulls);
-    Ok(make_array(data.build()?))
 }
 
 /// The slots that a table of `slots` has once it holds `groups`.
@@ -502,22 +317,18 @@ fn fill(slots: &mut [u64], hashes: &[u64]) {
     }
 }
 
-#[cold]
-fn mismatch() -> ! {
-    unreachable!("a batch's keys have the types that the table was made for")
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, sync::Arc};
 
     use arrow::{
         array::{
-            ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringViewArray,
+            ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
+            Float64Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray,
             TimestampMicrosecondArray, UInt64Array,
         },
         compute::concat,
-        datatypes::DataType,
+        datatypes::{DataType, Float64Type, IntervalMonthDayNano, i256},
         util::display::array_value_to_string,
     };
     use proptest::prelude::*;
@@ -648,6 +459,38 @@ mod tests {
             (0..rows).map(|n| Some(format!("some long text, number {n}"))).collect();
         check(&[vec![Arc::new(numbers)]], |hash| hash);
         check(&[vec![Arc::new(times), Arc::new(texts)]], |hash| hash);
+    }
+
+    #[test]
+    fn keys_may_be_of_any_type() {
+        let decimals = vec![Some(1), Some(-1), None, Some(1), Some(10i128.pow(37)), Some(0)];
+        let wide = [1, -1, 0, 1, 7, 7].map(i256::from_i128);
+        let bytes: Vec<Option<&[u8]>> =
+            vec![Some(b"\xff"), None, Some(b""), Some(b"\xff"), Some(b"longer than a view"), None];
+        let intervals = [1, 1, 2, -1, 1, 0].map(|n| IntervalMonthDayNano::new(n, n / 2, 3));
+        let list = |list: &[f64]| Some(list.iter().map(|n| Some(*n)).collect::<Vec<_>>());
+        let lists = ListArray::from_iter_primitive::<Float64Type, _, _>([
+            list(&[0.0, f64::NAN]),
+            list(&[-0.0, -f64::NAN]),
+            None,
+            list(&[]),
+            list(&[1.0]),
+            None,
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Decimal128Array::from(decimals).with_data_type(DataType::Decimal128(38, 0))),
+            Arc::new(
+                Decimal256Array::from(wide.to_vec()).with_data_type(DataType::Decimal256(76, 0)),
+            ),
+            Arc::new(BinaryViewArray::from(bytes)),
+            Arc::new(IntervalMonthDayNanoArray::from(intervals.to_vec())),
+            Arc::new(lists),
+        ];
+        for column in &columns {
+            check(&[vec![Arc::clone(column)], vec![column.slice(2, 3)]], |hash| hash);
+            check(&[vec![Arc::clone(column)]], |_| 7);
+        }
+        check(&[columns], |hash| hash);
     }
 
     #[test]

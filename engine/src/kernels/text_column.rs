@@ -1,4 +1,4 @@
-//! [`TextColumn`]: a growing column of text as views over an arena of its own.
+//! [`TextColumn`]: a growing column of text, or of any bytes, as views over an arena of its own.
 //!
 //! A view is arrow's: 16 bytes with the length and, up to 12 bytes of text, the text itself; else
 //! its first 4 bytes and where the whole of it stands. So short texts are equal exactly when their
@@ -8,8 +8,9 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
-    array::{ByteView, StringViewArray},
+    array::{ByteView, GenericByteViewArray},
     buffer::{Buffer, NullBuffer, ScalarBuffer},
+    datatypes::ByteViewType,
 };
 
 use crate::{
@@ -35,8 +36,8 @@ pub(crate) struct TextInput {
 }
 
 impl TextInput {
-    /// The rows of a text column.
-    pub(crate) fn new(array: &StringViewArray) -> Self {
+    /// The rows of a column of text or binary.
+    pub(crate) fn new<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Self {
         let (views, buffers, nulls) = array.clone().into_parts();
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let views = match &nulls {
@@ -89,8 +90,8 @@ impl TextColumn {
         bytes_of(&self.views) + self.full_bytes + bytes_of(&self.tail)
     }
 
-    /// The most that pushing or setting all rows of `input` may add.
-    pub(crate) fn growth(&self, input: &TextInput) -> Growth {
+    /// The most that pushing or setting the rows of `input` may add, and that `more` entries may.
+    pub(crate) fn growth(&self, input: &TextInput, more: usize) -> Growth {
         let long_bytes = input.long_bytes();
         let arena = if long_bytes <= self.tail.capacity() - self.tail.len() {
             0
@@ -99,7 +100,7 @@ impl TextColumn {
             2 * long_bytes + self.next_block_bytes()
         };
         let compaction = if self.has_garbage(long_bytes as u64) { self.live_bytes } else { 0 };
-        growth_of(&self.views, input.views.len())
+        growth_of(&self.views, more)
             + Growth { lasting_bytes: arena as u64, passing_bytes: 0 }
             + Growth { lasting_bytes: 0, passing_bytes: compaction }
     }
@@ -185,13 +186,30 @@ impl TextColumn {
     /// A row's text against an entry's, by bytes.
     pub(crate) fn compare_row(&self, entry: usize, input: &TextInput, row: usize) -> Ordering {
         let (mut left, mut right) = ([0; 16], [0; 16]);
-        let stored = self.views[entry];
-        let stored = if is_long(stored) {
-            long_text(&self.full, &self.tail, stored)
-        } else {
-            inline(stored, &mut right)
-        };
-        input.text(input.views[row], &mut left).cmp(stored)
+        input.text(input.views[row], &mut left).cmp(self.bytes(entry, &mut right))
+    }
+
+    /// Two entries, by bytes.
+    pub(crate) fn order(&self, left: usize, right: usize) -> Ordering {
+        let (mut left_bytes, mut right_bytes) = ([0; 16], [0; 16]);
+        self.bytes(left, &mut left_bytes).cmp(self.bytes(right, &mut right_bytes))
+    }
+
+    /// An entry's bytes, put into `short` where its view holds them.
+    pub(crate) fn bytes<'a>(&'a self, entry: usize, short: &'a mut [u8; 16]) -> &'a [u8] {
+        let view = self.views[entry];
+        if is_long(view) { long_text(&self.full, &self.tail, view) } else { inline(view, short) }
+    }
+
+    /// Whether an entry is the empty string.
+    pub(crate) fn is_empty_at(&self, entry: usize) -> bool {
+        length(self.views[entry]) == 0
+    }
+
+    /// The bytes of an entry that stand in the arena.
+    pub(crate) fn length(&self, entry: usize) -> u64 {
+        let view = self.views[entry];
+        if is_long(view) { u64::from(length(view)) } else { 0 }
     }
 
     /// Makes the arena fit to be shared with arrays.
@@ -203,12 +221,12 @@ impl TextColumn {
     /// The chosen entries of a frozen column as an array; long texts are shared, not copied.
     ///
     /// # Errors
-    /// [`Error::Internal`] where the column is not frozen or holds what is no UTF-8.
-    pub(crate) fn gather(
+    /// [`Error::Internal`] where the column is not frozen or holds what is no UTF-8 where text is asked for.
+    pub(crate) fn gather<T: ByteViewType + ?Sized>(
         &self,
         entries: &[u32],
         nulls: Option<NullBuffer>,
-    ) -> Result<StringViewArray> {
+    ) -> Result<GenericByteViewArray<T>> {
         let block_of = |view: &u128| ByteView::from(*view).buffer_index;
         let mut views: Vec<u128> =
             entries.iter().map(|entry| self.views[*entry as usize]).collect();
@@ -228,7 +246,7 @@ impl TextColumn {
         } else {
             &[]
         };
-        StringViewArray::try_new(views.into(), buffers.to_vec(), nulls)
+        GenericByteViewArray::try_new(views.into(), buffers.to_vec(), nulls)
             .map_err(|error| Error::Internal(format!("text of a table: {error}")))
     }
 
@@ -315,7 +333,10 @@ fn long_text<'a>(full: &'a [Buffer], tail: &'a [u8], view: u128) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, StringViewArray};
+    use arrow::{
+        array::{Array, StringViewArray},
+        datatypes::StringViewType,
+    };
 
     use super::{TextColumn, TextInput};
 
@@ -338,10 +359,10 @@ mod tests {
             assert!(row == 3 || !column.equals(3, &rows, row));
         }
         column.freeze();
-        let array = column.gather(&[6, 3, 0, 2], None).unwrap();
+        let array = column.gather::<StringViewType>(&[6, 3, 0, 2], None).unwrap();
         let back: Vec<_> = array.iter().map(Option::unwrap).collect();
         assert_eq!(back, [&long, "abcdefghijklm", "", "abcdefghijkl"]);
-        assert!(column.gather(&[0, 1], None).unwrap().data_buffers().is_empty());
+        assert!(column.gather::<StringViewType>(&[0, 1], None).unwrap().data_buffers().is_empty());
     }
 
     #[test]
@@ -358,7 +379,7 @@ mod tests {
         }
         assert!(column.memory_bytes() < 3 << 20, "{} bytes", column.memory_bytes());
         column.freeze();
-        let array = column.gather(&[0, 1], None).unwrap();
+        let array = column.gather::<StringViewType>(&[0, 1], None).unwrap();
         assert_eq!((array.value(0), array.value(1)), (texts[99].as_str(), texts[98].as_str()));
         assert_eq!(array.len(), 2);
     }
@@ -369,7 +390,7 @@ mod tests {
         for length in [5, 13, 100, 2_000, 5_000_000, 13, 300_000] {
             let texts = vec!["x".repeat(length); 9];
             let rows = input(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-            let (before, foretold) = (column.memory_bytes(), column.growth(&rows));
+            let (before, foretold) = (column.memory_bytes(), column.growth(&rows, 9));
             column.reserve(9);
             for row in 0..9 {
                 column.push(&rows, row);

@@ -50,12 +50,30 @@ impl Validity {
         }
     }
 
-    /// Extends to `len` entries and makes those valid that a row which is not null belongs to;
-    /// every new entry has a row.
-    pub(crate) fn see(&mut self, nulls: Option<&NullBuffer>, entries: &[u32], len: usize) {
+    /// Makes an entry null or not.
+    pub(crate) fn set(&mut self, entry: usize, is_valid: bool) {
+        if is_valid {
+            self.set_valid(entry);
+        } else {
+            self.materialise();
+            if let Some(bits) = &mut self.bits {
+                bits.set_bit(entry, false);
+            }
+        }
+    }
+
+    /// Extends to `len` entries and makes those valid that a row which is not null belongs to.
+    /// `is_whole` says that every new entry has a row.
+    pub(crate) fn see(
+        &mut self,
+        nulls: Option<&NullBuffer>,
+        entries: &[u32],
+        len: usize,
+        is_whole: bool,
+    ) {
         let more = len - self.len;
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        if nulls.is_none() && self.all_valid() {
+        if nulls.is_none() && self.all_valid() && (is_whole || more == 0) {
             self.extend(more, true);
             return;
         }

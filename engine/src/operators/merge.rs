@@ -7,9 +7,9 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions},
+    array::{Array, RecordBatch, RecordBatchOptions},
     compute::{SortOptions, interleave},
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
 
@@ -17,7 +17,10 @@ use crate::{
     Error, Result,
     expr::SortKey,
     formats::BATCH_ROWS,
-    kernels::compact::{row_bytes, unique_bytes},
+    kernels::{
+        canonical::with_one_zero_and_nan,
+        compact::{row_bytes, unique_bytes},
+    },
     memory::{
         Budget, Reservation,
         spill::{SpillFile, SpillWriter},
@@ -136,31 +139,8 @@ impl KeyEncoder {
             .columns
             .iter()
             .map(|column| with_one_zero_and_nan(batch.column(*column)))
-            .collect();
+            .collect::<Result<_>>()?;
         Ok(self.converter.convert_columns(&columns)?)
-    }
-}
-
-/// A float column with `-0.0` as `0.0` and every NaN as the positive one, because rows are
-/// compared as IEEE's total order has it, in which those differ and a negative NaN is least.
-fn with_one_zero_and_nan(column: &ArrayRef) -> ArrayRef {
-    fn mapped<T: ArrowPrimitiveType>(
-        column: &ArrayRef,
-        map: impl Fn(T::Native) -> T::Native,
-    ) -> ArrayRef {
-        let mapped: PrimitiveArray<T> = column.as_primitive::<T>().unary(map);
-        Arc::new(mapped)
-    }
-    const NAN_32: f32 = f32::from_bits(0x7fc0_0000);
-    const NAN_64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
-    match column.data_type() {
-        DataType::Float32 => {
-            mapped::<Float32Type>(column, |x| if x.is_nan() { NAN_32 } else { x + 0.0 })
-        }
-        DataType::Float64 => {
-            mapped::<Float64Type>(column, |x| if x.is_nan() { NAN_64 } else { x + 0.0 })
-        }
-        _ => Arc::clone(column),
     }
 }
 

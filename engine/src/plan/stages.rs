@@ -10,18 +10,31 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::{
     Error, Result,
     disk::Disk,
-    expr::{Aggregate, Expr, SortKey},
+    expr::{Expr, SortKey},
     id::StageId,
-    operators::reduce_by_key::state_fields,
     plan::{
-        Distribution, JoinColumn, JoinKind, NodeIndex, Op, Order, Output, Plan, ProbeColumn, Share,
-        Sink, Stage, Step, StepIndex, StepKind, Target, with_hash_column,
+        Distribution, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepIndex,
+        StepKind, Target, with_hash_column,
     },
     source::split::{self, Split},
 };
 
+mod join;
+mod order;
+mod reduce;
+mod relational;
+mod layout;
+mod window;
+
+use relational::as_it_is;
+
 /// One bucket of a hash exchange for so many bytes of input.
-const BUCKET_BYTES: u64 = 32 << 20;
+pub const BUCKET_BYTES: u64 = 32 << 20;
+
+/// The most bytes, by estimate, of a join's side that goes to every task of the other side. As much
+/// as one bucket holds: a build side of this size is in the memory of a process either way, and so
+/// it is there once, and the other side stays where it is.
+pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
@@ -29,15 +42,39 @@ const MAX_BUCKETS: u64 = 64;
 /// The most steps of one stage: a pull goes through all of them on one thread's stack.
 const MAX_STEPS: usize = 100;
 
+/// By what sizes a plan is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// One bucket of a hash exchange for so many bytes of input.
+    pub bucket_bytes: u64,
+    /// The most bytes, by estimate, of a join's side that goes to every task of the other side.
+    pub broadcast_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { bucket_bytes: BUCKET_BYTES, broadcast_bytes: BROADCAST_BYTES }
+    }
+}
+
 /// Cuts `plan` into stages; the sizes of the files that it names decide the splits.
 ///
 /// # Errors
 /// Those of finding record boundaries: a file that has changed or can't be read, a quote that is
 /// never closed.
 pub fn cut(plan: Plan, disk: &Arc<dyn Disk>) -> Result<Plan> {
+    cut_by(plan, disk, Sizes::default())
+}
+
+/// [`cut`] with other sizes, which change stages and tasks but no row of a result.
+///
+/// # Errors
+/// Those of [`cut`].
+pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let rows = plan.nodes.iter().map(|_| Rows::None).collect();
     let consumers = consumers(&plan);
-    let mut cutter = Cutter { consumers, plan, disk, stages: Vec::new(), rows };
+    let wanted = order::wanted(&plan);
+    let mut cutter = Cutter { consumers, wanted, plan, disk, stages: Vec::new(), rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -58,9 +95,12 @@ struct Cutter<'a> {
     plan: Plan,
     disk: &'a Arc<dyn Disk>,
     consumers: Vec<u32>,
+    /// Of each node: whether its order is followed.
+    wanted: Vec<bool>,
     stages: Vec<Stage>,
     /// Of each node: how its rows are to be had.
     rows: Vec<Rows>,
+    sizes: Sizes,
 }
 
 /// How the rows of a node are to be had.
@@ -113,10 +153,14 @@ impl Cutter<'_> {
     /// of a long pipeline, is kept by a stage of its own.
     fn node(&mut self, index: NodeIndex) -> Result<()> {
         let pipeline = self.pipeline(index)?;
+        let pipeline = self.in_sequence_for_readers(index, pipeline);
         let consumers = self.consumers[index.index()];
         if consumers == 0 {
             self.sink(index, pipeline);
-        } else if consumers > 1 || pipeline.steps.len() >= MAX_STEPS {
+        } else if consumers > 1
+            || pipeline.steps.len() >= MAX_STEPS
+            || matches!(self.plan.nodes[index.index()].op, Op::Cache)
+        {
             let (partitions, bytes) = (pipeline.partitions, pipeline.bytes);
             let stage = self.close(pipeline, Output::Exchange(Distribution::Forward));
             self.rows[index.index()] = Rows::Kept { stage, partitions, bytes };
@@ -130,8 +174,9 @@ impl Cutter<'_> {
     fn sink(&mut self, leaf: NodeIndex, pipeline: Pipeline) {
         let node = self.plan.nodes[leaf.index()].clone();
         let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
-            let input = &self.plan.nodes[node.inputs[0].index()];
-            (pipeline, Target::Files(write), input.order != Order::None)
+            let order = self.plan.nodes[node.inputs[0].index()].order.clone();
+            let ordered = order != Order::None || write.stable;
+            (self.laid_out(leaf, pipeline, &write, &order), Target::Files(write), ordered)
         } else {
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
@@ -147,6 +192,41 @@ impl Cutter<'_> {
         } else {
             self.gathered(node, pipeline, Share::All)
         }
+    }
+
+    /// Partitions that follow one another: merged where each is sorted by itself.
+    fn in_sequence(&mut self, node: NodeIndex, pipeline: Pipeline) -> Pipeline {
+        match self.merge_keys(&pipeline) {
+            Some(keys) => self.gathered(node, pipeline, Share::Merged { keys }),
+            None => pipeline,
+        }
+    }
+
+    /// The same, where one of a node's readers can't do without.
+    fn in_sequence_for_readers(&mut self, node: NodeIndex, pipeline: Pipeline) -> Pipeline {
+        let Some(keys) = self.merge_keys(&pipeline) else { return pipeline };
+        let nodes = (0_u32..).map(NodeIndex).zip(&self.plan.nodes);
+        let is_needed = nodes
+            .filter(|(_, reader)| reader.inputs.contains(&node))
+            .any(|(index, reader)| order::needs_sequence(reader, index, &keys, &self.wanted));
+        if is_needed { self.in_sequence(node, pipeline) } else { pipeline }
+    }
+
+    /// By what a pipeline's partitions are to be merged, where each is sorted by itself.
+    fn merge_keys(&self, pipeline: &Pipeline) -> Option<Vec<SortKey>> {
+        order::merge_keys(&pipeline.steps, pipeline.partitions, &self.stages)
+    }
+
+    /// Keys with those behind them that leave equal rows as `below` has them, where its partitions
+    /// do not follow one another.
+    fn with_ties(&self, keys: Vec<SortKey>, below: &Pipeline) -> Vec<SortKey> {
+        let mut keys = keys;
+        for tie in self.merge_keys(below).unwrap_or_default() {
+            if keys.iter().all(|key| key.column != tie.column) {
+                keys.push(tie);
+            }
+        }
+        keys
     }
 
     /// A pipeline that gives the rows of a node.
@@ -171,12 +251,13 @@ impl Cutter<'_> {
         let schema = node.schema;
         match node.op {
             Op::Read(read) => {
-                let splits = split::splits(&read, self.disk)?;
-                let kind = StepKind::Source { format: read.format };
+                let splits = split::splits(&read, &schema, self.disk)?;
+                let bytes = read.estimated_bytes();
+                let kind = StepKind::Source { format: read.format, scan: read.scan };
                 Ok(Pipeline {
                     steps: vec![Step { node: index, schema, kind }],
                     partitions: count(splits.len())?,
-                    bytes: read.files.iter().map(|file| file.size_bytes).sum(),
+                    bytes,
                     splits,
                     inputs: Vec::new(),
                 })
@@ -198,14 +279,48 @@ impl Cutter<'_> {
                 Ok(input.then(index, schema, |input| StepKind::Tokenize { input, columns }))
             }
             Op::Reduce { keys, aggregates } => {
-                let input = self.rows_of(node.inputs[0])?;
-                Ok(self.reduced(index, schema, input, keys, aggregates))
+                let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
+                let below = self.rows_of(node.inputs[0])?;
+                self.reduced(
+                    index,
+                    schema,
+                    below,
+                    reduce::Reduction { keys, aggregates, has_order },
+                )
             }
-            Op::Join { how, left_keys, right_keys, columns } => {
+            Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
                 let right = self.rows_of(node.inputs[1])?;
-                let sides = Sides { how, left, right, left_keys, right_keys };
-                Ok(self.joined(index, schema, sides, &columns))
+                let sides = join::Sides { left, right, left_keys, right_keys, null_safe, on };
+                Ok(self.joined(index, schema, how, sides, &columns))
+            }
+            Op::Union => self.united(index, schema, &node.inputs),
+            Op::Explode { column, outer } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Explode { input, column, outer }))
+            }
+            Op::Split { column, by, outer } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Split { input, column, by, outer }))
+            }
+            Op::Unpivot { keep, values } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Unpivot { input, keep, values }))
+            }
+            Op::Sample { threshold, seed } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(input.then(index, schema, |input| StepKind::Sample { input, threshold, seed }))
+            }
+            Op::Repartition { keys, partitions } => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(self.repartitioned(index, input, &keys, partitions))
+            }
+            Op::Cache => {
+                let input = self.rows_of(node.inputs[0])?;
+                Ok(as_it_is(index, input))
+            }
+            Op::Expect { checks, offences, on_fail } => {
+                self.expected(index, &node.inputs, checks, offences, on_fail)
             }
             Op::Sort { keys, limit } => {
                 let input = self.rows_of(node.inputs[0])?;
@@ -215,107 +330,12 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.limited(index, input, offset, n))
             }
+            Op::Window { partition_by, order_by, functions } => {
+                let asked = window::Asked { partition_by, order_by, functions };
+                self.windowed(index, schema, node.inputs[0], &node.order, asked)
+            }
             Op::Write(_) => self.rows_of(node.inputs[0]),
         }
-    }
-
-    /// Aggregation on the map side, an exchange by key hash, final aggregation.
-    fn reduced(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        below: Pipeline,
-        keys: Vec<Expr>,
-        aggregates: Vec<Aggregate>,
-    ) -> Pipeline {
-        let key_count = keys.len();
-        let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
-        let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        fields.extend(
-            state_fields(&aggregates, &names.collect::<Vec<_>>()).into_iter().map(Arc::new),
-        );
-        let partial_schema = with_hash_column(&Schema::new(fields));
-
-        let bytes = below.bytes;
-        let small = below.partitions == 1 && bytes <= BUCKET_BYTES;
-        let text =
-            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
-        let partial = below.then(node, Arc::clone(&partial_schema), |input| {
-            StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
-        });
-        let merged = if small {
-            partial
-        } else {
-            let buckets = buckets(bytes);
-            let distribution = Distribution::Hash { keys: text, buckets };
-            let stage = self.close(partial, Output::Exchange(distribution));
-            reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
-        };
-        merged.then(node, schema, |input| StepKind::FinalReduce {
-            input,
-            keys: key_count,
-            aggregates,
-        })
-    }
-
-    /// Both sides by key hash, the smaller one of an inner join (the right one of a left join) in
-    /// the table.
-    fn joined(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        sides: Sides,
-        columns: &[JoinColumn],
-    ) -> Pipeline {
-        let Sides { how, left, right, left_keys, right_keys } = sides;
-        let build_left = how == JoinKind::Inner && left.bytes < right.bytes;
-        let bytes = left.bytes + right.bytes;
-        let buckets = buckets(bytes);
-        let columns = columns
-            .iter()
-            .map(|column| match (column, build_left) {
-                (JoinColumn::Left(index), false) | (JoinColumn::Right(index), true) => {
-                    ProbeColumn::Probe(*index)
-                }
-                (JoinColumn::Left(index), true) | (JoinColumn::Right(index), false) => {
-                    ProbeColumn::Build(*index)
-                }
-            })
-            .collect();
-        let left_side = self.hashed(node, left, &left_keys, buckets);
-        let right_side = self.hashed(node, right, &right_keys, buckets);
-        let ((probe, probe_keys), (build, build_keys)) = if build_left {
-            ((right_side, right_keys), (left_side, left_keys))
-        } else {
-            ((left_side, left_keys), (right_side, right_keys))
-        };
-        let mut inputs = [probe.inputs, build.inputs].concat();
-        inputs.sort_unstable();
-        inputs.dedup();
-        // Behind an exchange each side is one step, the read, so that places need no shift.
-        let mut steps = [probe.steps, build.steps].concat();
-        let kind = StepKind::Join {
-            probe: StepIndex(0),
-            build: StepIndex(1),
-            probe_keys,
-            build_keys,
-            keep_probe: how == JoinKind::Left,
-            columns,
-        };
-        steps.push(Step { node, schema, kind });
-        Pipeline { steps, partitions: buckets, splits: Vec::new(), inputs, bytes }
-    }
-
-    /// A side of a join, behind an exchange by the hash of its keys.
-    fn hashed(&mut self, node: NodeIndex, side: Pipeline, keys: &[Expr], buckets: u32) -> Pipeline {
-        let schema = with_hash_column(&side.schema());
-        let bytes = side.bytes;
-        let hashed = side
-            .then(node, Arc::clone(&schema), |input| StepKind::Hash { input, keys: keys.to_vec() });
-        let text = keys.iter().map(ToString::to_string).collect();
-        let distribution = Distribution::Hash { keys: text, buckets };
-        let stage = self.close(hashed, Output::Exchange(distribution));
-        reading(node, schema, stage, Share::Bucket, buckets, bytes)
     }
 
     /// Each partition sorted, then all merged into one.
@@ -327,15 +347,16 @@ impl Cutter<'_> {
         limit: Option<u64>,
     ) -> Pipeline {
         let schema = below.schema();
+        let keys = self.with_ties(keys.to_vec(), &below);
         let runs = below.then(node, Arc::clone(&schema), |input| StepKind::Sort {
             input,
-            keys: keys.to_vec(),
+            keys: keys.clone(),
             limit,
         });
         if runs.partitions == 1 {
             return runs;
         }
-        let merged = self.gathered(node, runs, Share::Merged { keys: keys.to_vec() });
+        let merged = self.gathered(node, runs, Share::Merged { keys });
         match limit {
             Some(n) => merged.then(node, schema, |input| StepKind::Limit { input, offset: 0, n }),
             None => merged,
@@ -365,9 +386,36 @@ impl Cutter<'_> {
             return input;
         }
         let (schema, bytes) = (input.schema(), input.bytes);
+        let share = match (share, self.merge_keys(&input)) {
+            (Share::All, Some(keys)) => Share::Merged { keys },
+            (share, _) => share,
+        };
         let ordered = matches!(share, Share::Merged { .. });
         let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
         reading(node, schema, stage, share, 1, bytes)
+    }
+
+    /// How many buckets so many bytes go to.
+    fn buckets(&self, bytes: u64) -> u32 {
+        let wanted = bytes.div_ceil(self.sizes.bucket_bytes.max(1)).clamp(1, MAX_BUCKETS);
+        u32::try_from(wanted).unwrap_or(1)
+    }
+
+    /// A pipeline behind an exchange by the hash of some keys, which is its last column.
+    fn hashed(
+        &mut self,
+        node: NodeIndex,
+        input: Pipeline,
+        keys: &[Expr],
+        buckets: u32,
+    ) -> Pipeline {
+        let bytes = input.bytes;
+        let hashed = with_hash(node, input, keys);
+        let schema = hashed.schema();
+        let text = keys.iter().map(ToString::to_string).collect();
+        let distribution = Distribution::Hash { keys: text, buckets };
+        let stage = self.close(hashed, Output::Exchange(distribution));
+        reading(node, schema, stage, Share::Bucket, buckets, bytes)
     }
 
     /// Makes a stage of a pipeline.
@@ -378,15 +426,6 @@ impl Cutter<'_> {
         self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
         id
     }
-}
-
-/// A join's inputs.
-struct Sides {
-    how: JoinKind,
-    left: Pipeline,
-    right: Pipeline,
-    left_keys: Vec<Expr>,
-    right_keys: Vec<Expr>,
 }
 
 /// A pipeline that begins with what other stages put out.
@@ -407,9 +446,10 @@ fn reading(
     }
 }
 
-fn buckets(bytes: u64) -> u32 {
-    let wanted = bytes.div_ceil(BUCKET_BYTES).clamp(1, MAX_BUCKETS);
-    u32::try_from(wanted).unwrap_or(1)
+/// A pipeline with the hash of some keys as its last column.
+fn with_hash(node: NodeIndex, input: Pipeline, keys: &[Expr]) -> Pipeline {
+    let schema = with_hash_column(&input.schema());
+    input.then(node, schema, |input| StepKind::Hash { input, keys: keys.to_vec() })
 }
 
 fn count(partitions: usize) -> Result<u32> {
@@ -424,7 +464,7 @@ fn every_column(schema: &Schema) -> Vec<SortKey> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{io::Write, path::Path};
 
     use tempfile::TempDir;
@@ -438,6 +478,10 @@ mod tests {
     /// The stages of a document over `small.csv` (2 rows) and `large.csv` (4 rows), a line each:
     /// tasks, steps by name, output.
     fn stages(document: &str) -> Vec<String> {
+        stages_by(document, Sizes::default())
+    }
+
+    fn stages_by(document: &str, sizes: Sizes) -> Vec<String> {
         let folder = TempDir::new().unwrap();
         let disk = RealDisk::shared();
         for (name, text) in [("small.csv", "k,v\na,1\n"), ("large.csv", "k,w\na,1\nb,2\nc,3\n")] {
@@ -447,16 +491,17 @@ mod tests {
         let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
-        cut(checked.plan, &disk).unwrap().stages.iter().map(shown).collect()
+        cut_by(checked.plan, &disk, sizes).unwrap().stages.iter().map(shown).collect()
     }
 
-    fn shown(stage: &Stage) -> String {
+    pub(super) fn shown(stage: &Stage) -> String {
         let steps: Vec<_> = stage.steps.iter().map(step).collect();
         let output = match &stage.output {
             Output::Exchange(Distribution::Hash { keys, buckets }) => {
                 format!("hash({}) to {buckets}", keys.join(", "))
             }
             Output::Exchange(Distribution::Forward) => String::from("forward"),
+            Output::Exchange(Distribution::Broadcast) => String::from("broadcast"),
             Output::Exchange(Distribution::Gather { ordered }) => format!("gather {ordered}"),
             Output::Sink(sink) => format!("sink {}", sink.id),
         };
@@ -469,6 +514,8 @@ mod tests {
             StepKind::Read { stage, share } => match share {
                 Share::Bucket => format!("bucket of {stage}"),
                 Share::Partition => format!("partition of {stage}"),
+                Share::Section { first, .. } => format!("section {first} of {stage}"),
+                Share::Neighbours { .. } => format!("neighbours of {stage}"),
                 Share::All => format!("all of {stage}"),
                 Share::Merged { .. } => format!("merge of {stage}"),
             },
@@ -479,11 +526,19 @@ mod tests {
             StepKind::Hash { .. } => String::from("hash"),
             StepKind::PartialReduce { .. } => String::from("partial"),
             StepKind::FinalReduce { .. } => String::from("final"),
-            StepKind::Join { probe, build, keep_probe, .. } => {
-                format!("join {} with {} keep {keep_probe}", probe.0, build.0)
+            StepKind::Join { probe, build, rows, .. } => {
+                format!("join {} with {} {rows:?}", probe.0, build.0)
             }
+            StepKind::Union { .. } => String::from("union"),
+            StepKind::Explode { .. } => String::from("explode"),
+            StepKind::Split { .. } => String::from("split"),
+            StepKind::Unpivot { .. } => String::from("unpivot"),
+            StepKind::Sample { .. } => String::from("sample"),
+            StepKind::Spread { .. } => String::from("spread"),
+            StepKind::Expect { .. } => String::from("expect"),
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
+            StepKind::Window { .. } => String::from("window"),
         }
     }
 
@@ -544,26 +599,121 @@ mod tests {
         assert!(found[9].ends_with("-> forward") && found[10].ends_with("-> sink m998"));
     }
 
+    fn joined(how: &str, sizes: Sizes) -> Vec<String> {
+        let document = format!(
+            r#"{{"dag": {{"nodes": [
+                {{"id": "a", "op": "read_csv", "path": "small.csv", "header": true}},
+                {{"id": "b", "op": "read_csv", "path": "large.csv", "header": true}},
+                {{"id": "j", "op": "join", {how}}},
+                {{"id": "w", "op": "write_csv", "path": "out"}}],
+              "edges": [["a", "j"], ["b", "j"], ["j", "w"]]}}}}"#
+        );
+        stages_by(&document, sizes)
+    }
+
     #[test]
-    fn an_inner_join_builds_from_the_smaller_side_and_a_left_join_from_the_right() {
-        let document = |how: &str| {
-            stages(&format!(
-                r#"{{"dag": {{"nodes": [
-                    {{"id": "a", "op": "read_csv", "path": "small.csv", "header": true}},
-                    {{"id": "b", "op": "read_csv", "path": "large.csv", "header": true}},
-                    {{"id": "j", "op": "join", "key": "k", "how": "{how}"}},
-                    {{"id": "w", "op": "write_csv", "path": "out"}}],
-                  "edges": [["a", "j"], ["b", "j"], ["j", "w"]]}}}}"#
-            ))
+    fn a_small_side_goes_to_every_task_of_the_other() {
+        let found = |how: &str| joined(&format!(r#""key": "k", "how": "{how}""#), Sizes::default());
+        let pairs = |lonely_probe| {
+            format!("Pairs {{ lonely_probe: {lonely_probe}, lonely_build: false }} -> sink w")
         };
-        // The first step of the last stage is the probe side.
-        assert_eq!(
-            document("inner")[2],
-            "1x bucket of 1, bucket of 0, join 0 with 1 keep false -> sink w"
+        assert_eq!(found("inner")[0], "1x source, hash -> broadcast");
+        let inner = "1x source, hash, all of 0, join 1 with 2 ";
+        assert_eq!(found("inner")[1], format!("{inner}{}", pairs(false)));
+        // The left side is the smaller one; the right one is held where the left one's rows must
+        // be known to have no partner.
+        assert_eq!(found("right")[1], format!("{inner}{}", pairs(true)));
+        assert_eq!(found("left")[1], format!("{inner}{}", pairs(true)));
+        assert_eq!(found("semi")[1], format!("{inner}ProbeWith -> sink w"));
+        let anti = format!("{inner}ProbeWithout {{ null_aware: false }} -> sink w");
+        assert_eq!(found("anti")[1], anti);
+    }
+
+    #[test]
+    fn large_sides_both_go_by_key_and_the_smaller_one_is_held() {
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let found = |how: &str| joined(&format!(r#""key": "k", "how": "{how}""#), sizes);
+        let pairs = |lonely_probe, lonely_build| {
+            format!("Pairs {{ lonely_probe: {lonely_probe}, lonely_build: {lonely_build} }}")
+        };
+        assert_eq!(found("inner")[0], "1x source, hash -> hash(k) to 3");
+        // The first step of the last stage is the probe side; stage 0 is the one that is closed
+        // first, the probe side's.
+        let last =
+            |rows: &str| format!("3x bucket of 0, bucket of 1, join 0 with 1 {rows} -> sink w");
+        assert_eq!(found("inner")[2], last(&pairs(false, false)));
+        assert_eq!(found("left")[2], last(&pairs(false, true)));
+        assert_eq!(found("right")[2], last(&pairs(true, false)));
+        assert_eq!(found("full")[2], last(&pairs(true, true)));
+        assert_eq!(found("semi")[2], last("BuildWith"));
+        assert_eq!(found("anti")[2], last("BuildWithout"));
+    }
+
+    #[test]
+    fn without_keys_one_side_goes_to_every_task_whatever_its_size() {
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let cross = joined(r#""how": "cross""#, sizes);
+        assert_eq!(cross[0], "1x source, hash -> broadcast");
+        let full = joined(r#""on": "v < w", "how": "full""#, sizes);
+        assert_eq!(full[0], "1x source, hash -> hash() to 1");
+    }
+
+    #[test]
+    fn a_union_has_a_task_for_each_task_of_its_inputs() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "large.csv", "header": true, "partitions": 3},
+                {"id": "m", "op": "map", "fn": "identity"},
+                {"id": "u", "op": "union"},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "m"], ["a", "u"], ["m", "u"], ["a", "u"], ["u", "w"]]}}"#,
         );
         assert_eq!(
-            document("left")[2],
-            "1x bucket of 0, bucket of 1, join 0 with 1 keep true -> sink w"
+            found,
+            [
+                "3x source -> forward",
+                "3x partition of 0, map -> forward",
+                "9x section 0 of 0, section 3 of 1, section 6 of 0, union -> sink w"
+            ]
+        );
+    }
+
+    #[test]
+    fn rows_are_spread_by_turns_and_a_cache_is_a_stage() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "large.csv", "header": true},
+                {"id": "c", "op": "cache"},
+                {"id": "r", "op": "repartition", "partitions": 5},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "c"], ["c", "r"], ["r", "w"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "1x source, map -> forward",
+                "1x partition of 0, spread -> hash() to 5",
+                "5x bucket of 1, map -> sink w"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_expectation_of_all_rows_stands_before_the_first_of_them() {
+        let found = stages(
+            r#"{"dag": {"nodes": [
+                {"id": "a", "op": "read_csv", "path": "small.csv", "header": true},
+                {"id": "e", "op": "expect", "unique": ["k"], "not_null": "v"},
+                {"id": "w", "op": "write_csv", "path": "out"}],
+              "edges": [["a", "e"], ["e", "w"]]}}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "1x source -> forward",
+                "1x partition of 0, filter, partial, final, filter, map -> broadcast",
+                "1x partition of 0, all of 1, expect -> sink w"
+            ]
         );
     }
 }

@@ -84,7 +84,12 @@ impl Progress {
         let readers = match plan.stages.get(stage).map(|stage| (&stage.output, stage.partitions)) {
             Some((Output::Exchange(Distribution::Hash { buckets, .. }), _)) => *buckets,
             Some((Output::Exchange(Distribution::Forward), partitions)) => partitions,
-            Some((Output::Exchange(Distribution::Gather { .. }) | Output::Sink(_), _)) | None => 1,
+            Some((
+                Output::Exchange(Distribution::Gather { .. } | Distribution::Broadcast)
+                | Output::Sink(_),
+                _,
+            ))
+            | None => 1,
         };
         rows / u64::from(readers.max(1))
     }
@@ -106,9 +111,9 @@ mod tests {
 
     use super::{Progress, Read};
     use crate::{
-        formats::Format,
+        formats::{Format, intake::Intake},
         id::{JobId, StageId, TaskId},
-        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Stage, Step, StepKind},
+        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Scan, Stage, Step, StepKind},
         source::split::Split,
         task::TaskReport,
     };
@@ -118,8 +123,14 @@ mod tests {
         let schema = Arc::new(Schema::empty());
         let file = InputFile { path: "lines".into(), size_bytes: 200 };
         let split = |start| Split { file: file.clone(), start, end: start + 100, aligned: false };
-        let step =
-            Step { node: NodeIndex(0), schema, kind: StepKind::Source { format: Format::Text } };
+        let step = Step {
+            node: NodeIndex(0),
+            schema,
+            kind: StepKind::Source {
+                format: Format::Text(Intake::default()),
+                scan: Scan::default(),
+            },
+        };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),
             steps: vec![step.clone()],
@@ -130,7 +141,13 @@ mod tests {
         };
         let stages =
             vec![stage(0, vec![split(0), split(100)], vec![]), stage(1, vec![], vec![StageId(0)])];
-        Plan { name: String::new(), parallelism: None, nodes: Vec::new(), stages }
+        Plan {
+            name: String::new(),
+            parallelism: None,
+            nodes: Vec::new(),
+            stages,
+            rules: Vec::new(),
+        }
     }
 
     fn task(stage: u32, partition: u32) -> TaskId {

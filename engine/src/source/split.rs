@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,11 @@ use crate::{
     disk::Disk,
     formats::Format,
     plan::{InputFile, Read},
-    source::{blocks::PinnedFile, quotes::record_starts},
+    source::{
+        blocks::{PinnedFile, is_array},
+        columnar, folders,
+        quotes::record_starts,
+    },
 };
 
 /// A byte range of one file; the records that begin in it are one task's input.
@@ -37,19 +42,25 @@ const MIN_SPLIT_BYTES: u64 = 1 << 20;
 /// The most bytes of a split that was not asked for.
 const MAX_SPLIT_BYTES: u64 = 64 << 20;
 
-/// Cuts a reader's files into splits, in the order of the files and of their bytes.
+/// Cuts a reader's files into splits, in the order of the files and of their bytes; `schema` is the
+/// reader's node's own.
 ///
 /// - Shape: as many as `partitions` asks for, or one for every 32nd of the bytes, between 1 MiB
 ///   and 64 MiB. Files are not joined: each that is not empty has at least one split, so files in
 ///   greater number than `partitions` make more. Some splits may be empty; at least one is given,
 ///   if there is a file.
-/// - Reading: unquoted text is not read at all. A CSV file of several splits is read once, from
-///   end to end, because only that tells a newline that ends a record from one inside quotes.
+///   A compressed file, one in another encoding than UTF-8 and a JSON array are one split each.
+/// - Reading: lines are not read at all, JSON up to its first character. A CSV file of several
+///   splits is read once, from its start to its last cut, because only that tells a newline that
+///   ends a record from one inside quotes.
 ///
 /// # Errors
-/// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `BadRow` or `RecordTooLarge` where a
-/// quote is never closed.
-pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+/// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `Corrupt` where a columnar file is.
+pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+    let read = &folders::pruned(read, schema)?;
+    if read.format.is_columnar() {
+        return columnar::splits(read, schema, disk);
+    }
     let sizes: Vec<u64> = read.files.iter().map(|file| file.size_bytes).collect();
     let pieces_of_files = match read.partitions {
         Some(partitions) => pieces_of(&sizes, u64::from(partitions)),
@@ -57,15 +68,21 @@ pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
     };
     let mut splits = Vec::new();
     for (file, pieces) in read.files.iter().zip(pieces_of_files) {
+        let (pieces, is_whole) = match pieces {
+            0 => (0, true),
+            _ if is_one_piece(&read.format, file, disk)? => (1, true),
+            _ => (pieces, false),
+        };
         let cuts: Vec<u64> =
             (0..=pieces).map(|piece| cut(file.size_bytes, piece, pieces)).collect();
         let (cuts, aligned) = match &read.format {
             Format::Csv(options) if pieces > 1 => {
                 let pinned = PinnedFile::open(file, disk)?;
-                (record_starts(&pinned, file.size_bytes, options.delimiter, &cuts)?, true)
+                (record_starts(&pinned, file.size_bytes, options.dialect(), &cuts)?, true)
             }
             Format::Csv(_) => (cuts, true),
-            Format::Text | Format::Jsonl(_) => (cuts, false),
+            Format::Text(_) | Format::Jsonl(_) => (cuts, is_whole),
+            Format::Parquet | Format::Arrow => (cuts, false),
         };
         splits.extend(cuts.windows(2).map(|range| Split {
             file: file.clone(),
@@ -77,6 +94,21 @@ pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
     Ok(splits)
 }
 
+/// Whether a file can't be cut: its text has to be made from its start, or its records are the
+/// elements of one array.
+fn is_one_piece(format: &Format, file: &InputFile, disk: &Arc<dyn Disk>) -> Result<bool> {
+    if format.intake().is_streamed(&file.path) {
+        return Ok(true);
+    }
+    // One that is not there is told by its reader.
+    match format {
+        Format::Jsonl(_) if disk.exists(&file.path) => is_array(file, format.intake(), disk),
+        Format::Jsonl(_) | Format::Text(_) | Format::Csv(_) | Format::Parquet | Format::Arrow => {
+            Ok(false)
+        }
+    }
+}
+
 /// Where piece number `piece` of `pieces` begins in a file of `bytes`.
 fn cut(bytes: u64, piece: u64, pieces: u64) -> u64 {
     let at = u128::from(bytes) * u128::from(piece) / u128::from(pieces.max(1));
@@ -84,7 +116,7 @@ fn cut(bytes: u64, piece: u64, pieces: u64) -> u64 {
 }
 
 /// How many pieces each file makes when none were asked for.
-fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
+pub(super) fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
     let total = sizes.iter().sum::<u64>();
     let split_bytes = total.div_ceil(SPLITS).clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES);
     let mut pieces: Vec<u64> = sizes.iter().map(|size| size.div_ceil(split_bytes)).collect();
@@ -97,7 +129,7 @@ fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
 /// How many pieces each file makes of `partitions` together: one for each file that is not empty,
 /// and the others one by one to the file whose pieces are largest, so that they end up as equal
 /// as whole pieces can be (D'Hondt's rule).
-fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
+pub(super) fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
     let mut pieces: Vec<u64> = sizes.iter().map(|size| u64::from(*size > 0)).collect();
     let given: u64 = pieces.iter().sum();
     if given <= 1 {
@@ -154,7 +186,7 @@ mod tests {
     use super::{Split, pieces_by_size, pieces_of, splits};
     use crate::{
         disk::RealDisk,
-        formats::Format,
+        formats::{Format, intake::Intake, text},
         plan::{InputFile, Read},
     };
 
@@ -165,7 +197,8 @@ mod tests {
                 size_bytes: *size_bytes,
             })
             .collect();
-        splits(&Read { format: Format::Text, files, partitions }, &RealDisk::shared()).unwrap()
+        let read = Read::of(Format::Text(Intake::default()), files, partitions);
+        splits(&read, &text::schema(), &RealDisk::shared()).unwrap()
     }
 
     #[test]

@@ -280,6 +280,7 @@ impl Saved {
             parallelism: self.plan.parallelism,
             nodes: self.plan.nodes.clone(),
             stages,
+            rules: self.plan.rules.clone(),
         };
         self.plan = Arc::new(plan);
     }

@@ -335,7 +335,7 @@ pub static AGGREGATES: [Definition; 38] = [
         ..row(
             AggregateFunction::ApproxQuantile,
             "approx_quantile",
-            "quantile_disc in bounded memory: values are counted by sign, exponent and the first 7 \
+            "quantile_disc in bounded memory: values are counted by sign, exponent and the first 8 \
              bits of their fraction, so that the result is right to 0.4 % of itself, and the same \
              whatever the order",
             ("approx_quantile(n, 0.5)", "2.0"),

@@ -66,9 +66,18 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .with_nulls(Nulls::Lenient("nulls are left out")),
 ];
 
-#[expect(clippy::unnecessary_wraps, reason = "the signature of what rewrites a call")]
+/// The most nodes of arguments that are tested, because they stand in the result twice.
+const MAX_TESTED: usize = 1_000;
+
 fn coalesce_lazily(mut arguments: Vec<Expr>) -> Result<Expr, String> {
     let data_type = arguments.first().map_or(DataType::Null, Expr::data_type);
+    let mut nodes = 0;
+    for tested in arguments.iter().rev().skip(1) {
+        tested.walk(&mut |_| nodes += 1);
+    }
+    if nodes > MAX_TESTED {
+        return Err(String::from("has too large arguments here; compute them in a map before"));
+    }
     let otherwise = arguments.pop().map(Box::new);
     let branches = arguments.into_iter().map(|value| (is_there(value.clone()), value)).collect();
     Ok(Expr::Case { branches, otherwise, data_type })

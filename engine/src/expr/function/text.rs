@@ -25,7 +25,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "lower case, by Unicode's full mapping",
         &[("lower('ÁRBOL Ñandú')", "árbol ñandú")],
     )
-    .aka(&["to_lower", "lcase"]),
+    .aka(&["to_lower", "lcase"])
+    .differs("a sigma at the end of a word becomes ς"),
     Signature::new(
         "upper",
         &[Overload::new(&[Kind::Text], Gives::Text, case::upper)],

@@ -3,54 +3,92 @@
 //! A node's fields are read whatever stands before it; it is bound where its inputs are. Forms
 //! over keys, reduce and join, stand in [`super::keyed`] and [`super::reduce`].
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{
-    MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site,
+    MAX_EDGES, MAX_NAME_LENGTH, MAX_PARTITIONS, ProblemCode, Report, Site, expect,
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    keyed, reduce,
+    join, ordered, reduce, relational, sql,
 };
 use crate::{
+    Error,
     expr::{
         BinaryOp, Expr, Literal, Predicate, SortKey,
         function::{FORMS, Function},
         parse::{self, ParseError, ParseErrorKind},
     },
-    formats::{
-        DeclaredColumn, Format, WriteFormat,
-        csv::{CsvOptions, CsvWriteOptions},
-        infer,
-        jsonl::JsonlOptions,
-    },
+    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvWriteOptions, infer},
     job::Json,
-    plan::{InputFile, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write, WriteMode},
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 12] = [
+pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter"],
-        later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "header",
+            "columns",
+            "delimiter",
+            "quote",
+            "escape",
+            "comment",
+            "null",
+            "trim",
+            "ragged",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns"],
-        later: &["compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "columns",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions"],
-        later: &["compression", "on_bad_row"],
+        fields: &["path", "partitions", "encoding", "compression", "on_bad_row", "hive"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_parquet",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_arrow",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -70,7 +108,7 @@ pub(super) const OPERATORS: [Known; 12] = [
     Known {
         of: "flat_map",
         always: NODE_FIELDS,
-        fields: &["fn", "column", "as"],
+        fields: &["fn", "column", "as", "by", "outer"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -82,13 +120,68 @@ pub(super) const OPERATORS: [Known; 12] = [
         elsewhere: FIELDS,
     },
     Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
         of: "join",
         always: NODE_FIELDS,
-        fields: &["key", "left_key", "right_key", "how", "fn"],
-        later: &["on", "null_safe", "suffix"],
+        fields: &["key", "left_key", "right_key", "how", "fn", "on", "null_safe", "suffix"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "union", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "intersect", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "except", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known { of: "top_k", always: NODE_FIELDS, fields: &["by", "n"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "sample",
+        always: NODE_FIELDS,
+        fields: &["fraction", "seed"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "repartition",
+        always: NODE_FIELDS,
+        fields: &["partitions", "key"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "cache", always: NODE_FIELDS, fields: &[], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "unpivot",
+        always: NODE_FIELDS,
+        fields: &["columns", "name_as", "value_as"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "expect",
+        always: NODE_FIELDS,
+        fields: &["rows", "unique", "not_null", "where", "on_fail"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known { of: "sort", always: NODE_FIELDS, fields: &["by"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "window",
+        always: NODE_FIELDS,
+        fields: &["partition_by", "order_by", "frame", "with"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
     Known {
         of: "limit",
         always: NODE_FIELDS,
@@ -96,24 +189,58 @@ pub(super) const OPERATORS: [Known; 12] = [
         later: &[],
         elsewhere: FIELDS,
     },
+    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
-        fields: &["path", "header", "delimiter", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: &[
+            "path",
+            "header",
+            "delimiter",
+            "mode",
+            "partition_by",
+            "compression",
+            "files",
+            "order",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "write_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_text",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_parquet",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_arrow",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
         elsewhere: FIELDS,
     },
 ];
 
 /// The fields of every node.
 const NODE_FIELDS: &[&str] = &["id", "op"];
+
+/// The fields of a writer without options of its own.
+const WRITE_FIELDS: &[&str] = &["path", "mode", "partition_by", "compression", "files", "order"];
 
 /// Every field of every operator of the job format.
 const FIELDS: &[&str] = &[
@@ -126,9 +253,14 @@ const FIELDS: &[&str] = &[
     "escape",
     "comment",
     "null",
+    "trim",
+    "ragged",
+    "date_format",
+    "timestamp_format",
     "encoding",
     "compression",
     "on_bad_row",
+    "hive",
     "fn",
     "select",
     "with",
@@ -162,34 +294,11 @@ const FIELDS: &[&str] = &[
     "files",
     "order",
     "cache",
+    "outer",
+    "name_as",
+    "value_as",
+    "on_fail",
 ];
-
-/// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 19] = [
-    "read_parquet",
-    "read_arrow",
-    "aggregate",
-    "expect",
-    "top_k",
-    "distinct",
-    "union",
-    "intersect",
-    "except",
-    "sample",
-    "repartition",
-    "cache",
-    "window",
-    "pivot",
-    "unpivot",
-    "sql",
-    "write_text",
-    "write_parquet",
-    "write_arrow",
-];
-
-/// The functions of the job format that are not built yet, with their operators.
-const LATER_FORMS: [(&str, &str); 3] =
-    [("split", "flat_map"), ("explode", "flat_map"), ("lines", "flat_map")];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -205,13 +314,13 @@ pub(super) struct Bound {
 }
 
 /// That a value is not as it should be, which the report says.
-struct Reported;
+pub(super) struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
-    site: &'a Site,
+    pub(super) site: &'a Site,
     pub(super) report: &'r mut Report,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Targets of the writers so far, with their pointers.
     outputs: Vec<(std::path::PathBuf, String)>,
 }
@@ -248,14 +357,35 @@ impl Binder<'_, '_> {
         let inputs = inputs.filter(|_| is_right);
         let one = inputs.as_ref().and_then(|inputs| inputs.first());
         match known.of {
-            "read_csv" | "read_jsonl" | "read_text" => self.read(vertex, known.of, is_right),
+            "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => {
+                self.read(vertex, known.of, is_right)
+            }
             "map" => self.map(vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
-            "join" => keyed::join(self, vertex, inputs.as_deref()),
-            "sort" => self.sort(vertex, one),
+            "join" => join::join(self, vertex, inputs.as_deref()),
+            "union" => relational::union(self, vertex, inputs.as_deref()),
+            "intersect" => {
+                relational::set_operation(self, vertex, inputs.as_deref(), JoinKind::Semi)
+            }
+            "except" => {
+                let how = JoinKind::Anti { null_aware: false };
+                relational::set_operation(self, vertex, inputs.as_deref(), how)
+            }
+            "top_k" => relational::top_k(self, vertex, one),
+            "sample" => relational::sample(self, vertex, one),
+            "repartition" => relational::repartition(self, vertex, one),
+            "cache" => relational::cache(self, vertex, one),
+            "unpivot" => relational::unpivot(self, vertex, one),
+            "expect" => expect::expect(self, vertex, one),
+            "sort" => ordered::sort(self, vertex, one),
+            "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
+            "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
         }
     }
@@ -266,30 +396,26 @@ impl Binder<'_, '_> {
         let known = OPERATORS.iter().find(|known| known.of == op);
         if known.is_none() {
             let names = OPERATORS.iter().map(|operator| operator.of);
-            if LATER_OPERATORS.contains(&op) {
-                let message = format!("operator `{op}` is not supported yet");
-                self.report.problem(fields.at("op"), ProblemCode::NotSupported, message);
-            } else {
-                let list = names.clone().collect::<Vec<_>>().join(", ");
-                let message = format!("no operator `{op}`; there are {list}");
-                let suggestion = parse::nearest(op, names);
-                let code = ProblemCode::UnknownOperator;
-                self.report.suggest(fields.at("op"), code, message, suggestion);
-            }
+            let list = names.clone().collect::<Vec<_>>().join(", ");
+            let message = format!("no operator `{op}`; there are {list}");
+            let suggestion = parse::nearest(op, names);
+            let code = ProblemCode::UnknownOperator;
+            self.report.suggest(fields.at("op"), code, message, suggestion);
         }
         known
     }
 
     /// Whether the node has as many inputs and outputs as its operator takes.
     fn check_arity(&mut self, vertex: &Vertex<'_>, op: &str) -> bool {
+        let (takes, has) = (inputs_of(op), vertex.edges_in);
         if vertex.has_lost_edge {
-            return vertex.edges_in == vertex.inputs.len() && inputs_of(op) == vertex.edges_in;
+            return has == vertex.inputs.len() && takes.contains(&has);
         }
-        let takes = inputs_of(op);
-        let has = vertex.edges_in;
-        if has != takes {
-            let plural = if takes == 1 { "" } else { "s" };
-            let message = format!("`{op}` takes {takes} input{plural}, and has {has}");
+        if !takes.contains(&has) {
+            let (least, most) = takes.clone().into_inner();
+            let plural = if least == 1 { "" } else { "s" };
+            let least = if least == most { least.to_string() } else { format!("at least {least}") };
+            let message = format!("`{op}` takes {least} input{plural}, and has {has}");
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
         if op.starts_with("write_") && vertex.edges_out > 0 {
@@ -297,7 +423,7 @@ impl Binder<'_, '_> {
                 format!("`{op}` has no outputs, and {} edges begin at it", vertex.edges_out);
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
-        has == takes
+        takes.contains(&has)
     }
 
     /// Adds a node to the plan.
@@ -359,22 +485,19 @@ impl Binder<'_, '_> {
         let takes = || FORMS.iter().filter(|form| form.operators.contains(&op)).map(|f| f.name);
         let found = takes().find(|known| *known == name);
         if found.is_none() {
-            let is_later = LATER_FORMS.contains(&(name, op));
-            let code =
-                if is_later { ProblemCode::NotSupported } else { ProblemCode::UnknownFunction };
             let suggestion = parse::nearest(name, takes());
             let elsewhere = FORMS.iter().find(|form| form.name == name);
-            let message = match (is_later, elsewhere, &suggestion) {
-                (true, ..) => format!("function `{name}` is not supported yet"),
-                (_, Some(form), _) => {
+            let message = match (elsewhere, &suggestion) {
+                (Some(form), _) => {
                     format!("`{name}` is no function of {op}, but of {}", form.operators.join(", "))
                 }
-                (_, None, Some(_)) => format!("no function `{name}`"),
-                (_, None, None) => {
+                (None, Some(_)) => format!("no function `{name}`"),
+                (None, None) => {
                     let list = takes().collect::<Vec<_>>().join(", ");
                     format!("no function `{name}`; {op} takes {list}")
                 }
             };
+            let code = ProblemCode::UnknownFunction;
             self.report.suggest(fields.at("fn"), code, message, suggestion);
         }
         found
@@ -406,52 +529,46 @@ impl Binder<'_, '_> {
         let partitions = fields.number("partitions", 1..=MAX_PARTITIONS, self.report);
         let partitions = partitions.and_then(|partitions| u32::try_from(partitions).ok());
         let format = match op {
-            "read_csv" => self.csv(fields),
-            "read_jsonl" => {
-                let columns = self.columns(fields).ok();
-                columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
-            }
-            _ => Some(Format::Text),
+            "read_parquet" => Some(Format::Parquet),
+            "read_arrow" => Some(Format::Arrow),
+            _ => self.text_format(fields, op),
         };
-        let files = self.files(fields);
+        let folders = fields.flag("hive", self.report);
+        let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
-        if !is_whole && format != Format::Text {
+        if !is_whole && !matches!(format, Format::Text(_)) {
             return None;
         }
-        let schema = infer::schema(&self.site.data.inputs, &format, &files);
-        let schema = schema.map_err(|error| {
-            let message = error.chain();
-            self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, message);
-        });
-        let schema = schema.ok()?;
+        let mut read = Read::of(format, files, partitions);
+        let schema = if read.format.is_columnar() {
+            self.columnar_schema(fields, &mut read)?
+        } else {
+            let schema = infer::schema(&self.site.data.inputs, &read.format, &read.files);
+            schema.map_err(|error| self.unreadable(fields, &error)).ok()?
+        };
+        let schema = self.with_folders(fields, folders, schema, &mut read)?;
         if !self.check_columns(&schema, &fields.at("path")) || !is_right {
             return None;
         }
-        let read = Op::Read(Read { format, files, partitions });
-        Some(self.push(vertex.id, read, &[], schema, Order::Source))
+        Some(self.push(vertex.id, Op::Read(read), &[], schema, Order::Source))
     }
 
-    fn files(&mut self, fields: &Fields<'_>) -> Option<Vec<InputFile>> {
+    /// A problem with a reader's files.
+    pub(super) fn unreadable(&mut self, fields: &Fields<'_>, error: &Error) {
+        self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, error.chain());
+    }
+
+    fn files(&mut self, fields: &Fields<'_>, folders: Option<bool>) -> Option<Vec<InputFile>> {
         fields.required("path", self.report)?;
         let paths = fields.texts("path", self.report)?;
         let found: Vec<_> = paths
             .into_iter()
-            .map(|(path, pointer)| files::inputs(path, &pointer, self.site, self.report))
+            .map(|(path, pointer)| {
+                files::inputs(path, &pointer, self.site, folders != Some(false), self.report)
+            })
             .collect();
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
-    }
-
-    fn csv(&mut self, fields: &Fields<'_>) -> Option<Format> {
-        let is_text = !["header", "columns", "delimiter"].iter().any(|name| fields.has(name));
-        if is_text {
-            return Some(Format::Text);
-        }
-        let header = fields.flag("header", self.report);
-        let delimiter = self.delimiter(fields);
-        let columns = self.columns(fields).ok()?;
-        let header = if fields.has("header") { header? } else { false };
-        Some(Format::Csv(CsvOptions { header, columns, delimiter: delimiter? }))
     }
 
     fn delimiter(&mut self, fields: &Fields<'_>) -> Option<u8> {
@@ -469,7 +586,10 @@ impl Binder<'_, '_> {
     }
 
     /// The columns that a reader declares; `None` where it declares none.
-    fn columns(&mut self, fields: &Fields<'_>) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
+    pub(super) fn columns(
+        &mut self,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
         match fields.get("columns") {
             None => Ok(None),
             Some(Json::List(_)) => {
@@ -676,6 +796,15 @@ impl Binder<'_, '_> {
         } else {
             None
         };
+        if let Some(form @ ("explode" | "split" | "lines")) = form {
+            return relational::take_apart(self, vertex, form, input);
+        }
+        for other in ["by", "outer"] {
+            if form.is_some() && fields.has(other) {
+                let message = format!("`{other}` does not apply to tokenize");
+                self.report.problem(fields.at(other), ProblemCode::NotApplicable, message);
+            }
+        }
         let name = fields.text("as", self.report);
         let columns = fields.texts("column", self.report);
         form?;
@@ -721,45 +850,6 @@ impl Binder<'_, '_> {
         Some(column)
     }
 
-    fn sort(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
-        let fields = &vertex.fields;
-        fields.required("by", self.report)?;
-        let texts = fields.texts("by", self.report)?;
-        let mut keys: Vec<SortKey> = Vec::new();
-        let mut is_right = true;
-        for (text, pointer) in texts {
-            let key = match input {
-                Some(input) => parse::sort_key(text, &input.schema).map(Some),
-                None => parse::sort_syntax(text).map(|()| None),
-            };
-            match key {
-                Ok(Some(key)) if keys.iter().any(|known| known.column == key.column) => {
-                    let message = format!("`{text}` names a column a second time");
-                    self.report.problem(pointer, ProblemCode::BadValue, message);
-                    is_right = false;
-                }
-                Ok(Some(key)) => keys.push(key),
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.refuse(pointer, refusal);
-                    is_right = false;
-                }
-            }
-        }
-        let input = input.filter(|_| is_right)?;
-        if input.order == Order::None {
-            let others = ascending(&input.schema);
-            let others = others
-                .into_iter()
-                .filter(|key| !keys.iter().any(|known| known.column == key.column));
-            let others: Vec<_> = others.collect();
-            keys.extend(others);
-        }
-        let (schema, order) = (Arc::clone(&input.schema), Order::Sorted(keys.clone()));
-        let bound = self.push(vertex.id, Op::Sort { keys, limit: None }, &[input], schema, order);
-        Some(Bound { is_tokens: input.is_tokens, ..bound })
-    }
-
     fn limit(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
         let fields = &vertex.fields;
         let most = i64::MAX.unsigned_abs();
@@ -789,18 +879,7 @@ impl Binder<'_, '_> {
 
     fn write(&mut self, vertex: &Vertex<'_>, op: &str, input: Option<&Bound>) -> Option<Bound> {
         let fields = &vertex.fields;
-        if let Some(mode) = fields.text("mode", self.report).filter(|mode| *mode != "error") {
-            let (pointer, later) =
-                (fields.at("mode"), ["overwrite", "append", "overwrite_partitions"]);
-            if later.contains(&mode) {
-                let message = format!("mode `{mode}` is not supported yet; there is error");
-                self.report.problem(pointer, ProblemCode::NotSupported, message);
-            } else {
-                let suggestion = parse::nearest(mode, ["error"]);
-                let message = format!("no mode `{mode}`; there is error");
-                self.report.suggest(pointer, ProblemCode::BadValue, message, suggestion);
-            }
-        }
+        let mode = self.write_mode(fields);
         let format = if op == "write_csv" {
             let header = fields.flag("header", self.report);
             let header = if fields.has("header") { header } else { Some(true) };
@@ -809,20 +888,29 @@ impl Binder<'_, '_> {
                 .zip(delimiter)
                 .map(|(header, delimiter)| WriteFormat::Csv(CsvWriteOptions { header, delimiter }))
         } else {
-            Some(WriteFormat::Jsonl)
+            Some(match op {
+                "write_text" => WriteFormat::Text,
+                "write_parquet" => WriteFormat::Parquet,
+                "write_arrow" => WriteFormat::Arrow,
+                _ => WriteFormat::Jsonl,
+            })
         };
-        let path =
-            if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
-        let (format, path, input) = (format?, path?, input?);
+        let path = if fields.required("path", self.report).is_some() {
+            self.target(fields, mode.unwrap_or_default())
+        } else {
+            None
+        };
+        let write = Write::of(path.clone().unwrap_or_default(), format?);
+        let write = self.layout(fields, write, input);
+        let (write, _, input) = (Write { mode: mode?, ..write? }, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write { path, format });
-        Some(self.push(vertex.id, write, &[input], schema, order))
+        Some(self.push(vertex.id, Op::Write(write), &[input], schema, order))
     }
 
     /// A writer's target, which must be its own.
-    fn target(&mut self, fields: &Fields<'_>) -> Option<std::path::PathBuf> {
+    fn target(&mut self, fields: &Fields<'_>, mode: WriteMode) -> Option<std::path::PathBuf> {
         let (text, pointer) = (fields.text("path", self.report)?, fields.at("path"));
-        let path = files::output(text, &pointer, self.site, self.report)?;
+        let path = files::output(text, &pointer, self.site, mode, self.report)?;
         let other = self
             .outputs
             .iter()
@@ -837,11 +925,14 @@ impl Binder<'_, '_> {
     }
 }
 
-fn inputs_of(op: &str) -> usize {
+/// How many inputs an operator takes.
+fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" => 0,
-        "join" => 2,
-        _ => 1,
+        "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => 0..=0,
+        "join" => 2..=2,
+        "union" | "sql" => 1..=MAX_EDGES,
+        "intersect" | "except" => 2..=MAX_EDGES,
+        _ => 1..=1,
     }
 }
 
@@ -878,14 +969,14 @@ pub(super) fn names(schema: &Schema) -> String {
 }
 
 /// All columns ascending, nulls last: the order of rows that have none.
-fn ascending(schema: &Schema) -> Vec<SortKey> {
+pub(super) fn ascending(schema: &Schema) -> Vec<SortKey> {
     let key = |column| SortKey { column, descending: false, nulls_first: false };
     (0..schema.fields().len()).map(key).collect()
 }
 
 /// The order of rows of which `columns` are made. Where a key is lost, the rows still follow one
 /// another as they did, so that their order is that of their source.
-fn order_through(columns: &[Expr], order: &Order) -> Order {
+pub(super) fn order_through(columns: &[Expr], order: &Order) -> Order {
     let Order::Sorted(keys) = order else { return order.clone() };
     let moved = keys.iter().map(|key| {
         let is_key =

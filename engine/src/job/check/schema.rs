@@ -8,9 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, fields::Known, nodes::OPERATORS,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
-use crate::expr::function::FORMS;
+use crate::{
+    expr::{aggregate::AGGREGATES, function::FORMS},
+    formats::WriteFormat,
+    plan::WriteMode,
+};
 
 /// Where it is identified.
 const ID: &str = "urn:minispark:job";
@@ -38,6 +42,10 @@ pub fn document_schema() -> Value {
         |name| match name {
             "name" => json!({ "description": "shown in lists", "type": "string",
                 "maxLength": MAX_NAME_LENGTH }),
+            "params" => json!({ "description": "values for `${name}` in the document's strings, \
+                with their defaults; null where one must be given", "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
             "parallelism" => {
                 json!({ "description": "the most tasks at once; the rows stay the same",
                 "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
@@ -87,12 +95,18 @@ fn node(operator: &Known) -> Value {
 /// The fields without which an operator is refused.
 fn required(op: &str) -> &'static [&'static str] {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" | "write_csv" | "write_jsonl" => {
-            &["id", "op", "path"]
-        }
+        op if op.starts_with("read_") || op.starts_with("write_") => &["id", "op", "path"],
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
+        "window" => &["id", "op", "with"],
+        "top_k" => &["id", "op", "by", "n"],
+        "sample" => &["id", "op", "fraction"],
+        "repartition" => &["id", "op", "partitions"],
+        "unpivot" => &["id", "op", "columns"],
         "limit" => &["id", "op", "n"],
+        "aggregate" => &["id", "op", "aggs"],
+        "pivot" => &["id", "op", "column", "fn", "columns"],
+        "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
     }
 }
@@ -134,11 +148,23 @@ fn field(op: &str, name: &str) -> Value {
     let most_rows = i64::MAX.unsigned_abs();
     match name {
         "path" if reads => texts("a file, a folder or a glob, or a list of them"),
-        "path" => json!({ "description": "a new folder", "type": "string", "minLength": 1,
-            "maxLength": MAX_PATH_BYTES }),
+        "path" => {
+            json!({ "description": "the folder of the files", "type": "string", "minLength": 1,
+            "maxLength": MAX_PATH_BYTES })
+        }
+        "partitions" if op == "repartition" => count("how many partitions", 1, MAX_PARTITIONS),
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" if op == "pivot" => texts("the values that become columns of these names"),
+        "columns" if op == "unpivot" => texts("the columns that become rows"),
+        "columns" if matches!(op, "read_parquet" | "read_arrow") => {
+            texts("the columns that are read; all where it is left out")
+        }
+        "hive" => flag(
+            "whether folders named `column=value` give columns; where it is left out, those below \
+             a folder that is read do",
+        ),
         "columns" => json!({ "description": "the columns: names, or names with their types",
             "anyOf": [
                 { "type": "array", "minItems": 1, "items": { "type": "string" } },
@@ -147,24 +173,92 @@ fn field(op: &str, name: &str) -> Value {
             ] }),
         "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "fn" if op == "pivot" => {
+            let names: Vec<&str> = AGGREGATES.iter().map(|known| known.name).collect();
+            json!({ "description": "an aggregate of one argument", "enum": names })
+        }
+        "compression" if reads => text_formats::compression_schema(),
+        name if text_formats::schema_of(name).is_some() => {
+            text_formats::schema_of(name).unwrap_or_default()
+        }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "with" if op == "window" => named("columns to add or replace, as window functions"),
+        "partition_by" if op == "window" => {
+            texts("columns or expressions; rows with equal ones are a partition")
+        }
+        "order_by" => texts("the order in a partition, as `by` of sort has it"),
+        "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
+        "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
+        "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
+        "column" if op == "pivot" => text("the column whose values become columns"),
+        "value" => text("an expression; what is aggregated in each column"),
         "column" => texts("the text columns; all where it is left out"),
         "as" => text("the name of the new column"),
         "key" => texts("a column or an expression, or a list of them"),
         "left_key" => texts("the key of the left side"),
         "right_key" => texts("the key of the right side"),
         "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
-        "how" => json!({ "description": "which rows without a match stay",
-            "enum": ["inner", "left"] }),
-        "by" => texts("columns, each with `asc` or `desc` and `nulls first` or `nulls last`"),
+        "how" => json!({ "description": "which rows come out",
+            "enum": KINDS.map(|(kind, _)| kind) }),
+        "by" if op == "flat_map" => {
+            json!({ "description": "where `split` cuts; a comma where it is \
+            left out", "type": "string", "minLength": 1 })
+        }
+        "outer" => flag("whether a row without elements or parts gives one row, with a null"),
+        "on" => text(
+            "what must be true of a pair beside its keys; `l.x` and `r.y` name a side's \
+            column",
+        ),
+        "null_safe" => flag("whether a null key equals a null key"),
+        "suffix" => text(
+            "what is put behind a right column's name that the left side has; \
+            `_right` where it is left out",
+        ),
+        "name_as" => text("the column of the names; `name` where it is left out"),
+        "value_as" => text("the column of the values; `value` where it is left out"),
+        "fraction" => json!({ "description": "the part of the rows that is picked",
+            "type": "number", "minimum": 0, "maximum": 1 }),
+        "seed" => count("another seed picks other rows; 0 where it is left out", 0, u64::MAX),
+        "rows" => json!({ "description": "how many rows there must be", "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": most_rows },
+            { "type": "object", "minProperties": 1, "additionalProperties": false, "properties": {
+                "min": count("the least", 0, most_rows), "max": count("the most", 0, most_rows),
+            } },
+        ] }),
+        "unique" => texts("columns whose values, together, must differ from row to row"),
+        "not_null" => texts("columns that must have no null"),
+        "on_fail" => json!({ "description": "what if a check does not hold for a row",
+            "enum": ON_FAIL }),
+        "by" => texts(
+            "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
+        ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
-        "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
+        "mode" => json!({ "description": "what if the target is there; error where it is left out",
+            "enum": WriteMode::ALL.map(WriteMode::name) }),
+        "partition_by" => texts("columns whose values name folders `column=value`"),
+        "compression" => json!({ "description": "how the files are compressed",
+            "enum": compressions(op) }),
+        "files" => count("how many files; by size where it is left out", 1, MAX_PARTITIONS),
+        "order" => {
+            json!({ "description": "what if the rows have no order: as they come, or sorted \
+            by all columns", "enum": ["any", "stable"] })
+        }
         _ => json!({}),
     }
+}
+
+/// The compressions that a writer knows.
+fn compressions(op: &str) -> Vec<&'static str> {
+    let format = match op {
+        "write_parquet" => WriteFormat::Parquet,
+        "write_arrow" => WriteFormat::Arrow,
+        _ => WriteFormat::Text,
+    };
+    format.compressions().iter().map(|known| known.name()).collect()
 }
 
 /// The functions that an operator takes.
@@ -191,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_field_that_is_read_is_described() {
-        for operator in &OPERATORS {
+        for operator in OPERATORS {
             for name in operator.fields {
                 let value = field(operator.of, name);
                 assert!(value["description"].is_string(), "{} {name}", operator.of);
@@ -204,7 +298,10 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["id", "op", "partitions", "path"]);
+        assert_eq!(
+            names,
+            ["compression", "encoding", "hive", "id", "on_bad_row", "op", "partitions", "path"]
+        );
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

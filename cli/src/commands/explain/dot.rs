@@ -1,0 +1,42 @@
+//! A plan as a graph for Graphviz: `minispark explain job.json --format dot | dot -Tsvg`.
+
+use minispark_engine::plan::explain::Explanation;
+
+use crate::units::show_count;
+
+/// The nodes with the rows that go from one to the next: counted where they were, else estimated.
+pub(super) fn graph(plan: &Explanation) -> String {
+    let mut text = format!("digraph {} {{\n", quoted(&plan.name));
+    text.push_str("  rankdir = LR;\n  node [shape = box, fontname = \"sans-serif\"];\n");
+    for node in &plan.nodes {
+        let label = format!("{}\n{} {}", node.id, node.op, shortened(&node.detail));
+        text.push_str(&format!("  {} [label = {}];\n", quoted(&node.id), quoted(&label)));
+    }
+    for node in &plan.nodes {
+        for input in &node.inputs {
+            let rows = plan.nodes.iter().find(|known| known.id == *input).map(|known| {
+                known.actual.map_or_else(
+                    || format!("about {}", show_count(known.estimate.rows)),
+                    |actual| show_count(actual.rows_out),
+                )
+            });
+            let (from, to) = (quoted(input), quoted(&node.id));
+            let label = quoted(&rows.unwrap_or_default());
+            text.push_str(&format!("  {from} -> {to} [label = {label}];\n"));
+        }
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn shortened(text: &str) -> String {
+    const CHARACTERS: usize = 60;
+    if text.chars().count() <= CHARACTERS {
+        return String::from(text);
+    }
+    text.chars().take(CHARACTERS).chain("…".chars()).collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}

@@ -1,0 +1,176 @@
+//! A batch of the probe side: its partners, pair after pair, and which of its rows have one.
+
+use arrow::{array::RecordBatch, buffer::NullBuffer};
+
+use super::{
+    BATCH_ROWS, NO_ROW,
+    build::{Built, any_null, evaluate, hashes},
+};
+use crate::{Result, expr::Expr, kernels::key_table::NO_GROUP};
+
+/// A batch of the probe side, and how far it has come.
+pub(super) struct Probing {
+    /// The rows.
+    pub(super) batch: RecordBatch,
+    /// Each row's group, or [`NO_GROUP`].
+    groups: Vec<u32>,
+    /// The rows without a null among their keys, where nulls equal nothing and there are some.
+    valid: Option<NullBuffer>,
+    /// The next row.
+    row: usize,
+    /// How many of the row's partners have come out.
+    partner: usize,
+    /// Of each row whether it is part of a pair that was left; empty where nobody asks.
+    met: Vec<bool>,
+}
+
+/// Rows that belong together.
+pub(super) struct Pairs {
+    /// Of the probe side; [`NO_ROW`] in all pairs or in none.
+    pub(super) probe_rows: Vec<u32>,
+    /// Of the build side, with [`NO_ROW`] where there is no partner.
+    pub(super) build_rows: Vec<u32>,
+    /// Whether there is such a place in `build_rows`.
+    pub(super) has_lonely: bool,
+}
+
+impl Pairs {
+    /// Rows of the probe side that stand alone.
+    pub(super) fn of_probe(probe_rows: Vec<u32>) -> Self {
+        let build_rows = vec![NO_ROW; probe_rows.len()];
+        Self { probe_rows, build_rows, has_lonely: true }
+    }
+
+    /// Rows of the build side that stand alone.
+    pub(super) fn of_build(build_rows: Vec<u32>) -> Self {
+        let probe_rows = vec![NO_ROW; build_rows.len()];
+        Self { probe_rows, build_rows, has_lonely: false }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.probe_rows.is_empty()
+    }
+
+    /// Leaves only the pairs for which `holds` is true.
+    pub(super) fn retain(&mut self, holds: &[bool]) {
+        let mut kept = holds.iter();
+        self.probe_rows.retain(|_| kept.next() == Some(&true));
+        let mut kept = holds.iter();
+        self.build_rows.retain(|_| kept.next() == Some(&true));
+    }
+}
+
+impl Probing {
+    /// The rows of `batch`, looked up.
+    pub(super) fn new(
+        batch: RecordBatch,
+        keys: &[Expr],
+        built: &Built,
+        null_safe: bool,
+    ) -> Result<Self> {
+        let keys = evaluate(keys, &batch)?;
+        let mut groups = Vec::new();
+        built.find(&keys, hashes(&batch)?, &mut groups)?;
+        let valid = if null_safe { None } else { any_null(&keys) };
+        if let Some(valid) = &valid {
+            for (group, is_valid) in groups.iter_mut().zip(valid) {
+                *group = if is_valid { *group } else { NO_GROUP };
+            }
+        }
+        Ok(Self { batch, groups, valid, row: 0, partner: 0, met: Vec::new() })
+    }
+
+    /// Prepared for [`Self::mark`].
+    pub(super) fn tracking(mut self) -> Self {
+        self.met = vec![false; self.batch.num_rows()];
+        self
+    }
+
+    /// The next pairs, at most [`BATCH_ROWS`]; none once the batch is done. With `once` no further
+    /// partner is looked for once a row is marked.
+    pub(super) fn pairs(&mut self, built: &Built, keeps_lonely: bool, once: bool) -> Pairs {
+        let (mut probe_rows, mut build_rows) =
+            (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
+        let mut has_lonely = false;
+        while let Some(group) = self.groups.get(self.row).copied() {
+            let room = BATCH_ROWS - probe_rows.len();
+            if room == 0 {
+                break;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2³² rows")]
+            let row = self.row as u32;
+            if group == NO_GROUP {
+                if keeps_lonely {
+                    probe_rows.push(row);
+                    build_rows.push(NO_ROW);
+                    has_lonely = true;
+                }
+                self.row += 1;
+                continue;
+            }
+            if once && self.met.get(self.row) == Some(&true) {
+                self.partner = 0;
+                self.row += 1;
+                continue;
+            }
+            let all = built.partners(group);
+            let start = all.start + self.partner;
+            let taken = room.min(all.end - start);
+            build_rows.extend_from_slice(&built.rows()[start..start + taken]);
+            probe_rows.resize(probe_rows.len() + taken, row);
+            self.partner += taken;
+            if start + taken == all.end {
+                self.partner = 0;
+                self.row += 1;
+            }
+        }
+        Pairs { probe_rows, build_rows, has_lonely }
+    }
+
+    /// Marks the rows among some pairs.
+    pub(super) fn mark(&mut self, pairs: &Pairs) {
+        for row in &pairs.probe_rows {
+            self.met[*row as usize] = true;
+        }
+    }
+
+    /// Marks all rows of the build side whose keys are among this batch's.
+    pub(super) fn mark_groups(&self, built: &Built, met: &mut [bool]) {
+        for group in self.groups.iter().filter(|group| **group != NO_GROUP) {
+            let rows = &built.rows()[built.partners(*group)];
+            // All rows of a group are marked together.
+            if rows.first().is_some_and(|first| !met[*first as usize]) {
+                rows.iter().for_each(|row| met[*row as usize] = true);
+            }
+        }
+    }
+
+    /// The rows that are marked, or that are not.
+    pub(super) fn rows(&self, marked: bool) -> Vec<u32> {
+        chosen(self.met.iter().map(|met| *met == marked))
+    }
+
+    /// The rows whose keys are on the build side, or are not.
+    pub(super) fn rows_in_groups(&self, found: bool) -> Vec<u32> {
+        chosen(self.groups.iter().map(|group| (*group != NO_GROUP) == found))
+    }
+
+    /// The rows for which SQL's `not in` is true of the build side.
+    pub(super) fn rows_not_in(&self, built: &Built) -> Vec<u32> {
+        if !built.has_rows() {
+            return chosen(self.groups.iter().map(|_| true));
+        }
+        if built.has_null_key() {
+            return Vec::new();
+        }
+        let is_valid = |row| self.valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+        let rows = self.groups.iter().enumerate();
+        chosen(rows.map(|(row, group)| *group == NO_GROUP && is_valid(row)))
+    }
+}
+
+/// The numbers of the rows that are chosen.
+fn chosen(rows: impl Iterator<Item = bool>) -> Vec<u32> {
+    (0..).zip(rows).filter(|(_, is_chosen)| *is_chosen).map(|(row, _)| row).collect()
+}

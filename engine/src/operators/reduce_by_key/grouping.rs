@@ -1,0 +1,264 @@
+//! [`Grouping`]: rows by their keys, with the states of their aggregates; how it gets room, and how it
+//! leaves again, as batches or into spill files.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, UInt64Array},
+    datatypes::{DataType, SchemaRef},
+};
+
+use super::rows::Rows;
+use crate::{
+    Result,
+    expr::Aggregate,
+    kernels::{
+        accumulate::{Accumulators, Carried},
+        growth::{Growth, settle},
+        hash::SEED,
+        key_table::{Groups, KeyBatch, KeyTable, MAX_GROUPS},
+    },
+    memory::{
+        Reservation,
+        spill::{SpillFile, SpillWriter},
+    },
+    task::context::TaskContext,
+};
+
+/// Rows of a batch that is given or spilled.
+const BATCH_ROWS: usize = 8192;
+/// About how many bytes of groups go into a batch at most.
+const BATCH_BYTES: u64 = 8 << 20;
+/// A spill splits by so many bits of the hash.
+const SPLIT_BITS: u32 = 4;
+/// After so many splits all bits of the hash are used up.
+pub(super) const LEVELS: u32 = 64 / SPLIT_BITS;
+
+/// How a grouping gets room for a batch.
+#[derive(Clone, Copy)]
+pub(super) enum Room {
+    /// Up to so many bytes, and for the first batch, in any case; beyond that by the budget.
+    AtLeast(u64),
+    /// In any case.
+    Taken,
+}
+
+/// Groups and the states of their aggregates.
+pub(super) struct Grouping {
+    table: KeyTable,
+    accumulators: Accumulators,
+    /// The group of each row of a batch.
+    groups: Vec<u32>,
+}
+
+impl Grouping {
+    pub(super) fn new(
+        keys: impl IntoIterator<Item = DataType>,
+        aggregates: &[Aggregate],
+        carried: Carried,
+    ) -> Result<Self> {
+        let keys: Vec<DataType> = keys.into_iter().collect();
+        let accumulators = Accumulators::new(aggregates, carried)?;
+        Ok(Self { table: KeyTable::new(&keys)?, accumulators, groups: Vec::new() })
+    }
+
+    /// Adds a batch's rows; `false` where the room for them was refused, and nothing was added.
+    pub(super) fn add(
+        &mut self,
+        rows: &Rows,
+        reservation: &mut Reservation,
+        room: Room,
+    ) -> Result<bool> {
+        let (before, count) = (self.table.len(), rows.hashes.len());
+        let (held, growth) = (self.memory_bytes(), self.growth(rows)?);
+        let needed = (held + growth.bytes()).saturating_sub(reservation.held_bytes());
+        let fits = before + count <= MAX_GROUPS && reservation.try_grow(needed);
+        if !fits {
+            let is_due = match room {
+                Room::AtLeast(bytes) => before == 0 || held + growth.bytes() <= bytes,
+                Room::Taken => true,
+            };
+            if !is_due {
+                return Ok(false);
+            }
+            reservation.grow(needed);
+        }
+        self.table.find_or_insert(&rows.keys, &rows.hashes, &mut self.groups);
+        self.accumulators.take(&rows.inputs, &self.groups, self.table.len())?;
+        settle(reservation, self.memory_bytes());
+        Ok(true)
+    }
+
+    /// The most that a batch may add.
+    fn growth(&self, rows: &Rows) -> Result<Growth> {
+        let count = rows.hashes.len();
+        let states = self.accumulators.growth(&rows.inputs, self.table.len(), count)?;
+        Ok(self.table.growth(&rows.keys, count) + states)
+    }
+
+    /// The bytes that it would hold with a batch's rows, where a single group may hold that much.
+    pub(super) fn unbounded_bytes(&self, rows: &Rows) -> Result<Option<u64>> {
+        if !self.accumulators.are_unbounded() {
+            return Ok(None);
+        }
+        Ok(Some(self.memory_bytes() + self.growth(rows)?.bytes()))
+    }
+
+    /// Whether there is no group.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The one group of no keys, without a row.
+    pub(super) fn add_empty_group(&mut self) -> Result<()> {
+        self.table.find_or_insert(&KeyBatch::new(&[])?, &[SEED], &mut self.groups);
+        self.accumulators.extend(self.table.len());
+        Ok(())
+    }
+
+    /// How many columns stand for each aggregate as its state.
+    pub(super) fn state_counts(&self) -> Vec<usize> {
+        self.accumulators.state_counts()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.table.memory_bytes() + self.accumulators.memory_bytes()
+    }
+
+    /// Whether the groups have different hashes.
+    pub(super) fn can_be_split(&self) -> bool {
+        let hashes = self.table.hashes();
+        hashes.iter().any(|hash| *hash != hashes[0])
+    }
+
+    /// Ends the grouping and gives the memory of its slots back.
+    pub(super) fn drain(self, reservation: &mut Reservation) -> Draining {
+        let groups = self.table.into_groups();
+        let mut accumulators = self.accumulators;
+        accumulators.freeze();
+        let bytes = groups.memory_bytes() + accumulators.memory_bytes();
+        settle(reservation, bytes);
+        let group_bytes = (bytes / (groups.len() as u64).max(1)).max(1);
+        let batch_rows = usize::try_from(BATCH_BYTES / group_bytes).unwrap_or(BATCH_ROWS);
+        let differs = accumulators.are_unbounded();
+        let batch_rows = batch_rows.clamp(1, BATCH_ROWS);
+        Draining { groups, accumulators, next: 0, batch_rows, differs }
+    }
+}
+
+/// Groups that are complete and are given batch by batch.
+pub(super) struct Draining {
+    groups: Groups,
+    accumulators: Accumulators,
+    next: u32,
+    batch_rows: usize,
+    /// Whether some groups may be far larger than others.
+    differs: bool,
+}
+
+impl Draining {
+    /// The numbers of the groups of the next batch.
+    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2³¹ groups")]
+    pub(super) fn next(&mut self) -> Option<Vec<u32>> {
+        let all = self.groups.len() as u32;
+        let mut groups = Vec::new();
+        let mut bytes = 0;
+        while self.next < all && self.has_room(groups.len(), bytes) {
+            bytes += self.group_bytes(self.next);
+            groups.push(self.next);
+            self.next += 1;
+        }
+        (!groups.is_empty()).then_some(groups)
+    }
+
+    /// Whether a batch of so many groups takes one more.
+    fn has_room(&self, groups: usize, bytes: u64) -> bool {
+        groups < self.batch_rows && bytes < BATCH_BYTES
+    }
+
+    /// The bytes of a group beyond the others', where they differ.
+    fn group_bytes(&self, group: u32) -> u64 {
+        if self.differs { self.accumulators.group_bytes(group) } else { 0 }
+    }
+
+    /// Keys, states and hash of some groups.
+    pub(super) fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys(groups)?;
+        columns.extend(self.accumulators.states(groups)?);
+        let hashes = groups.iter().map(|group| self.groups.hashes()[*group as usize]);
+        columns.push(Arc::new(UInt64Array::from_iter_values(hashes)));
+        Ok(columns)
+    }
+
+    /// Keys and values of some groups; errors call the values by `names`.
+    pub(super) fn values(&self, groups: &[u32], names: &[&str]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys(groups)?;
+        columns.extend(self.accumulators.values(groups, names)?);
+        Ok(columns)
+    }
+}
+
+/// Spill files, one for each value of some bits of the hash.
+pub(super) struct Split {
+    schema: SchemaRef,
+    level: u32,
+    /// Not an array: this stands on the stack of a pull, below those of all steps before it.
+    writers: Vec<Option<SpillWriter>>,
+}
+
+impl Split {
+    pub(super) fn new(schema: SchemaRef, level: u32) -> Self {
+        let writers = std::iter::repeat_with(|| None).take(1 << SPLIT_BITS).collect();
+        Self { schema, level, writers }
+    }
+
+    /// Writes all groups, each to the file of its hash.
+    pub(super) fn spill(&mut self, full: &Draining, context: &TaskContext) -> Result<()> {
+        let mut chosen: Vec<u32> = Vec::with_capacity(full.batch_rows);
+        for (part, writer) in self.writers.iter_mut().enumerate() {
+            let mut write = |groups: &mut Vec<u32>| -> Result<()> {
+                if groups.is_empty() {
+                    return Ok(());
+                }
+                context.cancel.check()?;
+                let columns = full.states(groups)?;
+                groups.clear();
+                let writer = match writer {
+                    Some(writer) => writer,
+                    None => writer.insert(context.spill(Arc::clone(&self.schema))?),
+                };
+                writer.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+            };
+            // A pass over the hashes for each part costs less than a list of its groups would.
+            let mut bytes = 0;
+            for (group, hash) in (0u32..).zip(full.groups.hashes()) {
+                if part_of(*hash, self.level) == part {
+                    bytes += full.group_bytes(group);
+                    chosen.push(group);
+                    if !full.has_room(chosen.len(), bytes) {
+                        write(&mut chosen)?;
+                        bytes = 0;
+                    }
+                }
+            }
+            write(&mut chosen)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<SpillFile>> {
+        self.writers.into_iter().flatten().map(SpillWriter::finish).collect()
+    }
+}
+
+/// The part of a hash at a level, below `1 << SPLIT_BITS`.
+///
+/// The hash's own high bits have chosen the bucket, so that they are much alike here. Multiplied by
+/// an odd number, which loses nothing, every bit has a part in the high bits of the product.
+fn part_of(hash: u64, level: u32) -> usize {
+    let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bits = mixed >> (64 - SPLIT_BITS * (level + 1));
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits")]
+    let part = bits as usize & ((1 << SPLIT_BITS) - 1);
+    part
+}
