@@ -149,8 +149,21 @@ pub(crate) fn arithmetic(op: BinaryOp, left: &Expr, right: &Expr) -> Option<Typi
     } else {
         (beside(left, &right_type), beside(right, &left_type))
     };
+    let (left_type, right_type) =
+        (of_null(op, left_type.clone(), &right_type), of_null(op, right_type, &left_type));
     temporal(op, (left, &left_type), (right, &right_type))
         .or_else(|| numeric(op, &left_type, &right_type))
+}
+
+/// What a null stands for beside a time: a length of time, or a factor of one.
+fn of_null(op: BinaryOp, data_type: DataType, other: &DataType) -> DataType {
+    let is_null = data_type == DataType::Null && other.is_temporal();
+    match op {
+        _ if !is_null => data_type,
+        BinaryOp::Multiply | BinaryOp::Divide => DataType::Int64,
+        _ if *other == TIME => TIME,
+        _ => INTERVAL,
+    }
 }
 
 /// What a constant is as others see it: a number with a point is a decimal.

@@ -223,6 +223,7 @@ impl fmt::Display for BinaryOp {
 mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
+    use sqlparser::keywords::ALL_KEYWORDS;
 
     use crate::expr::{
         Expr, Literal, TIMESTAMP,
@@ -274,6 +275,20 @@ mod tests {
             ("- (- n)", "(- (- n))"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_column_of_any_name_reads_back() {
+        for word in ALL_KEYWORDS.iter().chain(&["Größe", "a.b", " ", "\"", "0", "_x"]) {
+            let name = word.to_lowercase();
+            let schema = Schema::new(vec![Field::new(&name, DataType::Int64, true)]);
+            let column = parse::column(&schema, 0);
+            let text = format!("({column} + 1)");
+            let back =
+                parse::expression(&text, &schema).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+            assert_eq!(back.to_string(), text);
+            assert_eq!(back.columns(), [0]);
         }
     }
 

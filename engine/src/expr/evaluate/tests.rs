@@ -490,6 +490,41 @@ fn results_have_these_types() {
 }
 
 #[test]
+fn a_day_in_a_zone_is_as_long_as_its_clocks_say() {
+    let batch = typed_batch();
+    let berlin = "as timestamp_tz(us, 'Europe/Berlin'))";
+    for (text, expected) in [
+        // The clocks went forward in the night of 26 March 1995, and back in that of 24 September.
+        (
+            format!("cast('1995-03-25 12:00:00' {berlin} + interval '1 day'"),
+            "1995-03-26T12:00:00+02:00",
+        ),
+        (
+            format!("cast('1995-03-25 12:00:00' {berlin} + interval '24 hours'"),
+            "1995-03-26T13:00:00+02:00",
+        ),
+        (
+            format!("cast('1995-09-23 12:00:00' {berlin} + interval '1 day'"),
+            "1995-09-24T12:00:00+01:00",
+        ),
+        (format!("cast(cast(tz {berlin} as timestamp)"), "1995-03-26T03:30:00"),
+        (format!("cast(cast(tz {berlin} as date)"), "1995-03-26"),
+        (format!("cast(ts {berlin}"), "1995-01-31T12:30:15.500000+01:00"),
+        (format!("cast(day {berlin} = tz"), "false"),
+        (format!("cast(tz {berlin} = tz"), "true"),
+        (String::from("cast(ts as timestamp(ns)) - ts"), "PT0S"),
+        (String::from("ts - cast(day as timestamp(s))"), "PT12H30M15.5S"),
+        (String::from("iv * 2"), "P2M4D"),
+        (String::from("iv * 0.5"), "P16D"),
+        (String::from("(ts - day) * 2 > interval '1 day'"), "true"),
+        (String::from("day + null"), ""),
+        (String::from("null * iv"), ""),
+    ] {
+        assert_eq!(evaluated(&text, &batch).unwrap()[0], expected, "{text}");
+    }
+}
+
+#[test]
 fn three_valued_logic_is_sqls() {
     let batch = batch();
     let of = |value: &str| match value {

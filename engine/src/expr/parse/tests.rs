@@ -175,7 +175,8 @@ proptest! {
     fn no_heap_of_words_panics(words in prop::collection::vec(prop::sample::select(vec![
         "n", "city", "day", "1", "'x'", "+", "-", "*", "/", "div", "(", ")", ",", "case", "when", "then",
         "else", "end", "cast", "as", "date", "not", "and", "or", "is", "null", "substr", "::", "||", "=", "<",
-        "interval", "between", "in", "[", "]", ".", "trim", "from", "desc", "count", "over", "\"", "é",
+        "interval", "between", "in", "[", "]", "like", "escape", "is", "distinct", "true", "list<int64>", "decimal(5,2)",
+            "array", "0.06", "'1 day'", "//", "~", ".", "trim", "from", "desc", "count", "over", "\"", "é",
     ]), 0..20)) {
         let text = words.join(" ");
         drop((expression(&text, &schema()), sort_key(&text, &schema()), aggregate::parse(&text, &schema())));
