@@ -8,7 +8,9 @@ use arrow::{
     datatypes::{BinaryViewType, DataType, Decimal128Type, StringViewType},
 };
 
-use super::{Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state};
+use super::{
+    Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, state_of_nothing,
+};
 use crate::{
     Result,
     kernels::{
@@ -135,6 +137,10 @@ impl Accumulator for Words {
         self.take(taken)
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.fold))
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.gather(groups)?);
         Ok(())
@@ -219,6 +225,10 @@ impl Accumulator for Wide {
 
     fn merge(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.take(taken)
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.is_max))
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
@@ -311,6 +321,10 @@ impl Accumulator for Bytes {
         self.text.freeze();
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.is_max))
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.gather(groups)?);
         Ok(())
@@ -386,6 +400,10 @@ impl Accumulator for Rows {
 
     fn freeze(&mut self) {
         self.values.freeze();
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.values.data_type(), self.is_max)?)
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

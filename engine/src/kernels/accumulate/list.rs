@@ -3,7 +3,7 @@
 //! Values are kept in the order of their coming, each with its group, and sorted into groups once
 //! all are there. Their states are lists, which a spill brings to disk like any column.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StringViewBuilder, StructArray},
@@ -11,7 +11,10 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef, Fields},
 };
 
-use super::{Accumulator, Carried, Coming, Taken, as_type, column, constant_number, no_state};
+use super::{
+    Accumulator, Carried, Coming, Taken, as_type, column, constant_number, no_state,
+    state_of_nothing,
+};
 use crate::{
     Error, Result,
     expr::{Aggregate, AggregateFunction as F, Expr, Literal},
@@ -272,10 +275,25 @@ impl Accumulator for Lists {
         entry_bytes(&self.columns, self.by_group.of(group))
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.columns[0].data_type(), self.made.clone())?)
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         let (entries, offsets) = self.by_group.lists(groups);
         let values = self.columns.iter().map(|own| own.gather(&entries)).collect::<Result<_>>()?;
         columns.push(list_of(values, offsets)?);
+        Ok(())
+    }
+
+    fn pieces(&self, group: u32, piece_bytes: u64) -> Vec<Range<usize>> {
+        pieces(&self.columns, self.by_group.of(group), piece_bytes)
+    }
+
+    fn piece(&self, group: u32, entries: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let entries = &self.by_group.of(group)[entries];
+        let values = self.columns.iter().map(|own| own.gather(entries)).collect::<Result<_>>()?;
+        columns.push(list_of(values, OffsetBuffer::from_lengths([entries.len()]))?);
         Ok(())
     }
 
@@ -389,6 +407,24 @@ pub(super) fn entry_bytes(columns: &[Column], entries: &[u32]) -> u64 {
         entries.iter().map(|entry| column.entry_bytes(*entry as usize)).sum::<u64>()
     };
     columns.iter().map(of).sum()
+}
+
+/// Ranges of entries of about so many bytes each, or of one entry.
+pub(super) fn pieces(columns: &[Column], entries: &[u32], piece_bytes: u64) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, entry) in entries.iter().enumerate() {
+        let own = entry_bytes(columns, std::slice::from_ref(entry));
+        if place > start && bytes + own > piece_bytes {
+            pieces.push(start..place);
+            (start, bytes) = (place, 0);
+        }
+        bytes += own;
+    }
+    if start < entries.len() {
+        pieces.push(start..entries.len());
+    }
+    pieces
 }
 
 /// The type of a list of values of these types side by side.

@@ -24,7 +24,10 @@ use arrow::{
     datatypes::{DataType, Float64Type},
 };
 
-use super::{Accumulator, Coming, Taken, as_type, column, extend, no_state, number::merge_float};
+use super::{
+    Accumulator, Coming, Taken, as_type, column, extend, no_state, number::merge_float,
+    state_of_nothing,
+};
 use crate::{
     Error, Result,
     expr::AggregateFunction as F,
@@ -301,6 +304,10 @@ impl Accumulator for Moments {
         Ok(())
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.function))
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         let width = self.terms.len();
         let mut bytes = Vec::with_capacity(groups.len() * self.state_bytes());
@@ -353,7 +360,7 @@ impl Double {
     /// The number; zero where it is no more than the noise of what it was computed from.
     fn settled(self, from: f64) -> f64 {
         let noise = from.abs() * 2f64.powi(-101);
-        if self.high.abs() <= noise { 0.0 } else { self.high }
+        if noise.is_finite() && self.high.abs() <= noise { 0.0 } else { self.high }
     }
 }
 

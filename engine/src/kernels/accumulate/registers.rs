@@ -16,7 +16,7 @@ use arrow::{
     datatypes::DataType,
 };
 
-use super::{Accumulator, Coming, Taken, column, each_valid, extend, no_state};
+use super::{Accumulator, Coming, Taken, column, each_valid, extend, no_state, state_of_nothing};
 use crate::{
     Result,
     kernels::{
@@ -250,6 +250,10 @@ impl Accumulator for Registers {
 
     fn group_bytes(&self, group: u32) -> u64 {
         self.groups[group as usize].bytes()
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::default())
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

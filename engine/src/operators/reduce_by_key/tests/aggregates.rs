@@ -314,6 +314,50 @@ fn values_of_one_group_beyond_half_of_the_budget_are_a_memory_limit() {
 }
 
 #[test]
+fn long_lists_come_in_pieces_and_everything_else_once() {
+    let text = "x".repeat(30_000);
+    let texts: StringArray = (0..60).map(|n| Some(format!("{text}{n}"))).collect();
+    let texts = cast(&(Arc::new(texts) as ArrayRef), &DataType::Utf8View).unwrap();
+    let numbers = Arc::new(arrow::array::Int64Array::from_iter_values(0..60)) as ArrayRef;
+    let rows = RecordBatch::try_from_iter_with_nullable([("s", texts, true), ("n", numbers, true)]);
+    let rows = rows.unwrap();
+    let texts = [
+        "count(*)",
+        "sum(n)",
+        "avg(n)",
+        "min(n)",
+        "last(n)",
+        "median(n)",
+        "stddev_pop(n)",
+        "approx_count_distinct(n)",
+        "count(distinct s)",
+        "array_agg(s)",
+        "string_agg(s)",
+        "mode(s)",
+        "quantile_disc(n, 0.5)",
+        "bit_xor(n)",
+        "max(s)",
+    ];
+    let aggregates: Vec<Aggregate> =
+        texts.iter().map(|text| aggregate::parse(text, &rows.schema()).unwrap()).collect();
+    let folder = TempDir::new().unwrap();
+    for budget_bytes in [u64::MAX, 1] {
+        let context = context(RealDisk::shared(), folder.path(), budget_bytes);
+        let way = Way { batch_rows: 25, tasks: 2, least_bytes: 0 };
+        let groups = reduce(&rows, &[], &aggregates, way, &context).unwrap();
+        let found = rows_of(&groups).remove(0).into_iter().map(Option::unwrap);
+        let found: Vec<String> = found.collect();
+        assert_eq!(found[..5], ["60", "1770", "29.5", "0", "59"]);
+        assert_eq!(found[5..9], ["29.5", "17.318102282486574", "60", "60"]);
+        assert_eq!(found[9].matches('x').count(), 1_800_000);
+        assert!(found[10].starts_with(&text) && found[10].ends_with("x59"));
+        assert_eq!(found[10].matches(',').count(), 59);
+        assert!(found[11].ends_with("x0") && found[14].ends_with("x9"));
+        assert_eq!(found[12..14], ["29", "0"]);
+    }
+}
+
+#[test]
 fn examples_of_the_table_give_what_it_says() {
     use crate::expr::aggregate::signature::EXAMPLE_ROWS;
     let lines: Vec<Vec<&str>> =
