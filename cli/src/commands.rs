@@ -23,6 +23,7 @@ use crate::{
 
 mod run;
 mod validate;
+mod files;
 mod explain;
 mod generate;
 mod master;
@@ -31,6 +32,7 @@ mod dev;
 mod submit;
 mod status;
 mod results;
+mod bad_rows;
 mod events;
 mod workers;
 mod cluster;
@@ -64,6 +66,12 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
+        Verb::Sql(args) => files::sql(&args, output),
+        Verb::Head(args) => files::head(&args, output),
+        Verb::Schema(args) => files::schema(&args, output),
+        Verb::Describe(args) => files::describe(&args, output),
+        Verb::Count(args) => files::count(&args, output),
+        Verb::Convert(args) => files::convert(&args, output),
         Verb::Generate(args) => generate::generate(&args, output),
         Verb::Master(args) => master::master(&args, master_tokens(), output),
         Verb::Worker(args) => {
@@ -73,6 +81,7 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
+        Verb::BadRows(args) => control()?.block_on(bad_rows::bad_rows(&args, &remote()?)),
         Verb::Events(args) => control()?.block_on(events::events(&args, &remote()?)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cluster => control()?.block_on(cluster::cluster(&remote()?, output)),
