@@ -417,7 +417,7 @@ mod tests {
                 "percentile_cont(0.9) within group (order by n desc)",
                 "quantile_cont(n, 9e-1 order by n desc)",
             ),
-            ("quantile_cont(n, 1)", "quantile_cont(n, 1.0)"),
+            ("quantile_cont(n, 1)", "quantile_cont(n, 1e0)"),
             ("array_agg(distinct n order by n desc)", "array_agg(distinct n order by n desc)"),
             ("first(city) ignore nulls", "first(city)"),
         ] {
