@@ -10,13 +10,13 @@
 //! |---|---|---|
 //! | count | int64 | `number` |
 //! | sum, avg | 16 bytes (`i128`), 32 (`i256`) or 40 ([`FloatSum`]); avg a count too | `number` |
-//! | min, max, every, any, bit_… | the argument's type, null without values | `extreme` |
-//! | first, last, min_by, max_by | the arguments and the bytes of the order key | `chosen` |
+//! | min, max, every, any, `bit_…` | the argument's type, null without values | `extreme` |
+//! | first, last, `min_by`, `max_by` | the arguments and the bytes of the order key | `chosen` |
 //! | stddev … kurtosis | the count and [`FloatSum`]s of powers | `moments` |
-//! | median, quantile, product, array_agg, string_agg | a list of the values | `list` |
+//! | median, quantile, product, `array_agg`, `string_agg` | a list of the values | `list` |
 //! | anything of `distinct` | a list of the different values | `distinct` |
-//! | mode, approx_quantile | a list of values with their counts | `counted` |
-//! | approx_count_distinct | the registers of a `HyperLogLog` | `registers` |
+//! | mode, `approx_quantile` | a list of values with their counts | `counted` |
+//! | `approx_count_distinct` | the registers of a `HyperLogLog` | `registers` |
 //!
 //! A list may be longer than memory; [`Accumulators::are_unbounded`] says that it can be, and the
 //! operators above bring it to disk with its group.
@@ -105,11 +105,9 @@ impl Accumulators {
     /// # Errors
     /// As [`Self::update`] where an input has a wrong type.
     pub fn growth(&self, inputs: &[Inputs], groups: usize, rows: usize) -> Result<Growth> {
-        let growth = |(each, input): (&Box<dyn Accumulator>, &Inputs)| {
-            let rows = Coming { rows, groups: groups + rows, carried: self.carried };
-            each.growth(&input.columns, rows)
-        };
-        self.each.iter().zip(inputs).map(growth).sum()
+        let coming = Coming { rows, groups: groups + rows, carried: self.carried };
+        let pairs = self.each.iter().zip(inputs);
+        pairs.map(|(each, input)| each.growth(&input.columns, coming)).sum()
     }
 
     /// Takes a batch's rows, values or states: row `i` belongs to group `groups[i]`, of `count`.
@@ -160,8 +158,8 @@ impl Accumulators {
     /// How a group's states are spread over several rows, in which they are merged as in one: lists
     /// in pieces of about so many bytes, everything else in the first row.
     pub fn pieces(&self, group: u32, piece_bytes: u64) -> Pieces {
-        let of = |each: &Box<dyn Accumulator>| each.pieces(group, piece_bytes);
-        let of_each: Vec<Vec<Range<usize>>> = self.each.iter().map(of).collect();
+        let of_each: Vec<Vec<Range<usize>>> =
+            self.each.iter().map(|each| each.pieces(group, piece_bytes)).collect();
         let rows = of_each.iter().map(Vec::len).max().unwrap_or(0).max(1);
         Pieces { group, of_each, rows }
     }

@@ -1,4 +1,4 @@
-//! The row that comes first or last in an order: first, last, min_by, max_by.
+//! The row that comes first or last in an order: first, last, `min_by`, `max_by`.
 //!
 //! The order is that of bytes, which came with each row ([`encoded`](crate::kernels::column)). No
 //! two rows have the same bytes unless they are the same row for all that can be told, so that it

@@ -1,6 +1,6 @@
-//! Aggregates over different values with how often each comes: mode and approx_quantile.
+//! Aggregates over different values with how often each comes: mode and `approx_quantile`.
 //!
-//! approx_quantile takes a value as the float of its sign, its exponent and the first 8 bits of its
+//! `approx_quantile` takes a value as the float of its sign, its exponent and the first 8 bits of its
 //! fraction, so that at most half a million different ones exist, mostly some hundred are there, and
 //! none is off by more than 2⁻⁸ of itself. Unlike sketches that merge by sampling or by
 //! interpolation it gives the same result whatever the order and the grouping of its rows.
@@ -74,8 +74,8 @@ impl Counted {
         let more_counts = len - self.counts.len();
         reserve(&mut self.counts, more_counts);
         self.counts.resize(len, 0);
-        for (entry, more) in self.entries.iter().zip(more) {
-            self.counts[*entry as usize] += more;
+        for (entry, times) in self.entries.iter().zip(more) {
+            self.counts[*entry as usize] += times;
         }
     }
 

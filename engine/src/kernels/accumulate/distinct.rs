@@ -287,7 +287,9 @@ impl Accumulator for Distinct {
 
     fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()> {
         if self.aggregate.function == F::Count {
-            let counts = groups.iter().map(|group| self.values.of(*group).len() as i64);
+            let count =
+                |group: &u32| i64::try_from(self.values.of(*group).len()).unwrap_or(i64::MAX);
+            let counts = groups.iter().map(count);
             columns.push(std::sync::Arc::new(Int64Array::from_iter_values(counts)));
             return Ok(());
         }

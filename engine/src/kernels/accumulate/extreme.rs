@@ -52,13 +52,13 @@ pub(super) enum Fold {
 pub(super) struct Words {
     data_type: DataType,
     fold: Fold,
-    words: Vec<i64>,
+    values: Vec<i64>,
     seen: Validity,
 }
 
 impl Words {
     pub(super) fn new(data_type: DataType, fold: Fold) -> Self {
-        Self { data_type, fold, words: Vec::new(), seen: Validity::default() }
+        Self { data_type, fold, values: Vec::new(), seen: Validity::default() }
     }
 
     /// What a fold begins with.
@@ -84,7 +84,7 @@ impl Words {
         let words = canonical_words(values.as_ref()).ok_or_else(|| no_state(values))?;
         let nulls = values.logical_nulls();
         let (order, first) = (self.order(), self.first());
-        let all = &mut self.words;
+        let all = &mut self.values;
         extend(all, taken.count, first);
         self.seen.see(nulls.as_ref(), taken.groups, taken.count, taken.is_whole);
         let mut fold = |fold: fn(i64, i64) -> i64| {
@@ -104,7 +104,7 @@ impl Words {
 
     fn gather(&self, groups: &[u32]) -> Result<ArrayRef> {
         let order = self.order();
-        let words = groups.iter().map(|group| order(self.words[*group as usize]).cast_unsigned());
+        let words = groups.iter().map(|group| order(self.values[*group as usize]).cast_unsigned());
         from_canonical_words(&self.data_type, words, self.seen.gather(groups))
     }
 }
@@ -115,17 +115,17 @@ impl Accumulator for Words {
     }
 
     fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.words) + self.seen.memory_bytes()
+        bytes_of(&self.values) + self.seen.memory_bytes()
     }
 
     fn growth(&self, _: &[ArrayRef], coming: Coming) -> Result<Growth> {
-        let words = growth_from::<i64>(self.words.capacity(), coming.groups);
+        let words = growth_from::<i64>(self.values.capacity(), coming.groups);
         Ok(words + self.seen.growth(coming.rows))
     }
 
     fn extend(&mut self, count: usize) {
         let first = self.first();
-        extend(&mut self.words, count, first);
+        extend(&mut self.values, count, first);
         self.seen.extend(count - self.seen.len(), false);
     }
 

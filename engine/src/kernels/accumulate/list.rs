@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// The longest text that string_agg makes.
+/// The longest text that `string_agg` makes.
 const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// What becomes of the values of a group.
@@ -144,7 +144,9 @@ impl Lists {
             return None;
         }
         if descending {
-            words.iter_mut().for_each(|word| *word = !*word);
+            for word in &mut words {
+                *word = !*word;
+            }
         }
         #[expect(
             clippy::cast_precision_loss,
@@ -495,7 +497,7 @@ pub(super) fn entries_of(
         Carried::Values => Ok((columns.to_vec(), coming.rows)),
         Carried::States => {
             let columns = elements(column(columns, 0)?, width)?;
-            let rows = columns.first().map_or(0, |column| column.len());
+            let rows = columns.first().map_or(0, Array::len);
             Ok((columns, rows))
         }
     }

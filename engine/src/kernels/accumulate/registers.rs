@@ -5,7 +5,7 @@
 //! nothing else, so that it is the same whatever the order, the grouping and the repeats. A group with
 //! few values keeps the registers that are not zero as a list.
 //!
-//! Source: O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017),
+//! Source: O. Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches" (2017),
 //! <https://arxiv.org/abs/1702.01284>: its improved raw estimator, which needs no tables and no bias
 //! correction. The standard error is 1.04 / √4096 = 1.6 %.
 
@@ -79,8 +79,8 @@ impl Sketch {
                     listed.insert(at, entry);
                 } else {
                     let mut all = vec![0; REGISTERS].into_boxed_slice();
-                    for (known, rank) in entries(listed) {
-                        all[known] = rank;
+                    for (known, greatest) in entries(listed) {
+                        all[known] = greatest;
                     }
                     all[place] = rank;
                     *self = Self::All(all);
