@@ -133,16 +133,20 @@ impl Aggregate {
         Ok(Self { function, arguments, filter: None, distinct: false, order_by, data_type })
     }
 
-    /// Every expression over the input's columns.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
-        let keys = self.order_by.iter().map(|key| &key.expr);
-        self.arguments.iter().chain(&self.filter).chain(keys)
+    /// How many columns it gives: one, but `first_row` one an argument.
+    pub fn width(&self) -> usize {
+        if self.function == AggregateFunction::FirstRow { self.arguments.len() } else { 1 }
     }
 
-    /// Every expression over the input's columns, to be rewritten; types must stay.
-    pub fn expressions_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
-        let keys = self.order_by.iter_mut().map(|key| &mut key.expr);
-        self.arguments.iter_mut().chain(&mut self.filter).chain(keys)
+    /// The same for those of its columns that are wanted, by their places; `None` where none is.
+    pub fn narrowed(&self, is_wanted: impl Fn(usize) -> bool) -> Option<Self> {
+        let wanted: Vec<usize> = (0..self.width()).filter(|place| is_wanted(*place)).collect();
+        if wanted.is_empty() || wanted.len() == self.width() {
+            return (!wanted.is_empty()).then(|| self.clone());
+        }
+        let arguments = wanted.iter().map(|place| self.arguments[*place].clone()).collect();
+        let narrow = Self::new(self.function, arguments).ok()?;
+        Some(Self { arguments: narrow.arguments, data_type: narrow.data_type, ..self.clone() })
     }
 }
 

@@ -10,20 +10,20 @@
 //! |---|---|---|
 //! | count | int64 | `number` |
 //! | sum, avg | 16 bytes (`i128`), 32 (`i256`) or 40 ([`FloatSum`]); avg a count too | `number` |
-//! | min, max, every, any, bit_… | the argument's type, null without values | `extreme` |
-//! | first, last, min_by, max_by | the arguments and the bytes of the order key | `chosen` |
+//! | min, max, every, any, `bit_…` | the argument's type, null without values | `extreme` |
+//! | first, last, `min_by`, `max_by` | the arguments and the bytes of the order key | `chosen` |
 //! | stddev … kurtosis | the count and [`FloatSum`]s of powers | `moments` |
-//! | median, quantile, product, array_agg, string_agg | a list of the values | `list` |
+//! | median, quantile, product, `array_agg`, `string_agg` | a list of the values | `list` |
 //! | anything of `distinct` | a list of the different values | `distinct` |
-//! | mode, approx_quantile | a list of values with their counts | `counted` |
-//! | approx_count_distinct | the registers of a `HyperLogLog` | `registers` |
+//! | mode, `approx_quantile` | a list of values with their counts | `counted` |
+//! | `approx_count_distinct` | the registers of a `HyperLogLog` | `registers` |
 //!
 //! A list may be longer than memory; [`Accumulators::are_unbounded`] says that it can be, and the
 //! operators above bring it to disk with its group.
 //!
 //! [`FloatSum`]: crate::kernels::float_sum::FloatSum
 
-use std::fmt::Debug;
+use std::{fmt::Debug, ops::Range};
 
 use arrow::{
     array::{Array, ArrayRef},
@@ -105,11 +105,9 @@ impl Accumulators {
     /// # Errors
     /// As [`Self::update`] where an input has a wrong type.
     pub fn growth(&self, inputs: &[Inputs], groups: usize, rows: usize) -> Result<Growth> {
-        let growth = |(each, input): (&Box<dyn Accumulator>, &Inputs)| {
-            let rows = Coming { rows, groups: groups + rows, carried: self.carried };
-            each.growth(&input.columns, rows)
-        };
-        self.each.iter().zip(inputs).map(growth).sum()
+        let coming = Coming { rows, groups: groups + rows, carried: self.carried };
+        let pairs = self.each.iter().zip(inputs);
+        pairs.map(|(each, input)| each.growth(&input.columns, coming)).sum()
     }
 
     /// Takes a batch's rows, values or states: row `i` belongs to group `groups[i]`, of `count`.
@@ -155,6 +153,31 @@ impl Accumulators {
     /// The bytes of a group's states that differ from group to group.
     pub fn group_bytes(&self, group: u32) -> u64 {
         self.each.iter().map(|each| each.group_bytes(group)).sum()
+    }
+
+    /// How a group's states are spread over several rows, in which they are merged as in one: lists
+    /// in pieces of about so many bytes, everything else in the first row.
+    pub fn pieces(&self, group: u32, piece_bytes: u64) -> Pieces {
+        let of_each: Vec<Vec<Range<usize>>> =
+            self.each.iter().map(|each| each.pieces(group, piece_bytes)).collect();
+        let rows = of_each.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        Pieces { group, of_each, rows }
+    }
+
+    /// The states of a group in one of its rows.
+    ///
+    /// # Errors
+    /// As [`Self::states`].
+    pub fn piece(&self, pieces: &Pieces, row: usize) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for (each, own) in self.each.iter().zip(&pieces.of_each) {
+            match own.get(row) {
+                Some(entries) => each.piece(pieces.group, entries.clone(), &mut columns)?,
+                None if row == 0 => each.states(&[pieces.group], &mut columns)?,
+                None => columns.extend(each.nothing()?),
+            }
+        }
+        Ok(columns)
     }
 
     /// The states of some groups, one column after the other as [`state_fields`] has them.
@@ -241,6 +264,16 @@ fn goes_by_least(aggregate: &Aggregate) -> bool {
     of.is_some_and(|of| crate::expr::aggregate::signature::is_ordered(&of))
 }
 
+/// A group whose states take several rows.
+#[derive(Debug)]
+pub struct Pieces {
+    group: u32,
+    /// Of each aggregate: the entries of its list in each row; none where it has no list.
+    of_each: Vec<Vec<Range<usize>>>,
+    /// How many rows they take.
+    pub rows: usize,
+}
+
 /// What goes into an accumulator.
 struct Taken<'a> {
     columns: &'a [ArrayRef],
@@ -288,6 +321,16 @@ trait Accumulator: Debug + Send {
     }
     /// The states of some groups.
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()>;
+    /// Which entries of a frozen group's list go together in pieces of about so many bytes.
+    fn pieces(&self, _group: u32, _piece_bytes: u64) -> Vec<Range<usize>> {
+        Vec::new()
+    }
+    /// The state of a group with some of its list's entries.
+    fn piece(&self, group: u32, _: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        self.states(&[group], columns)
+    }
+    /// The state of a group without rows.
+    fn nothing(&self) -> Result<Vec<ArrayRef>>;
     /// The values of some groups.
     fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()>;
 }
@@ -338,6 +381,15 @@ fn plain_accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
         F::Mode | F::ApproxQuantile => Box::new(counted::Counted::new(aggregate, &of)?),
         F::ApproxCountDistinct => Box::new(registers::Registers::default()),
     })
+}
+
+/// The state of a group without rows, of an accumulator that has no group yet.
+fn state_of_nothing(mut empty: impl Accumulator) -> Result<Vec<ArrayRef>> {
+    empty.extend(1);
+    empty.freeze();
+    let mut columns = Vec::new();
+    empty.states(&[0], &mut columns)?;
+    Ok(columns)
 }
 
 /// The quantile or other number that an aggregate is given.

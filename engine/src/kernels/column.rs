@@ -109,8 +109,8 @@ impl ColumnInput {
             _ => {
                 let rows = encoded(std::slice::from_ref(&plain(array, of)?), &[ASCENDING])?;
                 let (views, buffers, _) = rows.into_parts();
-                let rows = BinaryViewArray::try_new(views, buffers, nulls.clone())?;
-                InputValues::Bytes(TextInput::new(&rows))
+                let valid = BinaryViewArray::try_new(views, buffers, nulls.clone())?;
+                InputValues::Bytes(TextInput::new(&valid))
             }
         };
         Ok(Self { values, nulls })

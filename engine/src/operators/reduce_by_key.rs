@@ -36,7 +36,7 @@ const LEAST_GROUP_BYTES: u64 = 16 << 20;
 /// Map-side aggregation: what reaches the exchange is one row a group, not one row a row.
 ///
 /// - Shape: `schema` = keys, [states](state_fields), the keys' hash. A group may come several
-///   times, once each time that memory ran out. Order: none.
+///   times, once each time that memory ran out, or where its lists take several rows. Order: none.
 /// - Memory: its table is reserved; refused, the groups so far are handed on and it starts anew.
 ///   One batch, and 1 MiB, it takes in any case.
 /// - Errors: [`Error::Evaluate`] of a key or an argument.
@@ -112,8 +112,7 @@ impl Operator for PartialReduce {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(draining) = &mut self.draining {
-                if let Some(groups) = draining.next() {
-                    let columns = draining.states(&groups)?;
+                if let Some(columns) = draining.next_states()? {
                     return Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?));
                 }
                 self.draining = None;
@@ -238,10 +237,9 @@ impl Operator for FinalReduce {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(draining) = &mut self.draining {
-                if let Some(groups) = draining.next() {
-                    let names = self.schema.fields()[self.keys..].iter();
-                    let names: Vec<&str> = names.map(|field| field.name().as_str()).collect();
-                    let columns = draining.values(&groups, &names)?;
+                let names = self.schema.fields()[self.keys..].iter();
+                let names: Vec<&str> = names.map(|field| field.name().as_str()).collect();
+                if let Some(columns) = draining.next_values(&names)? {
                     return Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?));
                 }
                 self.draining = None;

@@ -15,13 +15,16 @@ use sqlparser::ast::{
     FunctionArguments, NullTreatment,
 };
 
-use crate::expr::{
-    Expr, Literal, OrderKey,
-    aggregate::{
-        Aggregate, AggregateFunction,
-        signature::{AGGREGATES, Definition, find, is_ordered},
+use crate::{
+    expr::{
+        Expr, Literal, OrderKey,
+        aggregate::{
+            Aggregate, AggregateFunction,
+            signature::{AGGREGATES, Definition, find, is_ordered},
+        },
+        parse::{self, ParseError, ParseErrorKind, nearest, type_name},
     },
-    parse::{self, ParseError, ParseErrorKind, nearest, type_name},
+    kernels::hash::is_key,
 };
 
 type Result<T, E = ParseError> = std::result::Result<T, E>;
@@ -51,7 +54,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema) -> Result<Aggregate> {
         let refusal = parse::error(ParseErrorKind::UnknownFunction, offset, message);
         return Err(ParseError { suggestion: nearest(&name, names), ..refusal });
     };
-    Call { definition, call, offset, text, schema }.bind()
+    Call { definition, function: call, offset, text, schema }.bind()
 }
 
 /// Whether a call in a tree is that of an aggregate and of no window.
@@ -62,7 +65,7 @@ pub fn is_aggregate(call: &ast::Function) -> bool {
 /// A call that is being bound.
 struct Call<'a> {
     definition: &'static Definition,
-    call: &'a ast::Function,
+    function: &'a ast::Function,
     offset: usize,
     text: &'a str,
     schema: &'a Schema,
@@ -79,7 +82,7 @@ impl Call<'_> {
     }
 
     fn bind(&self) -> Result<Aggregate> {
-        let call = self.call;
+        let call = self.function;
         if call.over.is_some() {
             return Err(self.unsupported("`over`; a window function, which"));
         }
@@ -164,10 +167,10 @@ impl Call<'_> {
 
     /// Moves `within group (order by ...)` to where the same is said without it.
     fn within_group(&self, mut parts: Parts) -> Result<Parts> {
-        if self.call.within_group.is_empty() {
+        if self.function.within_group.is_empty() {
             return Ok(parts);
         }
-        let keys = self.order(&self.call.within_group)?;
+        let keys = self.order(&self.function.within_group)?;
         match self.definition.function {
             AggregateFunction::QuantileCont
             | AggregateFunction::QuantileDisc
@@ -206,11 +209,16 @@ impl Call<'_> {
             "string_agg" if arguments.len() == 1 => {
                 arguments.push(Expr::Literal(Literal::Utf8(String::from(","))));
             }
-            "count" if arguments.is_empty() && !is_star(self.call) => {
+            "count" if arguments.is_empty() && !is_star(self.function) => {
                 let message = String::from("`count` takes `*` or arguments");
                 return Err(self.error(ParseErrorKind::Syntax, message));
             }
             _ => {}
+        }
+        let types = arguments.iter().map(Expr::data_type);
+        if let Some(of) = types.into_iter().find(|of| distinct && !is_key(of)) {
+            let message = format!("values of type {} can't be told apart", type_name(&of));
+            return Err(self.error(ParseErrorKind::Type, message));
         }
         if arguments.is_empty() && distinct {
             return Err(self.unsupported("`distinct` without an argument"));
@@ -228,15 +236,15 @@ impl Call<'_> {
 
     /// Brings a quantile and a separator to the literals that they must be.
     fn constants(&self, function: AggregateFunction, arguments: &mut [Expr]) -> Result<()> {
-        let constant = match (function, arguments) {
-            (
-                AggregateFunction::QuantileCont
-                | AggregateFunction::QuantileDisc
-                | AggregateFunction::ApproxQuantile
-                | AggregateFunction::StringAgg,
-                [_, constant],
-            ) => constant,
-            _ => return Ok(()),
+        let (
+            AggregateFunction::QuantileCont
+            | AggregateFunction::QuantileDisc
+            | AggregateFunction::ApproxQuantile
+            | AggregateFunction::StringAgg,
+            [_, constant],
+        ) = (function, arguments)
+        else {
+            return Ok(());
         };
         let value = constant_of(constant, self.schema);
         let literal = if function == AggregateFunction::StringAgg {
@@ -265,7 +273,7 @@ impl Call<'_> {
     /// Refuses an order that the function does not go by.
     fn check_order(&self, aggregate: &Aggregate) -> Result<()> {
         let function = aggregate.function;
-        if aggregate.order_by.is_empty() || !self.call.within_group.is_empty() {
+        if aggregate.order_by.is_empty() || !self.function.within_group.is_empty() {
             return self.check_distinct_order(aggregate);
         }
         if !function.follows_order() || function.goes_by_value() {

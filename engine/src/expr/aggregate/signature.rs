@@ -2,7 +2,10 @@
 
 use arrow::datatypes::DataType;
 
-use crate::expr::{aggregate::AggregateFunction, parse::type_name};
+use crate::{
+    expr::{aggregate::AggregateFunction, parse::type_name},
+    kernels::hash::is_key,
+};
 
 /// What an aggregate is called, takes and gives.
 pub struct Definition {
@@ -456,7 +459,7 @@ pub fn result_type(function: AggregateFunction, types: &[DataType]) -> Result<Da
         let takes = if least == 1 { "one argument" } else { "two arguments" };
         return Err(format!("`{name}` takes {takes}, not {}", types.len()));
     }
-    if types.contains(&DataType::Null) {
+    if types.contains(&DataType::Null) && !matches!(function, F::Count | F::FirstRow) {
         return Err(format!("the type of null is not known in `{name}`; say cast(null as ...)"));
     }
     let Some(first) = types.first() else { return Ok(DataType::Int64) };
@@ -466,6 +469,7 @@ pub fn result_type(function: AggregateFunction, types: &[DataType]) -> Result<Da
         if of.is_numeric() { Ok(DataType::Float64) } else { wants("a number", of) }
     };
     match function {
+        F::ApproxCountDistinct if !is_key(first) => wants("values that can be told apart", first),
         F::Count | F::ApproxCountDistinct => Ok(DataType::Int64),
         F::Sum => match first {
             of if of.is_signed_integer() => Ok(DataType::Int64),

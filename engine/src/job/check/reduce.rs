@@ -128,9 +128,9 @@ fn first_of_each(
     let op = Op::Reduce { keys, aggregates };
     let first = format!("{}.first", vertex.id);
     let first = binder.push(first, op, &[input], Arc::clone(&schema), Order::None);
-    let columns = places.iter().map(|place| parse::column(&schema, *place)).collect();
-    let (op, schema) = (Op::Map { columns }, Arc::clone(&input.schema));
-    let bound = binder.push(vertex.id, op, &[&first], schema, Order::None);
+    let moved = places.iter().map(|place| parse::column(&schema, *place)).collect();
+    let map = Op::Map { columns: moved };
+    let bound = binder.push(vertex.id, map, &[&first], Arc::clone(&input.schema), Order::None);
     Some(Bound { is_tokens: input.is_tokens, ..bound })
 }
 

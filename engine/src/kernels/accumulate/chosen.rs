@@ -1,4 +1,4 @@
-//! The row that comes first or last in an order: first, last, min_by, max_by.
+//! The row that comes first or last in an order: first, last, `min_by`, `max_by`.
 //!
 //! The order is that of bytes, which came with each row ([`encoded`](crate::kernels::column)). No
 //! two rows have the same bytes unless they are the same row for all that can be told, so that it
@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{BinaryViewType, DataType},
 };
 
-use super::{Accumulator, Coming, Taken, column, each_valid, no_state};
+use super::{Accumulator, Coming, Taken, column, each_valid, no_state, state_of_nothing};
 use crate::{
     Result,
     kernels::{
@@ -103,6 +103,12 @@ impl Accumulator for Chosen {
     fn freeze(&mut self) {
         self.values.iter_mut().for_each(Column::freeze);
         self.keys.freeze();
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        let types = self.values.iter().map(|values| values.data_type().clone());
+        let types: Vec<DataType> = types.collect();
+        state_of_nothing(Self::new(&types, self.is_last)?)
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

@@ -1,6 +1,6 @@
-//! Aggregates over different values with how often each comes: mode and approx_quantile.
+//! Aggregates over different values with how often each comes: mode and `approx_quantile`.
 //!
-//! approx_quantile takes a value as the float of its sign, its exponent and the first 8 bits of its
+//! `approx_quantile` takes a value as the float of its sign, its exponent and the first 8 bits of its
 //! fraction, so that at most half a million different ones exist, mostly some hundred are there, and
 //! none is off by more than 2⁻⁸ of itself. Unlike sketches that merge by sampling or by
 //! interpolation it gives the same result whatever the order and the grouping of its rows.
@@ -9,7 +9,7 @@
 //! fully-mergeable quantile sketch with relative-error guarantees", PVLDB 12 (2019), cut by a
 //! float's bits instead of its logarithm.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, Float64Array, Int64Array},
@@ -20,7 +20,7 @@ use super::{
     Accumulator, Coming, Taken, as_type, column, constant_number,
     distinct::Values,
     list::{chosen, entries_of, flattened, list_type, rank},
-    no_state,
+    no_state, state_of_nothing,
 };
 use crate::{
     Result,
@@ -74,9 +74,14 @@ impl Counted {
         let more_counts = len - self.counts.len();
         reserve(&mut self.counts, more_counts);
         self.counts.resize(len, 0);
-        for (entry, more) in self.entries.iter().zip(more) {
-            self.counts[*entry as usize] += more;
+        for (entry, times) in self.entries.iter().zip(more) {
+            self.counts[*entry as usize] += times;
         }
+    }
+
+    fn counts_of(&self, entries: &[u32]) -> Vec<ArrayRef> {
+        let counts = entries.iter().map(|entry| self.counts[*entry as usize]);
+        vec![Arc::new(Int64Array::from_iter_values(counts))]
     }
 
     /// A group's entries by their values.
@@ -157,11 +162,26 @@ impl Accumulator for Counted {
         self.values.group_bytes(group) + 8 * self.values.of(group).len() as u64
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self {
+            part: self.part,
+            values: Values::new(self.values.types().to_vec())?,
+            counts: Vec::new(),
+            entries: Vec::new(),
+        })
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        columns.push(self.values.states(groups, |entries| {
-            let counts = entries.iter().map(|entry| self.counts[*entry as usize]);
-            vec![Arc::new(Int64Array::from_iter_values(counts))]
-        })?);
+        columns.push(self.values.states(groups, |entries| self.counts_of(entries))?);
+        Ok(())
+    }
+
+    fn pieces(&self, group: u32, piece_bytes: u64) -> Vec<Range<usize>> {
+        self.values.pieces(group, piece_bytes)
+    }
+
+    fn piece(&self, group: u32, entries: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        columns.push(self.values.piece(group, entries, |entries| self.counts_of(entries))?);
         Ok(())
     }
 

@@ -3,8 +3,11 @@
 //! One table holds the values of all groups, each once a group. The state of a group is the list of
 //! its values; what the aggregate makes of them is computed at the end, by its own accumulator.
 
+use std::ops::Range;
+
 use arrow::{
     array::{ArrayRef, Int64Array, UInt32Array},
+    buffer::OffsetBuffer,
     compute::SortOptions,
     datatypes::DataType,
 };
@@ -13,9 +16,9 @@ use super::{
     Accumulator, Coming, Taken, column,
     list::{
         ByGroup, check_entries, entries_of, entry_bytes, flattened, index_growth, list_of,
-        list_type,
+        list_type, pieces,
     },
-    plain_accumulator, row_arguments,
+    plain_accumulator, row_arguments, state_of_nothing,
 };
 use crate::{
     Result,
@@ -156,6 +159,27 @@ impl Values {
         }
     }
 
+    /// Which entries of a frozen group go together in pieces of about so many bytes.
+    pub(super) fn pieces(&self, group: u32, piece_bytes: u64) -> Vec<Range<usize>> {
+        match &self.state {
+            State::Frozen(keys, _) => pieces(keys.columns(), self.of(group), piece_bytes),
+            State::Taking(_) => Vec::new(),
+        }
+    }
+
+    /// Some entries of a group as a list, with more columns beside the values.
+    pub(super) fn piece(
+        &self,
+        group: u32,
+        entries: Range<usize>,
+        more: impl FnOnce(&[u32]) -> Vec<ArrayRef>,
+    ) -> Result<ArrayRef> {
+        let entries = &self.of(group)[entries];
+        let mut columns = self.gather(entries)?;
+        columns.extend(more(entries));
+        list_of(columns, OffsetBuffer::from_lengths([entries.len()]))
+    }
+
     /// The entries of some groups, one group after the other, with the place of each one's group.
     #[expect(clippy::cast_possible_truncation, reason = "groups have 32-bit numbers")]
     fn entries(&self, groups: &[u32]) -> (Vec<u32>, Vec<u32>) {
@@ -243,14 +267,29 @@ impl Accumulator for Distinct {
         self.values.group_bytes(group)
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(&self.aggregate)?)
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.values.states(groups, |_| Vec::new())?);
         Ok(())
     }
 
+    fn pieces(&self, group: u32, piece_bytes: u64) -> Vec<Range<usize>> {
+        self.values.pieces(group, piece_bytes)
+    }
+
+    fn piece(&self, group: u32, entries: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        columns.push(self.values.piece(group, entries, |_| Vec::new())?);
+        Ok(())
+    }
+
     fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()> {
         if self.aggregate.function == F::Count {
-            let counts = groups.iter().map(|group| self.values.of(*group).len() as i64);
+            let count =
+                |group: &u32| i64::try_from(self.values.of(*group).len()).unwrap_or(i64::MAX);
+            let counts = groups.iter().map(count);
             columns.push(std::sync::Arc::new(Int64Array::from_iter_values(counts)));
             return Ok(());
         }

@@ -8,7 +8,9 @@ use arrow::{
     datatypes::{BinaryViewType, DataType, Decimal128Type, StringViewType},
 };
 
-use super::{Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state};
+use super::{
+    Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, state_of_nothing,
+};
 use crate::{
     Result,
     kernels::{
@@ -50,13 +52,13 @@ pub(super) enum Fold {
 pub(super) struct Words {
     data_type: DataType,
     fold: Fold,
-    words: Vec<i64>,
+    values: Vec<i64>,
     seen: Validity,
 }
 
 impl Words {
     pub(super) fn new(data_type: DataType, fold: Fold) -> Self {
-        Self { data_type, fold, words: Vec::new(), seen: Validity::default() }
+        Self { data_type, fold, values: Vec::new(), seen: Validity::default() }
     }
 
     /// What a fold begins with.
@@ -82,7 +84,7 @@ impl Words {
         let words = canonical_words(values.as_ref()).ok_or_else(|| no_state(values))?;
         let nulls = values.logical_nulls();
         let (order, first) = (self.order(), self.first());
-        let all = &mut self.words;
+        let all = &mut self.values;
         extend(all, taken.count, first);
         self.seen.see(nulls.as_ref(), taken.groups, taken.count, taken.is_whole);
         let mut fold = |fold: fn(i64, i64) -> i64| {
@@ -102,7 +104,7 @@ impl Words {
 
     fn gather(&self, groups: &[u32]) -> Result<ArrayRef> {
         let order = self.order();
-        let words = groups.iter().map(|group| order(self.words[*group as usize]).cast_unsigned());
+        let words = groups.iter().map(|group| order(self.values[*group as usize]).cast_unsigned());
         from_canonical_words(&self.data_type, words, self.seen.gather(groups))
     }
 }
@@ -113,17 +115,17 @@ impl Accumulator for Words {
     }
 
     fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.words) + self.seen.memory_bytes()
+        bytes_of(&self.values) + self.seen.memory_bytes()
     }
 
     fn growth(&self, _: &[ArrayRef], coming: Coming) -> Result<Growth> {
-        let words = growth_from::<i64>(self.words.capacity(), coming.groups);
+        let words = growth_from::<i64>(self.values.capacity(), coming.groups);
         Ok(words + self.seen.growth(coming.rows))
     }
 
     fn extend(&mut self, count: usize) {
         let first = self.first();
-        extend(&mut self.words, count, first);
+        extend(&mut self.values, count, first);
         self.seen.extend(count - self.seen.len(), false);
     }
 
@@ -133,6 +135,10 @@ impl Accumulator for Words {
 
     fn merge(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.take(taken)
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.fold))
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
@@ -219,6 +225,10 @@ impl Accumulator for Wide {
 
     fn merge(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.take(taken)
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.is_max))
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
@@ -311,6 +321,10 @@ impl Accumulator for Bytes {
         self.text.freeze();
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.data_type.clone(), self.is_max))
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.gather(groups)?);
         Ok(())
@@ -386,6 +400,10 @@ impl Accumulator for Rows {
 
     fn freeze(&mut self) {
         self.values.freeze();
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.values.data_type(), self.is_max)?)
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Values are kept in the order of their coming, each with its group, and sorted into groups once
 //! all are there. Their states are lists, which a spill brings to disk like any column.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StringViewBuilder, StructArray},
@@ -11,7 +11,10 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef, Fields},
 };
 
-use super::{Accumulator, Carried, Coming, Taken, as_type, column, constant_number, no_state};
+use super::{
+    Accumulator, Carried, Coming, Taken, as_type, column, constant_number, no_state,
+    state_of_nothing,
+};
 use crate::{
     Error, Result,
     expr::{Aggregate, AggregateFunction as F, Expr, Literal},
@@ -22,7 +25,7 @@ use crate::{
     },
 };
 
-/// The longest text that string_agg makes.
+/// The longest text that `string_agg` makes.
 const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// What becomes of the values of a group.
@@ -141,7 +144,9 @@ impl Lists {
             return None;
         }
         if descending {
-            words.iter_mut().for_each(|word| *word = !*word);
+            for word in &mut words {
+                *word = !*word;
+            }
         }
         #[expect(
             clippy::cast_precision_loss,
@@ -272,10 +277,25 @@ impl Accumulator for Lists {
         entry_bytes(&self.columns, self.by_group.of(group))
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.columns[0].data_type(), self.made.clone())?)
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         let (entries, offsets) = self.by_group.lists(groups);
         let values = self.columns.iter().map(|own| own.gather(&entries)).collect::<Result<_>>()?;
         columns.push(list_of(values, offsets)?);
+        Ok(())
+    }
+
+    fn pieces(&self, group: u32, piece_bytes: u64) -> Vec<Range<usize>> {
+        pieces(&self.columns, self.by_group.of(group), piece_bytes)
+    }
+
+    fn piece(&self, group: u32, entries: Range<usize>, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let entries = &self.by_group.of(group)[entries];
+        let values = self.columns.iter().map(|own| own.gather(entries)).collect::<Result<_>>()?;
+        columns.push(list_of(values, OffsetBuffer::from_lengths([entries.len()]))?);
         Ok(())
     }
 
@@ -391,6 +411,24 @@ pub(super) fn entry_bytes(columns: &[Column], entries: &[u32]) -> u64 {
     columns.iter().map(of).sum()
 }
 
+/// Ranges of entries of about so many bytes each, or of one entry.
+pub(super) fn pieces(columns: &[Column], entries: &[u32], piece_bytes: u64) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, entry) in entries.iter().enumerate() {
+        let own = entry_bytes(columns, std::slice::from_ref(entry));
+        if place > start && bytes + own > piece_bytes {
+            pieces.push(start..place);
+            (start, bytes) = (place, 0);
+        }
+        bytes += own;
+    }
+    if start < entries.len() {
+        pieces.push(start..entries.len());
+    }
+    pieces
+}
+
 /// The type of a list of values of these types side by side.
 pub(super) fn list_type(types: &[DataType]) -> DataType {
     DataType::List(element(types))
@@ -459,7 +497,7 @@ pub(super) fn entries_of(
         Carried::Values => Ok((columns.to_vec(), coming.rows)),
         Carried::States => {
             let columns = elements(column(columns, 0)?, width)?;
-            let rows = columns.first().map_or(0, |column| column.len());
+            let rows = columns.first().map_or(0, Array::len);
             Ok((columns, rows))
         }
     }

@@ -24,7 +24,10 @@ use arrow::{
     datatypes::{DataType, Float64Type},
 };
 
-use super::{Accumulator, Coming, Taken, as_type, column, extend, no_state, number::merge_float};
+use super::{
+    Accumulator, Coming, Taken, as_type, column, extend, no_state, number::merge_float,
+    state_of_nothing,
+};
 use crate::{
     Error, Result,
     expr::AggregateFunction as F,
@@ -91,9 +94,9 @@ impl Moments {
 
     /// The value of one term in two floats; a power with what its float lacks.
     fn sum(&self, group: usize, term: Term) -> Double {
-        let place = |term| self.terms.iter().position(|known| *known == term);
-        let of = |term| {
-            let sum = place(term).and_then(|place| {
+        let of = |part: Term| {
+            let place = self.terms.iter().position(|known| *known == part);
+            let sum = place.and_then(|place| {
                 self.sums.get(group * self.terms.len() + place).map(FloatSum::parts)
             });
             let (high, low) = sum.unwrap_or((0.0, 0.0));
@@ -265,9 +268,10 @@ impl Accumulator for Moments {
     fn update(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.extend(taken.count);
         let first = as_type(column(taken.columns, 0)?, &DataType::Float64)?;
-        let second = match self.has_pairs() {
-            true => as_type(column(taken.columns, 1)?, &DataType::Float64)?,
-            false => ArrayRef::clone(&first),
+        let second = if self.has_pairs() {
+            as_type(column(taken.columns, 1)?, &DataType::Float64)?
+        } else {
+            ArrayRef::clone(&first)
         };
         let first = first.as_primitive::<Float64Type>().values();
         let second = second.as_primitive::<Float64Type>().values();
@@ -293,12 +297,16 @@ impl Accumulator for Moments {
             };
             self.counts[group] += i64::from_le_bytes(*count);
             let all = &mut self.sums[group * width..(group + 1) * width];
-            for (sum, bytes) in all.iter_mut().zip(sums.chunks_exact(FloatSum::BYTES)) {
-                let state = FloatSum::from_bytes(bytes).ok_or_else(|| no_state(states))?;
+            for (sum, own) in all.iter_mut().zip(sums.chunks_exact(FloatSum::BYTES)) {
+                let state = FloatSum::from_bytes(own).ok_or_else(|| no_state(states))?;
                 merge_float(sum, &state)?;
             }
         }
         Ok(())
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::new(self.function))
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
@@ -311,10 +319,10 @@ impl Accumulator for Moments {
                 bytes.extend_from_slice(&sum.to_bytes());
             }
         }
-        let width = i32::try_from(self.state_bytes())
+        let state_bytes = i32::try_from(self.state_bytes())
             .map_err(|_| Error::Internal(String::from("a state of many terms")))?;
         columns.push(Arc::new(FixedSizeBinaryArray::try_new(
-            width,
+            state_bytes,
             Buffer::from_vec(bytes),
             None,
         )?));
@@ -353,7 +361,7 @@ impl Double {
     /// The number; zero where it is no more than the noise of what it was computed from.
     fn settled(self, from: f64) -> f64 {
         let noise = from.abs() * 2f64.powi(-101);
-        if self.high.abs() <= noise { 0.0 } else { self.high }
+        if noise.is_finite() && self.high.abs() <= noise { 0.0 } else { self.high }
     }
 }
 

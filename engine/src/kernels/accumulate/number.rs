@@ -13,7 +13,10 @@ use arrow::{
     },
 };
 
-use super::{Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, refused};
+use super::{
+    Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, refused,
+    state_of_nothing,
+};
 use crate::{
     Error, Result,
     kernels::{
@@ -104,6 +107,10 @@ impl Accumulator for Count {
         self.add(column(taken.columns, 0)?, taken.groups, taken.count)
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::default())
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.gather(groups));
         Ok(())
@@ -141,6 +148,15 @@ impl Sums {
             }
             other => return Err(refused(function, other)),
         })
+    }
+
+    fn empty(&self) -> Self {
+        let seen = Validity::default();
+        match self {
+            Self::Int { .. } => Self::Int { sums: Vec::new(), seen },
+            Self::Wide { .. } => Self::Wide { sums: Vec::new(), seen },
+            Self::Float(_) => Self::Float(Vec::new()),
+        }
     }
 
     fn state_type(&self) -> DataType {
@@ -393,6 +409,10 @@ impl Accumulator for Sum {
         self.sums.merge(column(taken.columns, 0)?, taken)
     }
 
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self { sums: self.sums.empty(), data_type: self.data_type.clone() })
+    }
+
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
         columns.push(self.sums.states(groups)?);
         Ok(())
@@ -507,6 +527,15 @@ impl Accumulator for Average {
     fn merge(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.sums.merge(column(taken.columns, 0)?, taken)?;
         self.counts.add(column(taken.columns, 1)?, taken.groups, taken.count)
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self {
+            sums: self.sums.empty(),
+            counts: Count::default(),
+            data_type: self.data_type.clone(),
+            unit: self.unit,
+        })
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

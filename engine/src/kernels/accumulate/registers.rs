@@ -5,7 +5,7 @@
 //! nothing else, so that it is the same whatever the order, the grouping and the repeats. A group with
 //! few values keeps the registers that are not zero as a list.
 //!
-//! Source: O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017),
+//! Source: O. Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches" (2017),
 //! <https://arxiv.org/abs/1702.01284>: its improved raw estimator, which needs no tables and no bias
 //! correction. The standard error is 1.04 / √4096 = 1.6 %.
 
@@ -16,7 +16,7 @@ use arrow::{
     datatypes::DataType,
 };
 
-use super::{Accumulator, Coming, Taken, column, each_valid, extend, no_state};
+use super::{Accumulator, Coming, Taken, column, each_valid, extend, no_state, state_of_nothing};
 use crate::{
     Result,
     kernels::{
@@ -79,8 +79,8 @@ impl Sketch {
                     listed.insert(at, entry);
                 } else {
                     let mut all = vec![0; REGISTERS].into_boxed_slice();
-                    for (known, rank) in entries(listed) {
-                        all[known] = rank;
+                    for (known, greatest) in entries(listed) {
+                        all[known] = greatest;
                     }
                     all[place] = rank;
                     *self = Self::All(all);
@@ -250,6 +250,10 @@ impl Accumulator for Registers {
 
     fn group_bytes(&self, group: u32) -> u64 {
         self.groups[group as usize].bytes()
+    }
+
+    fn nothing(&self) -> Result<Vec<ArrayRef>> {
+        state_of_nothing(Self::default())
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {

@@ -15,7 +15,12 @@ fn columns(first: i64, rows: i64) -> Vec<(&'static str, ArrayRef)> {
     let text = |n: i64| if n % 3 == 0 { format!("{n:0>60}") } else { n.to_string() };
     vec![
         ("n", Arc::new(Int64Array::from_iter_values(first..first + rows))),
-        ("x", Arc::new(Float64Array::from_iter_values((0..rows).map(|n| 0.5 + n as f64)))),
+        (
+            "x",
+            Arc::new(Float64Array::from_iter_values(
+                (0..i32::try_from(rows).unwrap()).map(|n| 0.5 + f64::from(n)),
+            )),
+        ),
         ("s", Arc::new((first..first + rows).map(|n| Some(text(n))).collect::<StringViewArray>())),
     ]
 }
@@ -25,7 +30,11 @@ fn inputs(aggregate: &Aggregate, first: i64, rows: i64) -> Inputs {
     let columns = columns(first, rows);
     let column = |argument: &crate::expr::Expr| {
         let name = argument.to_string();
-        columns.iter().find(|(known, _)| *known == name).unwrap().1.clone()
+        columns
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, column)| Arc::clone(column))
+            .unwrap()
     };
     let mut taken: Vec<ArrayRef> = row_arguments(aggregate).iter().map(column).collect();
     if takes_order(aggregate) {
@@ -76,15 +85,15 @@ fn growth_is_never_more_than_foretold() {
             let rows = usize::try_from(rows).unwrap();
             let of: Vec<u32> = (0..rows).map(|row| u32::try_from(row % groups).unwrap()).collect();
             let check =
-                |all: &mut Accumulators, input: &[Inputs], of: &[u32], count: &mut usize| {
-                    let foretold = all.growth(input, *count, of.len()).unwrap().lasting_bytes;
+                |all: &mut Accumulators, taken: &[Inputs], to: &[u32], known: &mut usize| {
+                    let foretold = all.growth(taken, *known, to.len()).unwrap().lasting_bytes;
                     let before = all.memory_bytes();
                     let after =
-                        of.iter().map(|group| *group as usize + 1).max().unwrap().max(*count);
-                    all.take(input, of, after).unwrap();
+                        to.iter().map(|group| *group as usize + 1).max().unwrap().max(*known);
+                    all.take(taken, to, after).unwrap();
                     let grown = all.memory_bytes().saturating_sub(before);
                     assert!(grown <= foretold, "{text}: {grown} > {foretold}");
-                    *count = after;
+                    *known = after;
                 };
             let mut own = count;
             check(&mut values, &input, &of, &mut own);
@@ -94,8 +103,8 @@ fn growth_is_never_more_than_foretold() {
             partial.freeze();
             let all: Vec<u32> = (0..u32::try_from(groups.min(rows)).unwrap()).collect();
             let columns = partial.states(&all).unwrap();
-            let input = [Inputs { columns, rows: None }];
-            check(&mut states, &input, &all, &mut count);
+            let of_states = [Inputs { columns, rows: None }];
+            check(&mut states, &of_states, &all, &mut count);
             count = own.max(count);
         }
         let all: Vec<u32> = (0..u32::try_from(count).unwrap()).collect();

@@ -13,7 +13,7 @@ use crate::{
     Result,
     expr::Aggregate,
     kernels::{
-        accumulate::{Accumulators, Carried},
+        accumulate::{Accumulators, Carried, Pieces},
         growth::{Growth, settle},
         hash::SEED,
         key_table::{Groups, KeyBatch, KeyTable, MAX_GROUPS},
@@ -29,6 +29,8 @@ use crate::{
 const BATCH_ROWS: usize = 8192;
 /// About how many bytes of groups go into a batch at most.
 const BATCH_BYTES: u64 = 8 << 20;
+/// A group with more bytes of lists comes as several rows: no message holds one of any size.
+const PIECE_BYTES: u64 = 1 << 20;
 /// A spill splits by so many bits of the hash.
 const SPLIT_BITS: u32 = 4;
 /// After so many splits all bits of the hash are used up.
@@ -142,7 +144,7 @@ impl Grouping {
         let batch_rows = usize::try_from(BATCH_BYTES / group_bytes).unwrap_or(BATCH_ROWS);
         let differs = accumulators.are_unbounded();
         let batch_rows = batch_rows.clamp(1, BATCH_ROWS);
-        Draining { groups, accumulators, next: 0, batch_rows, differs }
+        Draining { groups, accumulators, next: 0, batch_rows, differs, pieces: None }
     }
 }
 
@@ -154,17 +156,61 @@ pub(super) struct Draining {
     batch_rows: usize,
     /// Whether some groups may be far larger than others.
     differs: bool,
+    /// A group of which rows are to come, and which is the next.
+    pieces: Option<(u32, Pieces, usize)>,
 }
 
 impl Draining {
-    /// The numbers of the groups of the next batch.
+    /// Keys, states and hashes of the next batch; a large group comes as several rows.
+    pub(super) fn next_states(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+        if let Some((group, pieces, row)) = self.pieces.take()
+            && row < pieces.rows
+        {
+            let columns = self.piece(group, &pieces, row)?;
+            self.pieces = Some((group, pieces, row + 1));
+            return Ok(Some(columns));
+        }
+        if let Some(groups) = self.next_groups(true) {
+            return self.states(&groups).map(Some);
+        }
+        if (self.next as usize) < self.groups.len() {
+            let group = self.next;
+            self.next += 1;
+            self.pieces = Some((group, self.accumulators.pieces(group, PIECE_BYTES), 0));
+            return self.next_states();
+        }
+        Ok(None)
+    }
+
+    /// One row of a group's states, with its key and its hash.
+    fn piece(&self, group: u32, pieces: &Pieces, row: usize) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys(&[group])?;
+        columns.extend(self.accumulators.piece(pieces, row)?);
+        let hash = self.groups.hashes()[group as usize];
+        columns.push(Arc::new(UInt64Array::from(vec![hash])));
+        Ok(columns)
+    }
+
+    /// Keys and values of the next batch; errors call the values by `names`.
+    pub(super) fn next_values(&mut self, names: &[&str]) -> Result<Option<Vec<ArrayRef>>> {
+        let Some(groups) = self.next_groups(false) else { return Ok(None) };
+        let mut columns = self.groups.keys(&groups)?;
+        columns.extend(self.accumulators.values(&groups, names)?);
+        Ok(Some(columns))
+    }
+
+    /// The numbers of the groups of the next batch, up to one that comes in pieces.
     #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2³¹ groups")]
-    pub(super) fn next(&mut self) -> Option<Vec<u32>> {
+    fn next_groups(&mut self, in_pieces: bool) -> Option<Vec<u32>> {
         let all = self.groups.len() as u32;
         let mut groups = Vec::new();
         let mut bytes = 0;
         while self.next < all && self.has_room(groups.len(), bytes) {
-            bytes += self.group_bytes(self.next);
+            let own = self.group_bytes(self.next);
+            if in_pieces && own > PIECE_BYTES {
+                break;
+            }
+            bytes += own;
             groups.push(self.next);
             self.next += 1;
         }
@@ -182,18 +228,11 @@ impl Draining {
     }
 
     /// Keys, states and hash of some groups.
-    pub(super) fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut columns = self.groups.keys(groups)?;
         columns.extend(self.accumulators.states(groups)?);
         let hashes = groups.iter().map(|group| self.groups.hashes()[*group as usize]);
         columns.push(Arc::new(UInt64Array::from_iter_values(hashes)));
-        Ok(columns)
-    }
-
-    /// Keys and values of some groups; errors call the values by `names`.
-    pub(super) fn values(&self, groups: &[u32], names: &[&str]) -> Result<Vec<ArrayRef>> {
-        let mut columns = self.groups.keys(groups)?;
-        columns.extend(self.accumulators.values(groups, names)?);
         Ok(columns)
     }
 }
@@ -216,13 +255,8 @@ impl Split {
     pub(super) fn spill(&mut self, full: &Draining, context: &TaskContext) -> Result<()> {
         let mut chosen: Vec<u32> = Vec::with_capacity(full.batch_rows);
         for (part, writer) in self.writers.iter_mut().enumerate() {
-            let mut write = |groups: &mut Vec<u32>| -> Result<()> {
-                if groups.is_empty() {
-                    return Ok(());
-                }
+            let mut write = |columns: Vec<ArrayRef>| -> Result<()> {
                 context.cancel.check()?;
-                let columns = full.states(groups)?;
-                groups.clear();
                 let writer = match writer {
                     Some(writer) => writer,
                     None => writer.insert(context.spill(Arc::clone(&self.schema))?),
@@ -232,16 +266,29 @@ impl Split {
             // A pass over the hashes for each part costs less than a list of its groups would.
             let mut bytes = 0;
             for (group, hash) in (0u32..).zip(full.groups.hashes()) {
-                if part_of(*hash, self.level) == part {
-                    bytes += full.group_bytes(group);
-                    chosen.push(group);
-                    if !full.has_room(chosen.len(), bytes) {
-                        write(&mut chosen)?;
-                        bytes = 0;
+                if part_of(*hash, self.level) != part {
+                    continue;
+                }
+                let own = full.group_bytes(group);
+                if own > PIECE_BYTES {
+                    let pieces = full.accumulators.pieces(group, PIECE_BYTES);
+                    for row in 0..pieces.rows {
+                        write(full.piece(group, &pieces, row)?)?;
                     }
+                    continue;
+                }
+                bytes += own;
+                chosen.push(group);
+                if !full.has_room(chosen.len(), bytes) {
+                    write(full.states(&chosen)?)?;
+                    chosen.clear();
+                    bytes = 0;
                 }
             }
-            write(&mut chosen)?;
+            if !chosen.is_empty() {
+                write(full.states(&chosen)?)?;
+                chosen.clear();
+            }
         }
         Ok(())
     }

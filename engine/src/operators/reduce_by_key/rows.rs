@@ -110,16 +110,16 @@ pub(crate) fn inputs(aggregate: &Aggregate, batch: &RecordBatch, first: u64) -> 
             Ok(filter(&expr.evaluate(batch)?, mask)?)
         }
         Some(mask) => {
-            let batch = match &mut chosen {
-                Some(batch) => batch,
+            let kept = match &mut chosen {
+                Some(kept) => kept,
                 none => none.insert(filter_record_batch(batch, mask)?),
             };
-            expr.evaluate(batch)
+            expr.evaluate(kept)
         }
     };
     let arguments = row_arguments(aggregate).iter();
     let mut columns = arguments.map(&mut evaluate).collect::<Result<Vec<ArrayRef>>>()?;
-    let mut rows = mask.as_ref().map(|mask| places(mask));
+    let mut rows = mask.as_ref().map(places);
     // What must not be null: the arguments, and what min_by and max_by compare.
     let mut nulls = if sees_nulls(aggregate) {
         None
@@ -154,8 +154,8 @@ pub(crate) fn inputs(aggregate: &Aggregate, batch: &RecordBatch, first: u64) -> 
         columns.push(Arc::new(encoded(&order, &options)?));
     }
     if let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) {
-        let mask = BooleanArray::new(nulls.into_inner(), None);
-        let kept = places(&mask);
+        let valid = BooleanArray::new(nulls.into_inner(), None);
+        let kept = places(&valid);
         let places = UInt32Array::from(kept.clone());
         for column in &mut columns {
             *column = take(column, &places, None)?;

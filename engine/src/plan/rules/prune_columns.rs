@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::{Nodes, projected};
 use crate::{
-    expr::{Expr, SortKey, parse},
+    expr::{Aggregate, Expr, SortKey, parse},
     kernels::accumulate::takes_order,
     plan::{JoinColumn, NodeIndex, Op, Order},
 };
@@ -88,16 +88,14 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
         Op::Tokenize { columns } => first.extend(columns),
         Op::Reduce { keys, aggregates } => {
             keys.iter().for_each(|key| key.collect_columns(&mut first));
-            for (aggregate, column) in aggregates.iter().zip(keys.len()..) {
-                if !wanted.contains(&column) && !keys.is_empty() {
-                    continue;
-                }
+            let is_wanted = |column: usize| keys.is_empty() || wanted.contains(&column);
+            for aggregate in narrowed(aggregates, keys.len(), is_wanted) {
                 for input in aggregate.inputs() {
                     input.collect_columns(&mut first);
                 }
                 // Where the input has no order, all of its columns decide which row is first.
                 let input = &nodes.0[node.inputs[0].index()];
-                if takes_order(aggregate) && input.order == Order::None {
+                if takes_order(&aggregate) && input.order == Order::None {
                     first.extend(all(0));
                 }
             }
@@ -222,14 +220,10 @@ impl Pruning<'_> {
             }
             Op::Reduce { mut keys, aggregates } => {
                 keys.iter_mut().for_each(first);
-                let is_kept = |column: &usize| keys.is_empty() || want.contains(column);
-                let of_keys = 0..keys.len();
-                let of_aggregates = (keys.len()..old_width).filter(is_kept);
-                let kept: Vec<usize> = of_keys.chain(of_aggregates).collect();
-                let mut aggregates: Vec<_> = kept[keys.len()..]
-                    .iter()
-                    .map(|c| aggregates[*c - keys.len()].clone())
-                    .collect();
+                let is_kept = |column: usize| keys.is_empty() || want.contains(&column);
+                let of_aggregates = (keys.len()..old_width).filter(|column| is_kept(*column));
+                let kept: Vec<usize> = (0..keys.len()).chain(of_aggregates).collect();
+                let mut aggregates = narrowed(&aggregates, keys.len(), is_kept);
                 for aggregate in &mut aggregates {
                     aggregate.inputs_mut().into_iter().for_each(first);
                 }
@@ -391,6 +385,21 @@ fn moved_key(kept: &[usize], key: SortKey) -> SortKey {
     SortKey { column: moved(kept, key.column), ..key }
 }
 
+/// What is left of the aggregates, whose columns begin at `first`, where only some are wanted.
+fn narrowed(
+    aggregates: &[Aggregate],
+    first: usize,
+    is_wanted: impl Fn(usize) -> bool,
+) -> Vec<Aggregate> {
+    let mut next = first;
+    let narrowed = aggregates.iter().filter_map(|aggregate| {
+        let start = next;
+        next += aggregate.width();
+        aggregate.narrowed(|place| is_wanted(start + place))
+    });
+    narrowed.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::before_and_after;
@@ -445,6 +454,26 @@ mod tests {
                 "m <- a: map k, p = (v * w) -> k, p",
                 "r <- m: reduce_by_key by k: q = sum(p) -> k, q",
                 "o <- r: map q -> q",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_row_of_a_key_has_the_columns_that_are_read() {
+        let (_, after) = before_and_after(
+            apply,
+            r#"{"nodes": [
+                {"id": "a", "op": "read_csv", "path": "a.csv", "header": true},
+                {"id": "d", "op": "distinct", "key": "k"},
+                {"id": "o", "op": "map", "select": {"w": "w"}}],
+              "edges": [["a", "d"], ["d", "o"]]}"#,
+        );
+        assert_eq!(
+            after[after.len() - 3..],
+            [
+                "d.first <- a: reduce_by_key by k: c2 = first_row(w) -> c0, c2",
+                "d <- d.first: map w = c2 -> w",
+                "o <- d: map w -> w",
             ]
         );
     }

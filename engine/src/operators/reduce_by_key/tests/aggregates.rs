@@ -102,7 +102,7 @@ fn reduce(
     let keys: Vec<Expr> = keys.iter().map(key).collect();
     let names: Vec<String> = (0..aggregates.len()).map(|n| format!("a{n}")).collect();
     let mut fields: Vec<Field> =
-        keys.iter().map(|key| Field::new("key", key.data_type(), true)).collect();
+        keys.iter().map(|of| Field::new("key", of.data_type(), true)).collect();
     let mut finals = fields.clone();
     fields.extend(state_fields(aggregates, &names).unwrap());
     let states = with_hash_column(&Schema::new(fields));
@@ -152,7 +152,7 @@ fn is_same(found: &str, expected: &str, of: &DataType) -> bool {
     match (found.parse::<f64>(), expected.parse::<f64>()) {
         (Ok(found), Ok(expected)) if of.is_floating() => {
             let scale = found.abs().max(expected.abs()).max(1e-300);
-            found == expected
+            found.to_bits() == expected.to_bits()
                 || (found.is_nan() && expected.is_nan())
                 || (found - expected).abs() / scale < 1e-8
         }
@@ -250,14 +250,14 @@ proptest! {
         let context = context(RealDisk::shared(), folder.path(), budget_bytes);
         let way = Way { batch_rows, tasks, least_bytes: 0 };
         let parts = reduce(&rows, &keys, &aggregates, way, &context).unwrap();
-        let (whole, parts): (Rows, Rows) = (rows_of(&whole), rows_of(&parts));
-        for (whole, parts) in whole.iter().zip(&parts) {
-            for (index, (whole, part)) in whole.iter().zip(parts).enumerate() {
+        let (all_rows, part_rows): (Rows, Rows) = (rows_of(&whole), rows_of(&parts));
+        for (of_all, of_parts) in all_rows.iter().zip(&part_rows) {
+            for (index, (one, part)) in of_all.iter().zip(of_parts).enumerate() {
                 let of = index.checked_sub(keys.len()).map(|at| aggregates[at].to_string());
-                prop_assert_eq!(whole, part, "{:?}", of);
+                prop_assert_eq!(one, part, "{:?}", of);
             }
         }
-        prop_assert_eq!(whole.len(), parts.len());
+        prop_assert_eq!(all_rows.len(), part_rows.len());
         prop_assert_eq!(context.budget.used_bytes(), 0);
     }
 }
@@ -297,19 +297,64 @@ fn a_filter_keeps_arguments_from_being_evaluated() {
 #[test]
 fn values_of_one_group_beyond_half_of_the_budget_are_a_memory_limit() {
     let text = "x".repeat(1 << 20);
-    let texts: StringArray = (0..48).map(|n| Some(format!("{text}{n}"))).collect();
-    let texts = cast(&(Arc::new(texts) as ArrayRef), &DataType::Utf8View).unwrap();
+    let plain: StringArray = (0..48).map(|n| Some(format!("{text}{n}"))).collect();
+    let texts = cast(&(Arc::new(plain) as ArrayRef), &DataType::Utf8View).unwrap();
     let rows = RecordBatch::try_from_iter_with_nullable([("s", texts, true)]).unwrap();
     let way = Way { batch_rows: 2, tasks: 1, least_bytes: 0 };
-    for text in ["array_agg(s)", "count(distinct s)", "mode(s)"] {
-        let aggregate = aggregate::parse(text, &rows.schema()).unwrap();
+    for call in ["array_agg(s)", "count(distinct s)", "mode(s)"] {
+        let aggregate = aggregate::parse(call, &rows.schema()).unwrap();
         let folder = TempDir::new().unwrap();
         let small = context(RealDisk::shared(), folder.path(), 20 << 20);
         let result = reduce(&rows, &[], std::slice::from_ref(&aggregate), way, &small);
-        assert!(matches!(result, Err(Error::MemoryLimit { .. })), "{text}: {result:?}");
+        assert!(matches!(result, Err(Error::MemoryLimit { .. })), "{call}: {result:?}");
         // Groups of their own go to disk.
         let keyed = reduce(&rows, &["s"], &[aggregate], way, &small).unwrap();
         assert_eq!(rows_of(&keyed).len(), 48);
+    }
+}
+
+#[test]
+fn long_lists_come_in_pieces_and_everything_else_once() {
+    let text = "x".repeat(30_000);
+    let plain: StringArray = (0..60).map(|n| Some(format!("{text}{n}"))).collect();
+    let column = cast(&(Arc::new(plain) as ArrayRef), &DataType::Utf8View).unwrap();
+    let numbers = Arc::new(arrow::array::Int64Array::from_iter_values(0..60)) as ArrayRef;
+    let rows =
+        RecordBatch::try_from_iter_with_nullable([("s", column, true), ("n", numbers, true)]);
+    let rows = rows.unwrap();
+    let texts = [
+        "count(*)",
+        "sum(n)",
+        "avg(n)",
+        "min(n)",
+        "last(n)",
+        "median(n)",
+        "stddev_pop(n)",
+        "approx_count_distinct(n)",
+        "count(distinct s)",
+        "array_agg(s)",
+        "string_agg(s)",
+        "mode(s)",
+        "quantile_disc(n, 0.5)",
+        "bit_xor(n)",
+        "max(s)",
+    ];
+    let aggregates: Vec<Aggregate> =
+        texts.iter().map(|each| aggregate::parse(each, &rows.schema()).unwrap()).collect();
+    let folder = TempDir::new().unwrap();
+    for budget_bytes in [u64::MAX, 1] {
+        let context = context(RealDisk::shared(), folder.path(), budget_bytes);
+        let way = Way { batch_rows: 25, tasks: 2, least_bytes: 0 };
+        let groups = reduce(&rows, &[], &aggregates, way, &context).unwrap();
+        let found = rows_of(&groups).remove(0).into_iter().map(Option::unwrap);
+        let found: Vec<String> = found.collect();
+        assert_eq!(found[..5], ["60", "1770", "29.5", "0", "59"]);
+        assert_eq!(found[5..9], ["29.5", "17.318102282486574", "60", "60"]);
+        assert_eq!(found[9].matches('x').count(), 1_800_000);
+        assert!(found[10].starts_with(&text) && found[10].ends_with("x59"));
+        assert_eq!(found[10].matches(',').count(), 59);
+        assert!(found[11].ends_with("x0") && found[14].ends_with("x9"));
+        assert_eq!(found[12..14], ["29", "0"]);
     }
 }
 
