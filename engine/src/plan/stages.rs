@@ -10,10 +10,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::{
     Error, Result,
     disk::Disk,
-    expr::{Aggregate, Expr, OrderKey, SortKey, parse},
+    expr::{Expr, SortKey},
     id::StageId,
-    kernels::accumulate::takes_order,
-    operators::reduce_by_key::state_fields,
     plan::{
         Distribution, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepIndex,
         StepKind, Target, with_hash_column,
@@ -23,6 +21,7 @@ use crate::{
 
 mod join;
 mod order;
+mod reduce;
 mod relational;
 mod window;
 
@@ -279,9 +278,13 @@ impl Cutter<'_> {
             }
             Op::Reduce { keys, aggregates } => {
                 let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
-                let input = self.rows_of(node.inputs[0])?;
-                let aggregates = completed(aggregates, &input.schema(), has_order);
-                self.reduced(index, schema, input, keys, aggregates)
+                let below = self.rows_of(node.inputs[0])?;
+                self.reduced(
+                    index,
+                    schema,
+                    below,
+                    reduce::Reduction { keys, aggregates, has_order },
+                )
             }
             Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
@@ -331,48 +334,6 @@ impl Cutter<'_> {
             }
             Op::Write(_) => self.rows_of(node.inputs[0]),
         }
-    }
-
-    /// Aggregation on the map side, an exchange by key hash, final aggregation.
-    fn reduced(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        below: Pipeline,
-        keys: Vec<Expr>,
-        aggregates: Vec<Aggregate>,
-    ) -> Result<Pipeline> {
-        let key_count = keys.len();
-        let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
-        let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        let states = state_fields(&aggregates, &names.collect::<Vec<_>>())?;
-        fields.extend(states.into_iter().map(Arc::new));
-        let partial_schema = with_hash_column(&Schema::new(fields));
-
-        let bytes = below.bytes;
-        let is_one_task =
-            below.partitions == 1 && (bytes <= self.sizes.bucket_bytes || key_count == 0);
-        let text =
-            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
-        let partial = below.then(node, Arc::clone(&partial_schema), |input| {
-            StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
-        });
-        let merged = if is_one_task {
-            partial
-        } else if key_count == 0 {
-            // There is one group, and one row even over nothing: one task merges what all found.
-            self.gathered(node, partial, Share::All)
-        } else {
-            let buckets = self.buckets(bytes);
-            let distribution = Distribution::Hash { keys: text, buckets };
-            let stage = self.close(partial, Output::Exchange(distribution));
-            reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
-        };
-        Ok(merged.then(node, schema, |input| StepKind::FinalReduce {
-            input,
-            keys: key_count,
-            aggregates,
-        }))
     }
 
     /// Each partition sorted, then all merged into one.
@@ -463,23 +424,6 @@ impl Cutter<'_> {
         self.stages.push(Stage { id, steps, output, partitions, splits, inputs });
         id
     }
-}
-
-/// The aggregates with an order for their rows where the input has none: all its columns, ascending,
-/// behind what they say themselves.
-fn completed(mut aggregates: Vec<Aggregate>, schema: &Schema, has_order: bool) -> Vec<Aggregate> {
-    for aggregate in aggregates.iter_mut().filter(|aggregate| takes_order(aggregate)) {
-        if has_order {
-            continue;
-        }
-        for index in 0..schema.fields().len() {
-            let expr = parse::column(schema, index);
-            if aggregate.order_by.iter().all(|key| key.expr != expr) {
-                aggregate.order_by.push(OrderKey { expr, descending: false, nulls_first: false });
-            }
-        }
-    }
-    aggregates
 }
 
 /// A pipeline that begins with what other stages put out.

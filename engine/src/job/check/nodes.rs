@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    join, ordered, reduce, relational,
+    join, ordered, reduce, relational, sql,
 };
 use crate::{
     Error,
@@ -120,6 +120,21 @@ pub(super) const OPERATORS: &[Known] = &[
         elsewhere: FIELDS,
     },
     Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
         of: "join",
         always: NODE_FIELDS,
         fields: &["key", "left_key", "right_key", "how", "fn", "on", "null_safe", "suffix"],
@@ -174,6 +189,7 @@ pub(super) const OPERATORS: &[Known] = &[
         later: &[],
         elsewhere: FIELDS,
     },
+    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
@@ -252,8 +268,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: &[&str] =
-    &["aggregate", "distinct", "pivot", "sql", "write_text", "write_parquet", "write_arrow"];
+const LATER_OPERATORS: &[&str] = &["write_text", "write_parquet", "write_arrow"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -336,7 +351,11 @@ impl Binder<'_, '_> {
             "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
+            "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
         }
     }
@@ -888,7 +907,7 @@ fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
         "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => 0..=0,
         "join" => 2..=2,
-        "union" => 1..=MAX_EDGES,
+        "union" | "sql" => 1..=MAX_EDGES,
         "intersect" | "except" => 2..=MAX_EDGES,
         _ => 1..=1,
     }
@@ -927,7 +946,7 @@ pub(super) fn names(schema: &Schema) -> String {
 }
 
 /// All columns ascending, nulls last: the order of rows that have none.
-fn ascending(schema: &Schema) -> Vec<SortKey> {
+pub(super) fn ascending(schema: &Schema) -> Vec<SortKey> {
     let key = |column| SortKey { column, descending: false, nulls_first: false };
     (0..schema.fields().len()).map(key).collect()
 }

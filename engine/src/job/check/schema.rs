@@ -10,7 +10,7 @@ use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
     MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
-use crate::expr::function::FORMS;
+use crate::expr::{aggregate::AGGREGATES, function::FORMS};
 
 /// Where it is identified.
 const ID: &str = "urn:minispark:job";
@@ -38,6 +38,10 @@ pub fn document_schema() -> Value {
         |name| match name {
             "name" => json!({ "description": "shown in lists", "type": "string",
                 "maxLength": MAX_NAME_LENGTH }),
+            "params" => json!({ "description": "values for `${name}` in the document's strings, \
+                with their defaults; null where one must be given", "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
             "parallelism" => {
                 json!({ "description": "the most tasks at once; the rows stay the same",
                 "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
@@ -96,6 +100,9 @@ fn required(op: &str) -> &'static [&'static str] {
         "repartition" => &["id", "op", "partitions"],
         "unpivot" => &["id", "op", "columns"],
         "limit" => &["id", "op", "n"],
+        "aggregate" => &["id", "op", "aggs"],
+        "pivot" => &["id", "op", "column", "fn", "columns"],
+        "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
     }
 }
@@ -143,6 +150,7 @@ fn field(op: &str, name: &str) -> Value {
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" if op == "pivot" => texts("the values that become columns of these names"),
         "columns" if op == "unpivot" => texts("the columns that become rows"),
         "columns" if matches!(op, "read_parquet" | "read_arrow") => {
             texts("the columns that are read; all where it is left out")
@@ -159,6 +167,10 @@ fn field(op: &str, name: &str) -> Value {
             ] }),
         "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "fn" if op == "pivot" => {
+            let names: Vec<&str> = AGGREGATES.iter().map(|known| known.name).collect();
+            json!({ "description": "an aggregate of one argument", "enum": names })
+        }
         "compression" if reads => text_formats::compression_schema(),
         name if text_formats::schema_of(name).is_some() => {
             text_formats::schema_of(name).unwrap_or_default()
@@ -172,8 +184,11 @@ fn field(op: &str, name: &str) -> Value {
         "order_by" => texts("the order in a partition, as `by` of sort has it"),
         "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
+        "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
+        "column" if op == "pivot" => text("the column whose values become columns"),
+        "value" => text("an expression; what is aggregated in each column"),
         "column" => texts("the text columns; all where it is left out"),
         "as" => text("the name of the new column"),
         "key" => texts("a column or an expression, or a list of them"),
