@@ -132,6 +132,14 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// The target of a writer is there, and is not what its mode can go on with.
+    #[error("output `{}` {reason}", path.display())]
+    OutputUnfit {
+        /// The target.
+        path: PathBuf,
+        /// What is the matter, and what to do.
+        reason: String,
+    },
     /// The job or the attempt was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -286,7 +294,8 @@ impl Error {
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
             | Self::Expectation { .. }
-            | Self::OutputExists { .. } => Class::Fail,
+            | Self::OutputExists { .. }
+            | Self::OutputUnfit { .. } => Class::Fail,
             Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
@@ -315,7 +324,7 @@ impl Error {
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,
             Self::FetchFailed { .. } => Code::FetchFailed,
-            Self::OutputExists { .. } => Code::OutputExists,
+            Self::OutputExists { .. } | Self::OutputUnfit { .. } => Code::OutputExists,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked { .. } => Code::TaskPanicked,
             Self::Internal(_) => Code::Internal,

@@ -18,6 +18,7 @@ use crate::Result;
 
 pub mod normal;
 pub mod compression;
+pub(crate) mod layout;
 pub(crate) mod block;
 pub(crate) mod fields;
 pub(crate) mod values;
@@ -32,7 +33,9 @@ pub(crate) mod parquet;
 pub mod infer;
 
 use block::Block;
+use compression::Compression;
 use intake::Intake;
+use layout::{Compressed, Rebatched, group_rows};
 
 /// How a reader's bytes become rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -262,13 +265,67 @@ pub fn encoder(format: &WriteFormat, schema: &SchemaRef) -> Result<Box<dyn Encod
         WriteFormat::Text => Box::new(text::TextEncoder::default()),
         WriteFormat::Csv(options) => Box::new(csv::CsvEncoder::new(options, schema)?),
         WriteFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(schema)),
-        WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema)?),
+        WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema, Compression::None)?),
         WriteFormat::ArrowStream => Box::new(arrow::ArrowStreamEncoder::new(schema)?),
         WriteFormat::Parquet => Box::new(parquet::ParquetEncoder::new(schema)?),
     })
 }
 
+/// The encoder of one file of a writer: its bytes follow from the rows, not from their batches.
+///
+/// # Errors
+/// As [`encoder`].
+pub fn file_encoder(
+    format: &WriteFormat,
+    compression: Compression,
+    schema: &SchemaRef,
+) -> Result<Box<dyn Encoder>> {
+    Ok(match format {
+        WriteFormat::Text | WriteFormat::Csv(_) | WriteFormat::Jsonl => {
+            let plain = encoder(format, schema)?;
+            match compression {
+                Compression::None => plain,
+                _ => Box::new(Compressed::new(plain, compression)?),
+            }
+        }
+        WriteFormat::Arrow => {
+            let rows = group_rows(schema, arrow::BATCH_BYTES, arrow::BATCH_ROWS);
+            let batches = Box::new(arrow::ArrowEncoder::new(schema, compression)?);
+            Box::new(Rebatched::new(batches, schema, rows))
+        }
+        WriteFormat::ArrowStream => encoder(format, schema)?,
+        WriteFormat::Parquet => {
+            let batches = Box::new(parquet::ParquetEncoder::of_file(schema, compression)?);
+            Box::new(Rebatched::new(batches, schema, parquet::WRITE_ROWS))
+        }
+    })
+}
+
 impl WriteFormat {
+    /// How its files may be compressed.
+    pub fn compressions(&self) -> &'static [Compression] {
+        match self {
+            Self::Text | Self::Csv(_) | Self::Jsonl => &Compression::OF_FILES,
+            Self::Arrow | Self::ArrowStream => &arrow::COMPRESSIONS,
+            Self::Parquet => &parquet::COMPRESSIONS,
+        }
+    }
+
+    /// How its files are compressed where nothing is said.
+    pub fn default_compression(&self) -> Compression {
+        match self {
+            Self::Parquet => Compression::Zstd,
+            Self::Text | Self::Csv(_) | Self::Jsonl | Self::Arrow | Self::ArrowStream => {
+                Compression::None
+            }
+        }
+    }
+
+    /// Whether a compression is behind the format, and shows in the names of files.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text | Self::Csv(_) | Self::Jsonl)
+    }
+
     /// What the names of its files end with.
     pub fn extension(&self) -> &'static str {
         match self {

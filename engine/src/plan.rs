@@ -307,6 +307,12 @@ pub struct Write {
     /// out of the files.
     #[serde(default)]
     pub partition_by: Vec<usize>,
+    /// How many files; by size where absent. Rows of a defined order may make fewer.
+    #[serde(default)]
+    pub files: Option<u32>,
+    /// Whether rows without a defined order are sorted by all columns.
+    #[serde(default)]
+    pub stable: bool,
 }
 
 /// Where a text is cut.
@@ -380,7 +386,10 @@ impl Stage {
                         Some(own) if own < *partitions => own..own + 1,
                         _ => 0..0,
                     },
-                    Share::Bucket | Share::All | Share::Merged { .. } => return 0..tasks,
+                    Share::Bucket
+                    | Share::Neighbours { .. }
+                    | Share::All
+                    | Share::Merged { .. } => return 0..tasks,
                 },
                 _ => continue,
             };
@@ -674,6 +683,11 @@ pub enum Share {
         first: u32,
         /// How many map tasks the stage has.
         partitions: u32,
+    },
+    /// The whole outputs of neighbouring map tasks, as many for each of so many tasks as can be.
+    Neighbours {
+        /// How many tasks read the stage.
+        readers: u32,
     },
     /// Everything, map task after map task.
     All,

@@ -508,7 +508,8 @@ impl Run<'_> {
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };
-            let parts: Vec<_> = outputs.into_iter().filter_map(|(_, report)| report.part).collect();
+            let parts: Vec<_> =
+                outputs.into_iter().filter_map(|(_, report)| report.parts).flatten().collect();
             published.push(self.publisher.publish(job, sink, &parts)?);
         }
         Ok(published)

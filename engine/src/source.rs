@@ -44,6 +44,23 @@ pub(crate) struct Opened {
     pub(crate) records: Option<RowCounter>,
 }
 
+/// The rows of a file that a sink has written, under the sink's schema.
+///
+/// # Errors
+/// Those of opening it.
+pub fn written(
+    split: &Split,
+    format: &Format,
+    schema: SchemaRef,
+    context: &TaskContext,
+) -> Result<Box<dyn Operator>> {
+    if format.is_columnar() {
+        let source = ColumnarSource::open(split, format, &Scan::default(), schema, context)?;
+        return Ok(Box::new(source));
+    }
+    Ok(Box::new(Source::open(split, format, schema, context)?))
+}
+
 /// The rows of a split, under the node's own `schema`; bad ones go through `gate`.
 ///
 /// # Errors

@@ -94,8 +94,9 @@ pub struct TaskReport {
     pub read_bytes: u64,
     /// Time from start to end, in milliseconds.
     pub elapsed_ms: u64,
-    /// The attempt file, where the result went to a folder.
-    pub part: Option<Part>,
+    /// The attempt's files, where the result went to a folder.
+    #[serde(default)]
+    pub parts: Option<Vec<Part>>,
     /// Bad rows that are kept beside the output, as that of [`TaskAttempt::rejects`].
     #[serde(default)]
     pub kept_bad_rows: u64,
@@ -144,6 +145,9 @@ impl NodeRows {
 pub struct Part {
     /// Where it is.
     pub path: PathBuf,
+    /// The folder below the target where it belongs, as `column=value/…`; empty for none.
+    #[serde(default)]
+    pub folder: String,
     /// Its rows.
     pub rows: u64,
     /// Its bytes.
@@ -207,12 +211,12 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let part =
+            let parts =
                 sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
             TaskReport {
-                rows: part.rows,
-                bytes: part.bytes,
-                part: Some(part),
+                rows: parts.iter().map(|part| part.rows).sum(),
+                bytes: parts.iter().map(|part| part.bytes).sum(),
+                parts: Some(parts),
                 ..TaskReport::default()
             }
         }

@@ -26,6 +26,7 @@ use crate::{
 mod fields;
 mod files;
 mod columnar;
+mod writers;
 mod graph;
 mod nodes;
 mod text_formats;

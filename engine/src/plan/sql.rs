@@ -361,6 +361,9 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
         let columns: Vec<_> = schema.fields().iter().map(|field| column(field)).collect();
         format!("{{{}}}", columns.join(", "))
     };
+    if !read.scan.folders.is_empty() && read.format != Format::Parquet {
+        return Err("the names of folders give it columns");
+    }
     let intake = read.format.intake();
     if intake.on_bad_row.tolerates() {
         return Err("a reader that leaves bad rows out");
@@ -389,12 +392,22 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
             quoted(&char::from(*delimiter).to_string()),
             columns()
         ),
-        Format::Parquet => format!("read_parquet({paths})"),
-        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
         Format::Jsonl(_) => format!(
             "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
             columns()
         ),
+        Format::Parquet => {
+            let names = select(schema.fields().iter().map(|field| {
+                let field = field.name().as_str();
+                (field, name(field))
+            }));
+            let hive = !read.scan.folders.is_empty();
+            format!(
+                "(select {names} from read_parquet({paths}, union_by_name = true, \
+                 hive_partitioning = {hive}))"
+            )
+        }
+        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
     })
 }
 

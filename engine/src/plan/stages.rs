@@ -23,6 +23,7 @@ mod join;
 mod order;
 mod reduce;
 mod relational;
+mod layout;
 mod window;
 
 use relational::as_it_is;
@@ -173,8 +174,9 @@ impl Cutter<'_> {
     fn sink(&mut self, leaf: NodeIndex, pipeline: Pipeline) {
         let node = self.plan.nodes[leaf.index()].clone();
         let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
-            let ordered = self.plan.nodes[node.inputs[0].index()].order != Order::None;
-            (self.in_sequence(leaf, pipeline), Target::Files(write), ordered)
+            let order = self.plan.nodes[node.inputs[0].index()].order.clone();
+            let ordered = order != Order::None || write.stable;
+            (self.laid_out(leaf, pipeline, &write, &order), Target::Files(write), ordered)
         } else {
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
@@ -513,6 +515,7 @@ pub(super) mod tests {
                 Share::Bucket => format!("bucket of {stage}"),
                 Share::Partition => format!("partition of {stage}"),
                 Share::Section { first, .. } => format!("section {first} of {stage}"),
+                Share::Neighbours { .. } => format!("neighbours of {stage}"),
                 Share::All => format!("all of {stage}"),
                 Share::Merged { .. } => format!("merge of {stage}"),
             },

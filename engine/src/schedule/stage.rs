@@ -307,7 +307,7 @@ impl StageState {
                 }
                 Phase::Done(accepted) => {
                     let Accepted { output, report } = &**accepted;
-                    if report.part.is_none() && !is_known(&output.worker, output.epoch) {
+                    if report.parts.is_none() && !is_known(&output.worker, output.epoch) {
                         self.lost.insert(partition);
                     }
                 }
@@ -329,7 +329,7 @@ impl StageState {
             let is_gone = task.accepted().is_some_and(|Accepted { output, report }| {
                 output.epoch == epoch
                     && output.worker == *worker
-                    && report.part.is_none()
+                    && report.parts.is_none()
                     && !is_held(output.map)
             });
             if is_gone {
@@ -375,7 +375,7 @@ impl StageState {
         (0..).zip(&self.tasks).any(|(partition, task)| {
             !self.lost.contains(&partition)
                 && task.accepted().is_some_and(|Accepted { output, report }| {
-                    output.epoch == epoch && output.worker == *worker && report.part.is_none()
+                    output.epoch == epoch && output.worker == *worker && report.parts.is_none()
                 })
         })
     }

@@ -323,13 +323,7 @@ fn a_part_in_a_shared_folder_outlives_its_writer() {
     else {
         unreachable!()
     };
-    report.part = Some(crate::task::Part {
-        path: "part".into(),
-        rows: 0,
-        bytes: 0,
-        checksum: String::new(),
-        content_checksum: 0,
-    });
+    report.parts = Some(Vec::new());
     cluster.step(Event::TaskDone { worker, epoch, attempt, report });
     assert_eq!(cluster.lost("w0"), "");
     assert_eq!(cluster.view(A).tasks_done, 1);

@@ -128,12 +128,22 @@ impl Publisher {
 
     /// Puts the bad rows that wait for a writer's folder into it before it appears.
     pub(super) fn add_bad_rows(&self, job: JobId, sink: &Sink, ready: &Path) -> Result<()> {
-        let staged = self.staged_bad_rows(job, sink);
-        if self.disk.exists(&staged) {
-            let target = ready.join(FOLDER);
-            self.disk.rename(&staged, &target).map_err(Error::io("write", &target))?;
+        self.move_bad_rows(job, &self.staged_bad_rows(job, sink), ready)
+    }
+
+    /// Moves bad rows below a folder, beside those of other jobs where it has some.
+    fn move_bad_rows(&self, job: JobId, from: &Path, folder: &Path) -> Result<()> {
+        if !self.disk.exists(from) {
+            return Ok(());
         }
-        Ok(())
+        let all = folder.join(FOLDER);
+        let target = if self.disk.exists(&all) { all.join(job.to_string()) } else { all };
+        self.disk.rename(from, &target).map_err(Error::io("write", &target))
+    }
+
+    /// Moves the bad rows of a folder that was made ready, and is given up, below its target.
+    pub(super) fn rescue_bad_rows(&self, job: JobId, ready: &Path, target: &Path) -> Result<()> {
+        self.move_bad_rows(job, &ready.join(FOLDER), target)
     }
 
     fn staged_bad_rows(&self, job: JobId, sink: &Sink) -> PathBuf {

@@ -183,3 +183,6 @@ pub(crate) fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> R
     }
     Ok(splits)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use crate::{
     },
     formats::{DeclaredColumn, Format, WriteFormat, csv::CsvWriteOptions, infer},
     job::Json,
-    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write, WriteMode},
 };
 
 /// The operators that are built, with their fields.
@@ -193,21 +193,54 @@ pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
-        fields: &["path", "header", "delimiter", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: &[
+            "path",
+            "header",
+            "delimiter",
+            "mode",
+            "partition_by",
+            "compression",
+            "files",
+            "order",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "write_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_text",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_parquet",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_arrow",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
         elsewhere: FIELDS,
     },
 ];
 
 /// The fields of every node.
 const NODE_FIELDS: &[&str] = &["id", "op"];
+
+/// The fields of a writer without options of its own.
+const WRITE_FIELDS: &[&str] = &["path", "mode", "partition_by", "compression", "files", "order"];
 
 /// Every field of every operator of the job format.
 const FIELDS: &[&str] = &[
@@ -266,9 +299,6 @@ const FIELDS: &[&str] = &[
     "value_as",
     "on_fail",
 ];
-
-/// The operators of the job format that are not built yet.
-const LATER_OPERATORS: &[&str] = &["write_text", "write_parquet", "write_arrow"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -366,16 +396,11 @@ impl Binder<'_, '_> {
         let known = OPERATORS.iter().find(|known| known.of == op);
         if known.is_none() {
             let names = OPERATORS.iter().map(|operator| operator.of);
-            if LATER_OPERATORS.contains(&op) {
-                let message = format!("operator `{op}` is not supported yet");
-                self.report.problem(fields.at("op"), ProblemCode::NotSupported, message);
-            } else {
-                let list = names.clone().collect::<Vec<_>>().join(", ");
-                let message = format!("no operator `{op}`; there are {list}");
-                let suggestion = parse::nearest(op, names);
-                let code = ProblemCode::UnknownOperator;
-                self.report.suggest(fields.at("op"), code, message, suggestion);
-            }
+            let list = names.clone().collect::<Vec<_>>().join(", ");
+            let message = format!("no operator `{op}`; there are {list}");
+            let suggestion = parse::nearest(op, names);
+            let code = ProblemCode::UnknownOperator;
+            self.report.suggest(fields.at("op"), code, message, suggestion);
         }
         known
     }
@@ -854,18 +879,7 @@ impl Binder<'_, '_> {
 
     fn write(&mut self, vertex: &Vertex<'_>, op: &str, input: Option<&Bound>) -> Option<Bound> {
         let fields = &vertex.fields;
-        if let Some(mode) = fields.text("mode", self.report).filter(|mode| *mode != "error") {
-            let (pointer, later) =
-                (fields.at("mode"), ["overwrite", "append", "overwrite_partitions"]);
-            if later.contains(&mode) {
-                let message = format!("mode `{mode}` is not supported yet; there is error");
-                self.report.problem(pointer, ProblemCode::NotSupported, message);
-            } else {
-                let suggestion = parse::nearest(mode, ["error"]);
-                let message = format!("no mode `{mode}`; there is error");
-                self.report.suggest(pointer, ProblemCode::BadValue, message, suggestion);
-            }
-        }
+        let mode = self.write_mode(fields);
         let format = if op == "write_csv" {
             let header = fields.flag("header", self.report);
             let header = if fields.has("header") { header } else { Some(true) };
@@ -874,20 +888,29 @@ impl Binder<'_, '_> {
                 .zip(delimiter)
                 .map(|(header, delimiter)| WriteFormat::Csv(CsvWriteOptions { header, delimiter }))
         } else {
-            Some(WriteFormat::Jsonl)
+            Some(match op {
+                "write_text" => WriteFormat::Text,
+                "write_parquet" => WriteFormat::Parquet,
+                "write_arrow" => WriteFormat::Arrow,
+                _ => WriteFormat::Jsonl,
+            })
         };
-        let path =
-            if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
-        let (format, path, input) = (format?, path?, input?);
+        let path = if fields.required("path", self.report).is_some() {
+            self.target(fields, mode.unwrap_or_default())
+        } else {
+            None
+        };
+        let write = Write::of(path.clone().unwrap_or_default(), format?);
+        let write = self.layout(fields, write, input);
+        let (write, _, input) = (Write { mode: mode?, ..write? }, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write::of(path, format));
-        Some(self.push(vertex.id, write, &[input], schema, order))
+        Some(self.push(vertex.id, Op::Write(write), &[input], schema, order))
     }
 
     /// A writer's target, which must be its own.
-    fn target(&mut self, fields: &Fields<'_>) -> Option<std::path::PathBuf> {
+    fn target(&mut self, fields: &Fields<'_>, mode: WriteMode) -> Option<std::path::PathBuf> {
         let (text, pointer) = (fields.text("path", self.report)?, fields.at("path"));
-        let path = files::output(text, &pointer, self.site, self.report)?;
+        let path = files::output(text, &pointer, self.site, mode, self.report)?;
         let other = self
             .outputs
             .iter()

@@ -10,7 +10,11 @@ use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
     MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
-use crate::expr::{aggregate::AGGREGATES, function::FORMS};
+use crate::{
+    expr::{aggregate::AGGREGATES, function::FORMS},
+    formats::WriteFormat,
+    plan::WriteMode,
+};
 
 /// Where it is identified.
 const ID: &str = "urn:minispark:job";
@@ -144,8 +148,10 @@ fn field(op: &str, name: &str) -> Value {
     let most_rows = i64::MAX.unsigned_abs();
     match name {
         "path" if reads => texts("a file, a folder or a glob, or a list of them"),
-        "path" => json!({ "description": "a new folder", "type": "string", "minLength": 1,
-            "maxLength": MAX_PATH_BYTES }),
+        "path" => {
+            json!({ "description": "the folder of the files", "type": "string", "minLength": 1,
+            "maxLength": MAX_PATH_BYTES })
+        }
         "partitions" if op == "repartition" => count("how many partitions", 1, MAX_PARTITIONS),
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
@@ -231,9 +237,28 @@ fn field(op: &str, name: &str) -> Value {
         ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
-        "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
+        "mode" => json!({ "description": "what if the target is there; error where it is left out",
+            "enum": WriteMode::ALL.map(WriteMode::name) }),
+        "partition_by" => texts("columns whose values name folders `column=value`"),
+        "compression" => json!({ "description": "how the files are compressed",
+            "enum": compressions(op) }),
+        "files" => count("how many files; by size where it is left out", 1, MAX_PARTITIONS),
+        "order" => {
+            json!({ "description": "what if the rows have no order: as they come, or sorted \
+            by all columns", "enum": ["any", "stable"] })
+        }
         _ => json!({}),
     }
+}
+
+/// The compressions that a writer knows.
+fn compressions(op: &str) -> Vec<&'static str> {
+    let format = match op {
+        "write_parquet" => WriteFormat::Parquet,
+        "write_arrow" => WriteFormat::Arrow,
+        _ => WriteFormat::Text,
+    };
+    format.compressions().iter().map(|known| known.name()).collect()
 }
 
 /// The functions that an operator takes.

@@ -187,7 +187,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/2/path DUPLICATE_FIELD: `path` stands twice",
                 "/dag/nodes/3/op MISSING_FIELD: `op` is missing",
                 "/dag/nodes/4/id DUPLICATE_ID: node 3 has the id `x` already",
-                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, window, limit, write_csv, write_jsonl (read_csv?)",
+                "/dag/nodes/4/op UNKNOWN_OPERATOR: no operator `read_cvs`; there are read_csv, read_jsonl, read_text, read_parquet, read_arrow, map, filter, flat_map, reduce_by_key, aggregate, distinct, pivot, join, union, intersect, except, top_k, sample, repartition, cache, unpivot, expect, sort, window, limit, sql, write_csv, write_jsonl, write_text, write_parquet, write_arrow (read_csv?)",
             ],
         ),
         (
@@ -258,7 +258,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/1/select/w BAD_EXPRESSION: expected an expression, found the end (at byte 3)",
                 "/dag/nodes/1/select/x UNKNOWN_COLUMN: no column `pricee`; there are city, n, price (at byte 4) (price?)",
                 "/dag/nodes/1/select/y TYPE_MISMATCH: `+` does not take string and int64",
-                "/dag/nodes/1/select/z UNKNOWN_FUNCTION: no function `lowr`; there are lower, upper, trim, length, substr, concat (lower?)",
+                "/dag/nodes/1/select/z UNKNOWN_FUNCTION: no function `lowr`; docs/functions.md lists those that there are (lower?)",
                 "/dag/nodes/2/where BAD_EXPRESSION: expected an expression, found the end (at byte 3)",
             ],
         ),

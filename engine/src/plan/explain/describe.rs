@@ -104,6 +104,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             Share::Bucket => format!("read its bucket of stage {stage}"),
             Share::Partition => format!("read its partition of stage {stage}"),
             Share::Section { .. } => format!("read a partition of stage {stage}"),
+            Share::Neighbours { .. } => format!("read neighbours of stage {stage}"),
             Share::All => format!("read all of stage {stage}"),
             Share::Merged { keys } => {
                 format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
