@@ -311,7 +311,7 @@ fn output(
                             build_row => (1, build_row as usize),
                         };
                         let places: Vec<_> = pairs.map(side).collect();
-                        if places.iter().all(|(side, _)| *side == 0) {
+                        if places.iter().all(|(from, _)| *from == 0) {
                             return of_probe(probe_index);
                         }
                         let sides = [probe.column(probe_index).as_ref(), built.column(build)?];
