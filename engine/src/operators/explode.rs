@@ -60,7 +60,7 @@ impl Operator for Explode {
                 if !rows.is_empty() {
                     let places: UInt32Array = places.into_iter().collect();
                     let part = take(elements.list.values(), &places, None)?;
-                    return repeated(&elements.batch, self.column, rows, part, &self.schema)
+                    return repeated(&elements.batch, self.column, rows, &part, &self.schema)
                         .map(Some);
                 }
             }
@@ -147,8 +147,9 @@ impl Operator for Split {
             if let Some(parts) = &mut self.current {
                 let (rows, part) = parts.advance(&self.by, self.outer);
                 if !rows.is_empty() {
-                    let part = Arc::new(part);
-                    return repeated(&parts.batch, self.column, rows, part, &self.schema).map(Some);
+                    let part: ArrayRef = Arc::new(part);
+                    return repeated(&parts.batch, self.column, rows, &part, &self.schema)
+                        .map(Some);
                 }
             }
             let Some(batch) = self.input.next()? else { return Ok(None) };
@@ -184,13 +185,8 @@ impl Parts {
             rows.push(row);
             is_valid.push(true);
             parts.push_part(&value, self.byte, end);
-            match next {
-                Some(next) => self.byte = next,
-                None => {
-                    self.byte = 0;
-                    self.row += 1;
-                }
-            }
+            self.byte = next.unwrap_or(0);
+            self.row += usize::from(next.is_none());
         }
         let nulls = NullBuffer::from(is_valid);
         (rows, parts.finish((nulls.null_count() > 0).then_some(nulls)))
@@ -221,12 +217,12 @@ fn repeated(
     batch: &RecordBatch,
     column: usize,
     rows: Vec<u32>,
-    part: ArrayRef,
+    part: &ArrayRef,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
     let rows = UInt32Array::from(rows);
     let columns = batch.columns().iter().enumerate().map(|(index, values)| {
-        if index == column { Ok(Arc::clone(&part)) } else { Ok(take(values, &rows, None)?) }
+        if index == column { Ok(Arc::clone(part)) } else { Ok(take(values, &rows, None)?) }
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
@@ -268,7 +264,7 @@ mod tests {
         rows
     }
 
-    fn input(column: ArrayRef) -> Box<Batches> {
+    fn input(column: ArrayRef) -> Box<dyn Operator> {
         let numbers: ArrayRef =
             Arc::new((0..column.len()).map(|n| i64::try_from(n).ok()).collect::<Int64Array>());
         let batch = RecordBatch::try_from_iter([("row", numbers), ("x", column)]).unwrap();

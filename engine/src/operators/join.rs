@@ -154,22 +154,26 @@ impl Join {
         } else if rows.asks_build() {
             probing.mark_groups(built, &mut self.met);
         }
-        let Some(probing) = self.probing.take() else { return Ok(None) };
+        let Some(done) = self.probing.take() else { return Ok(None) };
         let has_condition = self.input.condition.is_some();
         let chosen = match rows {
-            JoinRows::Pairs { lonely_probe: true, .. } if has_condition => probing.rows(false),
-            JoinRows::ProbeWith if has_condition => probing.rows(true),
-            JoinRows::ProbeWithout { null_aware: false } if has_condition => probing.rows(false),
-            JoinRows::ProbeWith => probing.rows_in_groups(true),
-            JoinRows::ProbeWithout { null_aware: false } => probing.rows_in_groups(false),
-            JoinRows::ProbeWithout { null_aware: true } => probing.rows_not_in(built),
+            JoinRows::ProbeWith if has_condition => done.rows(true),
+            JoinRows::Pairs { lonely_probe: true, .. }
+            | JoinRows::ProbeWithout { null_aware: false }
+                if has_condition =>
+            {
+                done.rows(false)
+            }
+            JoinRows::ProbeWith => done.rows_in_groups(true),
+            JoinRows::ProbeWithout { null_aware: false } => done.rows_in_groups(false),
+            JoinRows::ProbeWithout { null_aware: true } => done.rows_not_in(built),
             JoinRows::Pairs { .. } | JoinRows::BuildWith | JoinRows::BuildWithout => Vec::new(),
         };
         if chosen.is_empty() {
             return Ok(None);
         }
         let pairs = Pairs::of_probe(chosen);
-        output(&self.input, Some(&probing.batch), built, &pairs).map(Some)
+        output(&self.input, Some(&done.batch), built, &pairs).map(Some)
     }
 
     /// The next rows of the probe side, looked up; `false` at its end.
@@ -255,7 +259,7 @@ fn holds(
         })
     };
     let columns = condition.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
-    let fields = columns.iter().map(|column| Field::new("", column.data_type().clone(), true));
+    let fields = columns.iter().map(|values| Field::new("", values.data_type().clone(), true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
@@ -301,13 +305,13 @@ fn output(
                     (false, _) => of_probe(probe_index),
                     (true, false) => of_build(build),
                     (true, true) => {
-                        let place = |(of_probe, of_build): (&u32, &u32)| match *of_build {
-                            NO_ROW => (0, *of_probe as usize),
-                            of_build => (1, of_build as usize),
+                        let pairs = pairs.probe_rows.iter().zip(&pairs.build_rows);
+                        let side = |(probe_row, build_row): (&u32, &u32)| match *build_row {
+                            NO_ROW => (0, *probe_row as usize),
+                            build_row => (1, build_row as usize),
                         };
-                        let places: Vec<_> =
-                            pairs.probe_rows.iter().zip(&pairs.build_rows).map(place).collect();
-                        if places.iter().all(|(side, _)| *side == 0) {
+                        let places: Vec<_> = pairs.map(side).collect();
+                        if places.iter().all(|(from, _)| *from == 0) {
                             return of_probe(probe_index);
                         }
                         let sides = [probe.column(probe_index).as_ref(), built.column(build)?];

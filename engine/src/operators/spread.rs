@@ -84,8 +84,8 @@ mod tests {
         let input = Box::new(Batches::new(vec![batch.clone(), batch]));
         let mut spread = Spread::new(input, 3, 5, Arc::clone(&schema));
         let mut buckets = Vec::new();
-        while let Some(batch) = spread.next().unwrap() {
-            let hashes = batch.column(1).as_primitive::<UInt64Type>().values().to_vec();
+        while let Some(rows) = spread.next().unwrap() {
+            let hashes = rows.column(1).as_primitive::<UInt64Type>().values().to_vec();
             buckets.extend(hashes.into_iter().map(|hash| bucket_of(hash, 3)));
         }
         assert_eq!(buckets, [2, 0, 1, 2, 0, 1, 2, 0]);

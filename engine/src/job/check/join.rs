@@ -81,8 +81,8 @@ pub(super) fn join(
         (sides, columns, Vec::new())
     } else if has_key {
         let mut sides = keyed_sides(binder, fields, inputs)?;
-        let (how, suffix) = (how?, suffix?);
         let common = meet(binder, fields, &sides)?;
+        let (how, suffix) = (how?, suffix?);
         let shared = shared_keys(binder, vertex, how, &mut sides, &common);
         let columns = columns(&sides, &shared, how, suffix);
         (sides, columns, common)

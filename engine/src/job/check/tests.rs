@@ -339,10 +339,9 @@ fn bad_documents_are_told_all_their_problems() {
                 r#"{{"dag":{{"nodes":[{read},{{"id":"a","op":"write_csv","path":"data"}},{{"id":"b","op":"write_csv","path":"out","mode":"append","partition_by":"x"}},{{"id":"c","op":"write_jsonl","path":"./out/sub","mode":"eror"}},{{"id":"d","op":"write_jsonl","path":"data/a.txt/x"}},{{"id":"e","op":"write_jsonl"}}],"edges":[["r","a"],["r","b"],["r","c"],["r","d"],["r","e"]]}}}}"#
             ),
             &[
-                "/dag/nodes/1/path OUTPUT_EXISTS: output `data` already exists; remove it or write elsewhere",
-                "/dag/nodes/2/mode NOT_SUPPORTED: mode `append` is not supported yet; there is error",
-                "/dag/nodes/2/partition_by NOT_SUPPORTED: `partition_by` of write_csv is not supported yet",
-                "/dag/nodes/3/mode BAD_VALUE: no mode `eror`; there is error (error?)",
+                "/dag/nodes/1/path OUTPUT_EXISTS: output `data` already exists; remove it, write elsewhere, or set `mode`",
+                "/dag/nodes/2/partition_by UNKNOWN_COLUMN: no column `x`; there are line",
+                "/dag/nodes/3/mode BAD_VALUE: no mode `eror`; there are error, overwrite, append, overwrite_partitions (error?)",
                 "/dag/nodes/3/path DUPLICATE_OUTPUT: `./out/sub` is the target of /dag/nodes/2/path, or lies in it or above it",
                 "/dag/nodes/4/path OUTPUT_UNWRITABLE: cannot create `data/a.txt/x`: a file stands in its way",
                 "/dag/nodes/5/path MISSING_FIELD: `path` is missing",

@@ -54,10 +54,10 @@ impl Pairs {
 
     /// Leaves only the pairs for which `holds` is true.
     pub(super) fn retain(&mut self, holds: &[bool]) {
-        let mut kept = holds.iter();
-        self.probe_rows.retain(|_| kept.next() == Some(&true));
-        let mut kept = holds.iter();
-        self.build_rows.retain(|_| kept.next() == Some(&true));
+        for rows in [&mut self.probe_rows, &mut self.build_rows] {
+            let mut kept = holds.iter();
+            rows.retain(|_| kept.next() == Some(&true));
+        }
     }
 }
 
@@ -141,7 +141,9 @@ impl Probing {
             let rows = &built.rows()[built.partners(*group)];
             // All rows of a group are marked together.
             if rows.first().is_some_and(|first| !met[*first as usize]) {
-                rows.iter().for_each(|row| met[*row as usize] = true);
+                for row in rows {
+                    met[*row as usize] = true;
+                }
             }
         }
     }

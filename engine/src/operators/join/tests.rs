@@ -161,8 +161,8 @@ fn pairs(batches: &[RecordBatch]) -> Vec<Pair> {
 
 /// SQL's `=` of some keys, with NaN equal to NaN; `None` where a null decides.
 fn equal(left: &Row, right: &Row, kind: &Kind) -> bool {
-    let both = |left: Option<Ordering>, nulls: (bool, bool)| match nulls {
-        (false, false) => left == Some(Ordering::Equal),
+    let both = |order: Option<Ordering>, nulls: (bool, bool)| match nulls {
+        (false, false) => order == Some(Ordering::Equal),
         (true, true) => kind.null_safe,
         _ => false,
     };
@@ -259,11 +259,11 @@ fn nested_loops(probe: &[Row], build: &[Row], kind: &Kind) -> Vec<Pair> {
                         Some(equal(left, right, kind))
                     }
                 });
-                values.fold(Some(false), |known, value| match (known, value) {
-                    (Some(true), _) | (_, Some(true)) => Some(true),
-                    (Some(false), Some(false)) => Some(false),
-                    _ => None,
-                })
+                let values: Vec<_> = values.collect();
+                if values.contains(&Some(true)) {
+                    return Some(true);
+                }
+                values.into_iter().all(|value| value == Some(false)).then_some(false)
             };
             probe.iter().filter(|left| is_in(left) == Some(false)).map(alone).collect()
         }
@@ -319,7 +319,7 @@ proptest! {
         batch_rows in 1usize..70,
     ) {
         let kind = Kind { rows, keys, null_safe, condition };
-        let batches = |rows: &[Row]| rows.chunks(batch_rows).map(batch).collect::<Vec<_>>();
+        let batches = |side: &[Row]| side.chunks(batch_rows).map(batch).collect::<Vec<_>>();
         let found = joined(&batches(&probe), &batches(&build), &kind, u64::MAX).unwrap();
         prop_assert_eq!(sorted(pairs(&found)), sorted(nested_loops(&probe, &build, &kind)));
     }
@@ -366,12 +366,12 @@ fn repeated_keys_on_both_sides_all_join_in_bounded_batches() {
 
 #[test]
 fn a_condition_decides_over_the_partners_of_many_batches_of_pairs() {
-    let (probe, build) = (batch(&repeated("k", 3)), batch(&repeated("k", 20_000)));
+    let (probe, build) = ([batch(&repeated("k", 3))], [batch(&repeated("k", 20_000))]);
     // Row 1 has its only partner far behind; rows 0 and 2 have none.
     let kind =
         |rows| Kind { condition: Some("l.row = 1 and r.row = 19999"), ..Kind::of(rows, &[0]) };
     let found = |rows| {
-        pairs(&joined(&[probe.clone()], &[build.clone()], &kind(rows), u64::MAX).unwrap())
+        pairs(&joined(&probe, &build, &kind(rows), u64::MAX).unwrap())
             .into_iter()
             .map(|(probe, build, _)| (probe, build))
             .collect::<Vec<_>>()
@@ -387,8 +387,8 @@ fn a_condition_decides_over_the_partners_of_many_batches_of_pairs() {
 #[test]
 fn an_empty_build_side_leaves_the_probe_side_alone() {
     let probe = [batch(&repeated("k", 2))];
-    let found = |probe: &[RecordBatch], build: &[RecordBatch], rows| {
-        pairs(&joined(probe, build, &Kind::of(rows, &[0]), u64::MAX).unwrap())
+    let found = |first: &[RecordBatch], second: &[RecordBatch], rows| {
+        pairs(&joined(first, second, &Kind::of(rows, &[0]), u64::MAX).unwrap())
     };
     assert!(found(&probe, &[], INNER).is_empty());
     let text = || Some("k".to_owned());

@@ -55,8 +55,10 @@ impl Cutter<'_> {
             let of_left = (0..left_columns).map(|index| read(JoinColumn::Left(index), index));
             let of_right = (0..right_columns)
                 .map(|index| read(JoinColumn::Right(index), left_columns + index));
-            let columns = of_left.chain(of_right).collect();
-            JoinCondition { predicate: predicate.clone(), columns }
+            JoinCondition {
+                columns: of_left.chain(of_right).collect(),
+                predicate: predicate.clone(),
+            }
         });
         let bytes = left.bytes + right.bytes;
         let ((probe, probe_keys), (build, build_keys)) = if builds_left {

@@ -32,10 +32,10 @@ impl Cutter<'_> {
         };
         for input in inputs {
             let (stage, partitions, bytes) = self.kept(*input)?;
-            let schema = Arc::clone(&self.plan.nodes[input.index()].schema);
+            let own_schema = Arc::clone(&self.plan.nodes[input.index()].schema);
             let share = Share::Section { first: united.partitions, partitions };
             let kind = StepKind::Read { stage, share };
-            united.steps.push(Step { node: *input, schema, kind });
+            united.steps.push(Step { node: *input, schema: own_schema, kind });
             united.inputs.push(stage);
             united.bytes = united.bytes.saturating_add(bytes);
             let more = united.partitions.checked_add(partitions);
@@ -44,8 +44,8 @@ impl Cutter<'_> {
         }
         united.inputs.sort_unstable();
         united.inputs.dedup();
-        let inputs = (0..united.steps.len()).map(StepIndex).collect();
-        united.steps.push(Step { node, schema, kind: StepKind::Union { inputs } });
+        let reads = (0..united.steps.len()).map(StepIndex).collect();
+        united.steps.push(Step { node, schema, kind: StepKind::Union { inputs: reads } });
         Ok(united)
     }
 
@@ -87,7 +87,7 @@ impl Cutter<'_> {
         };
         let columns = (0..schema.fields().len()).map(|index| parse::column(&schema, index));
         let columns = columns.collect();
-        spread.then(node, schema, |input| StepKind::Map { input, columns })
+        spread.then(node, schema, |below| StepKind::Map { input: below, columns })
     }
 
     /// The first input's rows behind those of the others, of which there must be none: so no task

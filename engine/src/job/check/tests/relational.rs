@@ -21,19 +21,19 @@ fn a_key_of_one_name_is_one_column_and_other_names_get_the_suffix() {
         let Op::Join { columns: sides, .. } = &node.op else { panic!("{node:?}") };
         (columns(node), sides.clone(), nodes.len())
     };
-    let (names, sides, nodes) = found(r#""key":"id","suffix":"_b""#);
-    assert_eq!(names, ["id int64", "name string", "x int64", "name_b string", "y int64"]);
-    assert_eq!((sides[0], nodes), (JoinColumn::Left(0), 3));
+    let inner = found(r#""key":"id","suffix":"_b""#);
+    assert_eq!(inner.0, ["id int64", "name string", "x int64", "name_b string", "y int64"]);
+    assert_eq!((inner.1[0], inner.2), (JoinColumn::Left(0), 3));
     // A row without a left side has its key from the right one; both are brought to one type.
-    let (names, sides, nodes) = found(r#""key":"id","how":"full""#);
-    assert_eq!(names, ["id float64", "name string", "x int64", "name_right string", "y int64"]);
-    assert_eq!((sides[0], nodes), (JoinColumn::Both { left: 3, right: 3 }, 5));
-    let (_, sides, nodes) = found(r#""key":"name","how":"right""#);
-    assert_eq!((sides[1], nodes), (JoinColumn::Both { left: 1, right: 1 }, 3));
+    let full = found(r#""key":"id","how":"full""#);
+    assert_eq!(full.0, ["id float64", "name string", "x int64", "name_right string", "y int64"]);
+    assert_eq!((full.1[0], full.2), (JoinColumn::Both { left: 3, right: 3 }, 5));
+    let right = found(r#""key":"name","how":"right""#);
+    assert_eq!((right.1[1], right.2), (JoinColumn::Both { left: 1, right: 1 }, 3));
     assert_eq!(found(r#""key":"id","how":"anti""#).0, ["id int64", "name string", "x int64"]);
-    let (names, ..) = found(r#""on":"l.id < r.id and x <> y""#);
-    assert_eq!(names.len(), 6);
-    assert_eq!(found(r#""how":"cross""#).0, names);
+    let keyless = found(r#""on":"l.id < r.id and x <> y""#).0;
+    assert_eq!(keyless.len(), 6);
+    assert_eq!(found(r#""how":"cross""#).0, keyless);
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn sets_meet_by_name_in_the_wider_type() {
     assert_eq!(ids, ["a", "b", "u.1", "u.2", "u"]);
     assert_eq!(columns(&nodes[4]), ["id float64", "name string"]);
     assert_eq!(nodes[4].order, Order::Source);
-    let nodes = place.checked(&document("except", r#""id":"int64","name":"string""#)).plan.nodes;
-    let ids: Vec<_> = nodes.iter().map(|node| node.id.as_str()).collect();
-    assert_eq!(ids, ["a", "b", "u.distinct", "u"]);
+    let set = place.checked(&document("except", r#""id":"int64","name":"string""#)).plan.nodes;
+    let set_ids: Vec<_> = set.iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(set_ids, ["a", "b", "u.distinct", "u"]);
     let how = JoinKind::Anti { null_aware: false };
-    let Op::Join { how: found, null_safe: true, .. } = &nodes[3].op else { panic!("{nodes:?}") };
+    let Op::Join { how: found, null_safe: true, .. } = &set[3].op else { panic!("{set:?}") };
     assert_eq!(*found, how);
     assert_eq!(
         place.problems(&document("union", r#""id":"string","names":"string""#)),
