@@ -180,16 +180,16 @@ impl Binder<'_, '_> {
     }
 
     /// One of a few words.
-    fn choice<'a>(
+    fn choice(
         &mut self,
-        fields: &Fields<'a>,
+        fields: &Fields<'_>,
         name: &str,
         known: &[&'static str],
     ) -> Result<Option<&'static str>, Reported> {
         if !fields.has(name) {
             return Ok(None);
         }
-        let text: &'a str = fields.text(name, self.report).ok_or(Reported)?;
+        let text = fields.text(name, self.report).ok_or(Reported)?;
         let found = known.iter().copied().find(|word| *word == text);
         found.map(Some).ok_or_else(|| {
             let message = format!("no `{name}` `{text}`; there are {}", known.join(", "));
