@@ -56,8 +56,8 @@ fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<S
         while let Some(next) = blocks.next(&rest).unwrap() {
             let (mut block, mut from) = (next, 0);
             loop {
-                let decoded = decoder.decode(&block, from, &mut records).unwrap();
-                from = decoded.end;
+                let found = decoder.decode(&block, from, &mut records).unwrap();
+                from = found.end;
                 records.found.sort_by_key(|record| record.range.start);
                 let has_bad = !records.found.is_empty();
                 of_source += records.found.len();
@@ -75,7 +75,7 @@ fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<S
                     blocks.pass(&block, from);
                     (block, from) = (behind, 0);
                 }
-                match decoded.batch {
+                match found.batch {
                     Some(batch) => rows.extend(shown(&batch)),
                     None if has_bad => {}
                     None => break,

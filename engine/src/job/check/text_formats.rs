@@ -269,7 +269,7 @@ pub(super) fn schema_of(name: &str) -> Option<serde_json::Value> {
         "date_format" => text("how dates are written, as strftime has it"),
         "timestamp_format" => text("how timestamps are written, as strftime has it"),
         "encoding" => json!({ "description": "how characters stand in bytes",
-            "enum": Encoding::NAMES.map(|(name, _)| name) }),
+            "enum": Encoding::NAMES.map(|(known, _)| known) }),
         "on_bad_row" => json!({ "description": "what becomes of a record that is none",
             "anyOf": [mode, { "type": "object", "additionalProperties": false, "properties": {
                 "mode": mode,
