@@ -123,6 +123,7 @@ const REJECTS: u32 = 1 << 31;
 impl TaskAttempt {
     /// The name of what the attempt put aside beside its output: an attempt of a stage that no
     /// plan has.
+    #[must_use]
     pub fn rejects(self) -> Self {
         let stage = StageId(self.task.stage.0 | REJECTS);
         Self { task: TaskId { stage, ..self.task }, ..self }

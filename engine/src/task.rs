@@ -237,7 +237,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         ) => {}
     }
     let rejected = quarantine.finish()?;
-    report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
+    report.steps = meters.values().map(|(meter, given)| meter.figures(given.rows())).collect();
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
     for sieve in &sieves {
         let node = task.stage.steps[sieve.step.0].node;

@@ -39,7 +39,12 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec(prop::option::weighted(0.9, row), 1..12)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "any number of the type will do")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "any number of the type will do"
+)]
 fn batch(rows: &[Row]) -> RecordBatch {
     fn each<T, C: FromIterator<Option<T>>>(
         rows: &[Row],

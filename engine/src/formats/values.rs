@@ -529,8 +529,8 @@ impl Taken<'_> {
             if !is_null {
                 let range = field.range();
                 let is_list = field.kind() == Kind::Literal
-                    && scan::elements(text, range.start, range.end, &mut |field| {
-                        elements.push(field)
+                    && scan::elements(text, range.start, range.end, &mut |element| {
+                        elements.push(element);
                     });
                 if !is_list {
                     elements.truncate(before);
@@ -570,13 +570,15 @@ impl Taken<'_> {
             }
             let range = field.range();
             let is_object = field.kind() == Kind::Literal
-                && scan::members(text, range.start, range.end, &mut |name, field| {
+                && scan::members(text, range.start, range.end, &mut |name, member| {
                     let Some(place) = names.get(name).copied() else { return leaves_out };
-                    columns[place][at] = field;
+                    columns[place][at] = member;
                     std::mem::replace(&mut last[place], at + 1) != at + 1
                 });
             if !is_object {
-                columns.iter_mut().for_each(|column| column[at] = Field::NULL);
+                for column in &mut columns {
+                    column[at] = Field::NULL;
+                }
                 self.refuse(at);
             }
         }

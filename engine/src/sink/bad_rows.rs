@@ -5,7 +5,7 @@
 //! before the first result does. A job without bad rows has no such folder.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -101,17 +101,17 @@ impl Publisher {
             while let Some(batch) = rows.next().map_err(lost)? {
                 cancel.check()?;
                 let columns = batch.columns().iter().map(normalise).collect::<Result<_>>()?;
-                let batch = RecordBatch::try_new(quarantine::schema(), columns)?;
-                let batch = lines.filled_in(&batch)?;
-                for (node, rows) in by_node(&batch, plan)? {
-                    if !files.contains_key(&node) {
-                        let name = plan.nodes.get(node.index()).map_or("rows", |node| &node.id);
-                        let path = staged.join(file_name(name));
-                        files.insert(node, BadRowFile::create(&*self.disk, path, &rows)?);
-                    }
-                    if let Some(file) = files.get_mut(&node) {
-                        file.write(&rows)?;
-                    }
+                let normal = RecordBatch::try_new(quarantine::schema(), columns)?;
+                for (node, of_node) in by_node(&lines.filled_in(&normal)?, plan)? {
+                    let file = match files.entry(node) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => {
+                            let id = plan.nodes.get(node.index()).map_or("rows", |node| &node.id);
+                            let path = staged.join(file_name(id));
+                            place.insert(BadRowFile::create(&*self.disk, path, &of_node)?)
+                        }
+                    };
+                    file.write(&of_node)?;
                 }
             }
         }
@@ -166,8 +166,8 @@ fn by_node(batch: &RecordBatch, plan: &Plan) -> Result<Vec<(NodeIndex, RecordBat
         fields[0] = Arc::new(Field::new("node", DataType::Utf8View, true));
         let mut columns = rows.columns().to_vec();
         columns[0] = Arc::new(ids);
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        Ok((NodeIndex(node), rows))
+        let named = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        Ok((NodeIndex(node), named))
     };
     known.into_iter().map(of_node).collect()
 }
@@ -256,6 +256,7 @@ impl BadRowFile {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes the files that the engine reads")]
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 

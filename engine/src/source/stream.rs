@@ -127,8 +127,8 @@ enum Transcoder {
 
 impl Transcoder {
     fn of(encoding: Encoding) -> Option<Self> {
-        let decoder = |encoding: &'static encoding_rs::Encoding| {
-            Self::Of(Box::new(encoding.new_decoder_with_bom_removal()))
+        let decoder = |of: &'static encoding_rs::Encoding| {
+            Self::Of(Box::new(of.new_decoder_with_bom_removal()))
         };
         Some(match encoding {
             Encoding::Utf8 => return None,

@@ -49,10 +49,11 @@ impl Dialect {
     }
 
     /// The state behind `byte`.
+    #[expect(clippy::match_same_arms, reason = "the order of the arms is what they say")]
     pub(crate) fn step(self, state: State, byte: u8) -> State {
-        let is_outside = |byte: u8| match byte {
+        let outside = || match byte {
             b'\n' => State::RecordStart,
-            byte if byte == self.delimiter => State::FieldStart,
+            _ if byte == self.delimiter => State::FieldStart,
             _ => State::Unquoted,
         };
         match state {
@@ -62,9 +63,10 @@ impl Dialect {
             State::Quoted if self.escape == Some(byte) => State::Escaped,
             State::Quoted if self.quote == Some(byte) => State::QuoteSeen,
             State::Quoted | State::Escaped => State::Quoted,
+            // A doubled quote is one.
             State::QuoteSeen if self.quote == Some(byte) => State::Quoted,
             State::RecordStart | State::FieldStart | State::Unquoted | State::QuoteSeen => {
-                is_outside(byte)
+                outside()
             }
             State::Comment if byte == b'\n' => State::RecordStart,
             State::Comment => State::Comment,

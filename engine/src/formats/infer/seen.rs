@@ -74,16 +74,16 @@ impl Seen {
             (_, [b'{' | b'[', ..]) if depth >= MAX_NESTED => TEXT,
             (_, [b'[', ..]) => {
                 let element = self.element.get_or_insert_default();
-                scan::elements(text.as_bytes(), range.start, range.end, &mut |field| {
-                    element.add_json(block, field, depth + 1);
+                scan::elements(text.as_bytes(), range.start, range.end, &mut |inner| {
+                    element.add_json(block, inner, depth + 1);
                 });
                 LIST
             }
             (_, [b'{', ..]) => {
                 let is_struct =
-                    scan::members(text.as_bytes(), range.start, range.end, &mut |name, field| {
+                    scan::members(text.as_bytes(), range.start, range.end, &mut |name, inner| {
                         self.member(name).is_some_and(|member| {
-                            member.add_json(block, field, depth + 1);
+                            member.add_json(block, inner, depth + 1);
                             true
                         })
                     });

@@ -180,16 +180,16 @@ impl Binder<'_, '_> {
     }
 
     /// One of a few words.
-    fn choice<'a>(
+    fn choice(
         &mut self,
-        fields: &Fields<'a>,
+        fields: &Fields<'_>,
         name: &str,
         known: &[&'static str],
     ) -> Result<Option<&'static str>, Reported> {
         if !fields.has(name) {
             return Ok(None);
         }
-        let text: &'a str = fields.text(name, self.report).ok_or(Reported)?;
+        let text = fields.text(name, self.report).ok_or(Reported)?;
         let found = known.iter().copied().find(|word| *word == text);
         found.map(Some).ok_or_else(|| {
             let message = format!("no `{name}` `{text}`; there are {}", known.join(", "));
@@ -269,7 +269,7 @@ pub(super) fn schema_of(name: &str) -> Option<serde_json::Value> {
         "date_format" => text("how dates are written, as strftime has it"),
         "timestamp_format" => text("how timestamps are written, as strftime has it"),
         "encoding" => json!({ "description": "how characters stand in bytes",
-            "enum": Encoding::NAMES.map(|(name, _)| name) }),
+            "enum": Encoding::NAMES.map(|(known, _)| known) }),
         "on_bad_row" => json!({ "description": "what becomes of a record that is none",
             "anyOf": [mode, { "type": "object", "additionalProperties": false, "properties": {
                 "mode": mode,
