@@ -82,6 +82,23 @@ pub(crate) fn open(
     Ok(Opened { rows, records })
 }
 
+/// The rows of a split that is all of one finished file; none of its rows is bad.
+///
+/// # Errors
+/// As [`Source::open`]; those of a columnar file.
+pub fn rows(
+    split: &Split,
+    format: &Format,
+    schema: SchemaRef,
+    context: &TaskContext,
+) -> Result<Box<dyn Operator>> {
+    if format.is_columnar() {
+        let scan = Scan::default();
+        return Ok(Box::new(ColumnarSource::open(split, format, &scan, schema, context)?));
+    }
+    Ok(Box::new(Source::open(split, format, schema, context)?))
+}
+
 /// A source whose columns are chosen from those of its records, and added to by folders.
 struct Conformed {
     source: Source,

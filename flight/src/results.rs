@@ -30,7 +30,7 @@ use minispark_engine::{
     formats::Format,
     memory::Budget,
     operators::{Operator, limit::Limit},
-    plan::{InputFile, Scan},
+    plan::InputFile,
     source::{self, split::Split},
     task::context::{CancelFlag, TaskContext},
 };
@@ -407,8 +407,7 @@ impl Operator for Parts {
             let end = file.size_bytes;
             let split = Split { file, start: 0, end, aligned: true };
             let schema = SchemaRef::clone(&self.schema);
-            self.current =
-                Some(source::open(&split, &self.format, &Scan::default(), schema, &self.context)?);
+            self.current = Some(source::rows(&split, &self.format, schema, &self.context)?);
         }
     }
 }
