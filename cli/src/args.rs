@@ -15,6 +15,7 @@ use minispark_api::auth::Role;
 use crate::units::{duration, size_bytes};
 
 pub(crate) mod dev;
+pub(crate) mod files;
 pub(crate) mod generate;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 other error or no command, 2 usage, 3 job \
@@ -92,6 +93,18 @@ pub(crate) enum Verb {
     Validate(Validate),
     /// Show what a job will do, or with --analyze what it did.
     Explain(Explain),
+    /// Answer one SELECT over files.
+    Sql(files::Sql),
+    /// Print the first rows of files.
+    Head(files::Head),
+    /// Print the columns of files with their types, as a job's reader takes them.
+    Schema(files::Schema),
+    /// Say of each column of files what is in it.
+    Describe(files::Describe),
+    /// Count the rows of files.
+    Count(files::Count),
+    /// Write files as one of another format.
+    Convert(files::Convert),
     /// Make data from a seed: the same bytes on every machine.
     #[command(subcommand)]
     Generate(generate::Generate),
@@ -134,11 +147,27 @@ pub(crate) enum Verb {
     Version,
 }
 
+/// Values for a job's parameters.
+#[derive(Debug, Args)]
+pub(crate) struct Parameters {
+    /// A value for one of the job's `params`, in the place of its default; may stand several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) values: Vec<(String, String)>,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or("expected NAME=VALUE, such as data=/srv/data")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// `run`
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The job document; relative paths in it start at the working directory.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Tasks at once [default: the machine's cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -171,6 +200,8 @@ pub(crate) struct Run {
 pub(crate) struct Validate {
     /// The job document.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -181,6 +212,8 @@ pub(crate) struct Validate {
 pub(crate) struct Explain {
     /// The job document.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// As what: for people, as JSON, for Graphviz, or as one SQL statement for DuckDB.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub(crate) format: PlanFormat,
@@ -327,6 +360,8 @@ pub(crate) struct Worker {
 pub(crate) struct Submit {
     /// The job document; `-` is stdin. Relative paths in it start at the master's directory.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
     /// Wait for the end; the exit code tells the outcome.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -23,6 +23,7 @@ use crate::{
 
 mod run;
 mod validate;
+mod files;
 mod explain;
 mod generate;
 mod master;
@@ -65,6 +66,12 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Run(args) => run::run(&args, output),
         Verb::Validate(args) => validate::validate(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
+        Verb::Sql(args) => files::sql(&args, output),
+        Verb::Head(args) => files::head(&args, output),
+        Verb::Schema(args) => files::schema(&args, output),
+        Verb::Describe(args) => files::describe(&args, output),
+        Verb::Count(args) => files::count(&args, output),
+        Verb::Convert(args) => files::convert(&args, output),
         Verb::Generate(args) => generate::generate(&args, output),
         Verb::Master(args) => master::master(&args, master_tokens(), output),
         Verb::Worker(args) => {

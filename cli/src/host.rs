@@ -10,10 +10,14 @@ use std::{
 use minispark_engine::{
     disk::{Disk, ReadAt},
     error::Code,
+    job::params::{self, SetError},
 };
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
-use crate::error::{Error, Exit, Result};
+use crate::{
+    args::Parameters,
+    error::{Error, Exit, Result},
+};
 
 /// The most bytes of a job document.
 const DOCUMENT_LIMIT_BYTES: u64 = 1 << 20;
@@ -79,6 +83,34 @@ pub(crate) fn read_document(disk: &dyn Disk, path: &Path) -> Result<String> {
     let bytes = read_up_to(file.as_ref(), DOCUMENT_LIMIT_BYTES)
         .map_err(|error| failed(format!("cannot read the job: {error}")))?;
     document(bytes, &shown)
+}
+
+/// A document with values for its parameters.
+///
+/// # Errors
+/// Where it has no such parameter, or a value is not of its type.
+pub(crate) fn with_parameters(
+    document: String,
+    parameters: &Parameters,
+    shown: &str,
+) -> Result<String> {
+    if parameters.values.is_empty() {
+        return Ok(document);
+    }
+    params::set(&document, &parameters.values).map_err(|error| match error {
+        SetError::Syntax(error) => {
+            let what = format!("not JSON: {}", error.message);
+            Error::new(Exit::InvalidJob, Code::ValidationFailed, what)
+                .at(format!("{shown}:{}:{}", error.line, error.column))
+        }
+        SetError::Value { message, suggestion } => {
+            let error = Error::usage(message).at("--set");
+            match suggestion {
+                Some(name) => error.help(format!("did you mean `{name}`?")),
+                None => error,
+            }
+        }
+    })
 }
 
 /// A configuration file's text.

@@ -355,6 +355,10 @@ impl From<&Error> for Failure {
             }
             _ => None,
         };
-        Self { class: error.class(), code: error.code(), message: error.chain(), fetch }
+        let mut message = error.chain();
+        if let Error::BadRow { .. } = error {
+            message.push_str("; `on_bad_row` of its reader can skip or quarantine such rows");
+        }
+        Self { class: error.class(), code: error.code(), message, fetch }
     }
 }

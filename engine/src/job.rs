@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+pub mod params;
 pub mod check;
 
 /// How deep arrays and objects may nest in a document.

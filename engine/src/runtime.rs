@@ -377,7 +377,8 @@ impl Run<'_> {
                     return Err(Error::Internal(String::from("all task threads are gone")));
                 }
             }
-            if self.clock.now().saturating_sub(last_watch) >= WATCH {
+            // The end is told once, when all is in its place.
+            if !self.has_ended && self.clock.now().saturating_sub(last_watch) >= WATCH {
                 last_watch = self.clock.now();
                 watch(&self.view()?);
             }
@@ -602,6 +603,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod relational;
+#[cfg(test)]
+mod windows;
 
 #[cfg(test)]
 mod tests {

@@ -433,8 +433,10 @@ impl Observer {
                 }
                 _ => {}
             }
-            if let Op::Read(_) = node.op {
+            if counted.quarantined > 0 {
                 count("quarantined", counted.quarantined);
+            }
+            if let Op::Read(_) = node.op {
                 read += counted.rows_in;
             }
         }

@@ -32,6 +32,8 @@ pub(super) mod text;
 pub(crate) fn explain(args: &args::Explain, output: Output) -> Result<Exit> {
     let disk = RealDisk;
     let document = host::read_document(&disk, &args.file)?;
+    let shown = args.file.display().to_string();
+    let document = host::with_parameters(document, &args.parameters, &shown)?;
     let (output_dir, note) = host::output_dir(&disk, args.output_dir.as_deref())?;
     if let Some(note) = note {
         output.say(&note);
@@ -44,7 +46,6 @@ pub(crate) fn explain(args: &args::Explain, output: Output) -> Result<Exit> {
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
     })?;
-    let shown = args.file.display().to_string();
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;

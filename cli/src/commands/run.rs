@@ -41,6 +41,8 @@ use crate::{
 pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     let disk = RealDisk;
     let document = host::read_document(&disk, &args.file)?;
+    let shown = args.file.display().to_string();
+    let document = host::with_parameters(document, &args.parameters, &shown)?;
     let (output_dir, note) = host::output_dir(&disk, args.output_dir.as_deref())?;
     if let Some(note) = note {
         output.say(&note);
@@ -53,7 +55,6 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
     })?;
-    let shown = args.file.display().to_string();
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output) -> Result<Exit> {
     let (document, shown) = read(&args.file)?;
     is_json(&document, &shown)?;
+    let document = host::with_parameters(document, &args.parameters, &shown)?;
     let key = args.idempotency_key.clone().unwrap_or_else(|| JobId::random().to_string());
     let mut stop = (args.wait || args.watch).then(Stop::listen).transpose()?;
     let submitted =

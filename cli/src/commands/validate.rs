@@ -21,10 +21,11 @@ use crate::{
 /// All problems of the document.
 pub(crate) fn validate(args: &args::Validate, output: Output) -> Result<Exit> {
     let document = host::read_document(&RealDisk, &args.file)?;
+    let shown = args.file.display().to_string();
+    let document = host::with_parameters(document, &args.parameters, &shown)?;
     let base_dir = Some(host::working_directory()?);
     let now_micros = SystemClock::start().wall().timestamp_micros();
     let site = Site { data: DataDisks::everywhere(), base_dir, now_micros };
-    let shown = args.file.display().to_string();
     let checked = check(&document, args.strict, &site)
         .map_err(|problems| invalid(&document, &shown, &problems))?;
     let warnings: Vec<_> = checked.warnings.iter().map(finding).collect();

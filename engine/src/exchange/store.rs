@@ -281,9 +281,11 @@ impl PartitionStore {
         drop(dropped);
     }
 
-    /// The jobs of which outputs are held.
+    /// The jobs of which outputs are held, or something that was built of them.
     pub fn jobs(&self) -> Vec<JobId> {
         let mut jobs: Vec<_> = self.outputs().keys().map(|attempt| attempt.task.job).collect();
+        jobs.extend(self.builds.jobs());
+        jobs.sort_unstable();
         jobs.dedup();
         jobs
     }

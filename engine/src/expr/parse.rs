@@ -188,7 +188,7 @@ pub(crate) fn error(kind: ParseErrorKind, offset: usize, message: String) -> Par
 
 /// Standard SQL's words and quotes, and `div`.
 #[derive(Debug)]
-struct Expressions;
+pub(crate) struct Expressions;
 
 impl Dialect for Expressions {
     fn is_delimited_identifier_start(&self, character: char) -> bool {
@@ -245,8 +245,17 @@ pub(crate) fn parse<T>(
     text: &str,
     rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
 ) -> Result<T> {
+    parse_within(text, tokens::MAX_TOKENS, rule)
+}
+
+/// Parses the whole of `text`, of at most so many words, by `rule`.
+pub(crate) fn parse_within<T>(
+    text: &str,
+    most_words: usize,
+    rule: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>,
+) -> Result<T> {
     let syntax = |offset, message| error(ParseErrorKind::Syntax, offset, message);
-    let tokens = tokens::read(text)?;
+    let tokens = tokens::read(text, most_words)?;
     let mut parser = Parser::new(&Expressions)
         .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(tokens);

@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     disk::DataDisks,
     expr::function::instant,
-    job::{JobSpec, check::fields::Fields},
+    job::{
+        JobSpec,
+        check::fields::Fields,
+        params::{self, ParamErrorKind},
+    },
     plan::Plan,
 };
 
@@ -27,6 +31,7 @@ mod graph;
 mod nodes;
 mod text_formats;
 mod keyed;
+pub mod sql;
 mod join;
 mod relational;
 mod expect;
@@ -126,6 +131,8 @@ pub enum ProblemCode {
     UnknownColumn,
     /// No such type.
     UnknownType,
+    /// A parameter without a value.
+    UnknownParameter,
     /// Two output columns of one name.
     DuplicateColumn,
     /// A form that could mean several columns.
@@ -160,7 +167,7 @@ pub fn is_helper(id: &str) -> bool {
 /// # Errors
 /// Every problem, in the document's order; with `strict` unknown fields are among them.
 pub fn check(document: &str, strict: bool, site: &Site) -> Result<Checked, Vec<Problem>> {
-    let spec = JobSpec::parse(document).map_err(|error| {
+    let mut spec = JobSpec::parse(document).map_err(|error| {
         let place = format!("line {}, column {}", error.line, error.column);
         vec![Problem {
             pointer: String::new(),
@@ -170,6 +177,15 @@ pub fn check(document: &str, strict: bool, site: &Site) -> Result<Checked, Vec<P
         }]
     })?;
     let mut report = Report { strict, ..Report::default() };
+    for wrong in params::fill(&mut spec).err().into_iter().flatten() {
+        let code = match wrong.kind {
+            ParamErrorKind::WrongType => ProblemCode::WrongType,
+            ParamErrorKind::BadValue => ProblemCode::BadValue,
+            ParamErrorKind::Missing => ProblemCode::UnknownParameter,
+            ParamErrorKind::TooLarge => ProblemCode::OutOfRange,
+        };
+        report.suggest(wrong.pointer, code, wrong.message, wrong.suggestion);
+    }
     let plan = instant::within(site.now_micros, || plan(&spec, site, &mut report));
     let Report { mut problems, mut warnings, .. } = report;
     problems.sort_by_cached_key(|problem| sequence(&problem.pointer));
@@ -206,8 +222,8 @@ fn plan(spec: &JobSpec, site: &Site, report: &mut Report) -> Option<Plan> {
 const JOB_FIELDS: fields::Known = fields::Known {
     of: "a job",
     always: &[],
-    fields: &["name", "parallelism", "dag"],
-    later: &["params", "limits", "labels", "priority", "output_format"],
+    fields: &["name", "parallelism", "params", "dag"],
+    later: &["limits", "labels", "priority", "output_format"],
     elsewhere: &[],
 };
 

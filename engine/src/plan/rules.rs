@@ -40,9 +40,13 @@ pub fn apply(plan: Plan) -> Plan {
     let mut rules = plan.rules;
     for (rule, apply) in RULES {
         let done = apply(&mut nodes);
+        // The next rule goes through the nodes once, from inputs to outputs or back.
+        nodes = Nodes(nodes.in_order());
         rules.extend(done.into_iter().map(|what| Applied { rule: String::from(rule), what }));
+        // Each rule finds every node behind its inputs.
+        nodes = Nodes(nodes.in_order());
     }
-    Plan { nodes: nodes.in_order(), rules, ..plan }
+    Plan { nodes: nodes.0, rules, ..plan }
 }
 
 /// A plan's nodes while they are rewritten. Nodes that are added stand at the end, whatever they

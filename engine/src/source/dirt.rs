@@ -179,7 +179,8 @@ fn escapes_blanks_nulls_and_short_records_are_as_the_reader_says() {
         b" a | \" b \" |\tNA \n\"NA\"|-\n# x\n x#y |  | \"\"\n \"q\nr\" | 1\n1|2|3|4\n \"a\" b|\"c\n",
     );
     assert_eq!(rows, ["a| b |∅", "NA|∅|∅", "x#y|∅|", "q\nr|1|∅"]);
-    assert_eq!(bad.len(), 3, "{bad:?}");
+    // What a quote opens in a bad record belongs to it.
+    assert_eq!(bad.len(), 2, "{bad:?}");
     let plain =
         CsvOptions { columns: texts(3), quote: None, intake: skipping(), ..CsvOptions::default() };
     let (rows, bad) = everywhere(&plain, b"a\"b,\"c\",'d'\n\"x,y\n,\"\",\n");
@@ -230,7 +231,7 @@ fn what_is_no_value_of_its_column_is_one_bad_row() {
             "45 l: expected list<int64>, found `[1, \\\"\\\"x\\\"\\\"]`: 3,1,\"[1, \"\"x\"\"]\""
                 .replace("\"[1, \"\"x\"\"]\"", "\\\"[1, \\\"\\\"x\\\"\\\"]\\\"")
                 .as_str(),
-            "64 l: expected list<int64>, found `{}`: 4,1,{}",
+            "62 l: expected list<int64>, found `{}`: 4,1,{}",
         ]
     );
 }

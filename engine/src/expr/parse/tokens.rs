@@ -11,13 +11,13 @@ use sqlparser::{
 use super::{Expressions, ParseErrorKind, Result, error, lower_first, offset_of, types};
 
 /// The most tokens of one expression: what is deep is built of many.
-const MAX_TOKENS: usize = 1000;
+pub(super) const MAX_TOKENS: usize = 1000;
 
 /// The most values of one list of constants, which has no depth.
 const MAX_VALUES: usize = 20_000;
 
-/// The tokens of `text`.
-pub(super) fn read(text: &str) -> Result<Vec<TokenWithSpan>> {
+/// The tokens of `text`, which has at most so many words.
+pub(super) fn read(text: &str, most_words: usize) -> Result<Vec<TokenWithSpan>> {
     let syntax = |offset, message| Err(error(ParseErrorKind::Syntax, offset, message));
     let tokens = match Tokenizer::new(&Expressions, text).tokenize_with_location() {
         Ok(tokens) => tokens,
@@ -29,8 +29,8 @@ pub(super) fn read(text: &str) -> Result<Vec<TokenWithSpan>> {
     if words + values == 0 {
         return syntax(0, String::from("expected an expression, found nothing"));
     }
-    if words > MAX_TOKENS {
-        let message = format!("an expression of {words} words; {MAX_TOKENS} are allowed");
+    if words > most_words {
+        let message = format!("an expression of {words} words; {most_words} are allowed");
         return syntax(0, message);
     }
     if values > MAX_VALUES {

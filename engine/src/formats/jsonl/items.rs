@@ -115,7 +115,10 @@ impl Items {
                     let start = self.at;
                     let end = match value_end(bytes, start) {
                         Some(end) => end,
-                        None if block.is_last() => bytes.len(),
+                        None if block.is_last() => {
+                            let reason = "the element is never closed";
+                            return self.bad(start..bytes.len(), reason, Place::Closed);
+                        }
                         None => return Next::None,
                     };
                     if end == start {

@@ -64,24 +64,29 @@ fn parse_fraction(digits: &[u8], unit: TimeUnit) -> Option<i64> {
 
 /// The timestamp that `text` says without a zone, in units since 1970-01-01 at midnight.
 pub(crate) fn parse_timestamp(text: &[u8], unit: TimeUnit) -> Option<i64> {
+    i64::try_from(parse_local(text, unit)?).ok()
+}
+
+/// A local time, which may lie beyond the ends of the range where the moment does not.
+fn parse_local(text: &[u8], unit: TimeUnit) -> Option<i128> {
     let separator = memchr::memchr2(b'T', b' ', text);
     let days = parse_day(&text[..separator.unwrap_or(text.len())])?;
     let rest = match separator {
         Some(separator) => parse_time_of_day(&text[separator + 1..], unit)?,
         None => 0,
     };
-    days.checked_mul(SECONDS_PER_DAY)?.checked_mul(per_second(unit))?.checked_add(rest)
+    Some(i128::from(days) * i128::from(SECONDS_PER_DAY * per_second(unit)) + i128::from(rest))
 }
 
 /// The moment that `text` says, in units since 1970-01-01 at midnight UTC.
 pub(crate) fn parse_moment(text: &[u8], unit: TimeUnit, zone: &Zone) -> Option<i64> {
     let (local, offset) = split_offset(text)?;
-    let local = parse_timestamp(local, unit)?;
+    let (local, per_second) = (parse_local(local, unit)?, per_second(unit));
     let seconds = match offset {
         Some(offset) => offset,
-        None => zone.offset_of_local(local.div_euclid(per_second(unit)))?,
+        None => zone.offset_of_local(i64::try_from(local.div_euclid(per_second.into())).ok()?)?,
     };
-    local.checked_sub(seconds.checked_mul(per_second(unit))?)
+    i64::try_from(local - i128::from(seconds * per_second)).ok()
 }
 
 /// A text without its offset, and that in seconds.

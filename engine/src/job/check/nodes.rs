@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    join, ordered, reduce, relational,
+    join, ordered, reduce, relational, sql,
 };
 use crate::{
     Error,
@@ -189,6 +189,7 @@ pub(super) const OPERATORS: &[Known] = &[
         later: &[],
         elsewhere: FIELDS,
     },
+    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
@@ -299,9 +300,6 @@ const FIELDS: &[&str] = &[
     "on_fail",
 ];
 
-/// The operators of the job format that are not built yet.
-const LATER_OPERATORS: &[&str] = &["sql"];
-
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
 pub(super) struct Bound {
@@ -387,6 +385,7 @@ impl Binder<'_, '_> {
             "distinct" => reduce::distinct(self, vertex, one),
             "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
+            "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
         }
     }
@@ -397,16 +396,11 @@ impl Binder<'_, '_> {
         let known = OPERATORS.iter().find(|known| known.of == op);
         if known.is_none() {
             let names = OPERATORS.iter().map(|operator| operator.of);
-            if LATER_OPERATORS.contains(&op) {
-                let message = format!("operator `{op}` is not supported yet");
-                self.report.problem(fields.at("op"), ProblemCode::NotSupported, message);
-            } else {
-                let list = names.clone().collect::<Vec<_>>().join(", ");
-                let message = format!("no operator `{op}`; there are {list}");
-                let suggestion = parse::nearest(op, names);
-                let code = ProblemCode::UnknownOperator;
-                self.report.suggest(fields.at("op"), code, message, suggestion);
-            }
+            let list = names.clone().collect::<Vec<_>>().join(", ");
+            let message = format!("no operator `{op}`; there are {list}");
+            let suggestion = parse::nearest(op, names);
+            let code = ProblemCode::UnknownOperator;
+            self.report.suggest(fields.at("op"), code, message, suggestion);
         }
         known
     }
@@ -936,7 +930,7 @@ fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
         "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => 0..=0,
         "join" => 2..=2,
-        "union" => 1..=MAX_EDGES,
+        "union" | "sql" => 1..=MAX_EDGES,
         "intersect" | "except" => 2..=MAX_EDGES,
         _ => 1..=1,
     }
@@ -975,7 +969,7 @@ pub(super) fn names(schema: &Schema) -> String {
 }
 
 /// All columns ascending, nulls last: the order of rows that have none.
-fn ascending(schema: &Schema) -> Vec<SortKey> {
+pub(super) fn ascending(schema: &Schema) -> Vec<SortKey> {
     let key = |column| SortKey { column, descending: false, nulls_first: false };
     (0..schema.fields().len()).map(key).collect()
 }

@@ -42,6 +42,10 @@ pub fn document_schema() -> Value {
         |name| match name {
             "name" => json!({ "description": "shown in lists", "type": "string",
                 "maxLength": MAX_NAME_LENGTH }),
+            "params" => json!({ "description": "values for `${name}` in the document's strings, \
+                with their defaults; null where one must be given", "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
             "parallelism" => {
                 json!({ "description": "the most tasks at once; the rows stay the same",
                 "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
@@ -102,6 +106,7 @@ fn required(op: &str) -> &'static [&'static str] {
         "limit" => &["id", "op", "n"],
         "aggregate" => &["id", "op", "aggs"],
         "pivot" => &["id", "op", "column", "fn", "columns"],
+        "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
     }
 }
@@ -185,6 +190,7 @@ fn field(op: &str, name: &str) -> Value {
         "order_by" => texts("the order in a partition, as `by` of sort has it"),
         "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
+        "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
         "column" if op == "pivot" => text("the column whose values become columns"),

@@ -30,17 +30,35 @@ pub(super) fn apply(nodes: &mut Nodes) -> Vec<String> {
     done
 }
 
+/// Where a condition may stand: between a node and one of its inputs.
+#[derive(Clone, Copy, PartialEq)]
+struct Edge {
+    reader: usize,
+    input: usize,
+}
+
+impl Edge {
+    /// The node whose rows go along it.
+    fn begin(self, nodes: &Nodes) -> NodeIndex {
+        nodes.0[self.reader].inputs[self.input]
+    }
+}
+
 /// Has the parts of a filter's condition sink.
 fn sink(nodes: &mut Nodes, at: usize, done: &mut Vec<String>) {
     let Op::Filter { predicate } = &nodes.0[at].op else { return };
-    let (mut stay, mut landed): (Vec<Expr>, Vec<(NodeIndex, Expr)>) = (Vec::new(), Vec::new());
+    let (mut stay, mut landed): (Vec<Expr>, Vec<(Edge, Expr)>) = (Vec::new(), Vec::new());
     for part in conjuncts(predicate.0.clone()) {
         let mut places = Vec::new();
         let begin = nodes.0[at].inputs[0];
-        descend(nodes, begin, part.clone(), &mut places);
+        let edge = Edge { reader: at, input: 0 };
+        descend(nodes, edge, part.clone(), &mut places);
         // What only changed places with other filters has gained nothing.
         let bottom = below_filters(nodes, begin);
-        let has_moved = places.iter().any(|(place, _)| *place != begin && *place != bottom);
+        let has_moved = places.iter().any(|(edge, _)| {
+            let place = edge.begin(nodes);
+            place != begin && place != bottom
+        });
         if part.is_fallible() || !has_moved {
             stay.push(part);
         } else {
@@ -51,31 +69,24 @@ fn sink(nodes: &mut Nodes, at: usize, done: &mut Vec<String>) {
         return;
     }
     let id = nodes.0[at].id.clone();
-    let mut by_place: Vec<(NodeIndex, Vec<Expr>)> = Vec::new();
+    let mut by_place: Vec<(Edge, Vec<Expr>)> = Vec::new();
     for (place, part) in landed {
         match by_place.iter_mut().find(|(known, _)| *known == place) {
             Some((_, parts)) => parts.push(part),
             None => by_place.push((place, vec![part])),
         }
     }
-    for (place, parts) in by_place {
+    for (edge, parts) in by_place {
+        let place = edge.begin(nodes);
         let text: Vec<_> = parts.iter().map(ToString::to_string).collect();
         let below = &nodes.0[place.index()];
         done.push(format!("{} of `{id}` is tested behind `{}`", text.join(" and "), below.id));
         let (schema, order) = (Arc::clone(&below.schema), below.order.clone());
         let helper = format!("{}.{}", super::root(&id), super::root(&below.id));
         let op = Op::Filter { predicate: Predicate(conjunction(parts)) };
-        // The only reader of `place` is what the condition came through.
-        let readers: Vec<usize> =
-            (0..nodes.0.len()).filter(|reader| nodes.0[*reader].inputs.contains(&place)).collect();
+        // Others may read `place` too; the condition is none of theirs.
         let added = nodes.add(&helper, op, place, schema, order);
-        for reader in readers {
-            for edge in &mut nodes.0[reader].inputs {
-                if *edge == place {
-                    *edge = added;
-                }
-            }
-        }
+        nodes.0[edge.reader].inputs[edge.input] = added;
     }
     nodes.0[at].op = Op::Filter { predicate: Predicate(conjunction(stay)) };
 }
@@ -88,12 +99,13 @@ fn below_filters(nodes: &Nodes, mut node: NodeIndex) -> NodeIndex {
     node
 }
 
-/// Follows a condition from a node down to where it can get: the nodes above which it would stand,
+/// Follows a condition from an edge down to where it can get: the edges on which it would stand,
 /// each with the condition over the columns there.
-fn descend(nodes: &Nodes, below: NodeIndex, part: Expr, places: &mut Vec<(NodeIndex, Expr)>) {
+fn descend(nodes: &Nodes, edge: Edge, part: Expr, places: &mut Vec<(Edge, Expr)>) {
+    let below = edge.begin(nodes);
     let node = &nodes.0[below.index()];
     let is_shared = nodes.0.iter().flat_map(|n| &n.inputs).filter(|i| **i == below).count() > 1;
-    let stop = |places: &mut Vec<_>, part| places.push((below, part));
+    let stop = |places: &mut Vec<_>, part| places.push((edge, part));
     if is_shared {
         stop(places, part);
         return;
@@ -196,14 +208,14 @@ fn through(
     input: usize,
     mut part: Expr,
     source: &impl Fn(usize) -> Option<usize>,
-    places: &mut Vec<(NodeIndex, Expr)>,
+    places: &mut Vec<(Edge, Expr)>,
 ) {
     let below = nodes.0[node.index()].inputs[input];
     let schema = &nodes.0[below.index()].schema;
     part.replace_columns(&|column| {
         crate::expr::parse::column(schema, source(column).unwrap_or(column))
     });
-    descend(nodes, below, part, places);
+    descend(nodes, Edge { reader: node.index(), input }, part, places);
 }
 
 fn is_subset(read: &BTreeSet<usize>, columns: &[usize]) -> bool {
