@@ -44,23 +44,6 @@ pub(crate) struct Opened {
     pub(crate) records: Option<RowCounter>,
 }
 
-/// The rows of a file that a sink has written, under the sink's schema.
-///
-/// # Errors
-/// Those of opening it.
-pub fn written(
-    split: &Split,
-    format: &Format,
-    schema: SchemaRef,
-    context: &TaskContext,
-) -> Result<Box<dyn Operator>> {
-    if format.is_columnar() {
-        let source = ColumnarSource::open(split, format, &Scan::default(), schema, context)?;
-        return Ok(Box::new(source));
-    }
-    Ok(Box::new(Source::open(split, format, schema, context)?))
-}
-
 /// The rows of a split, under the node's own `schema`; bad ones go through `gate`.
 ///
 /// # Errors
@@ -97,6 +80,23 @@ pub(crate) fn open(
         Box::new(Conformed { source, conform })
     };
     Ok(Opened { rows, records })
+}
+
+/// The rows of a split that is all of one finished file; none of its rows is bad.
+///
+/// # Errors
+/// As [`Source::open`]; those of a columnar file.
+pub fn rows(
+    split: &Split,
+    format: &Format,
+    schema: SchemaRef,
+    context: &TaskContext,
+) -> Result<Box<dyn Operator>> {
+    if format.is_columnar() {
+        let scan = Scan::default();
+        return Ok(Box::new(ColumnarSource::open(split, format, &scan, schema, context)?));
+    }
+    Ok(Box::new(Source::open(split, format, schema, context)?))
 }
 
 /// A source whose columns are chosen from those of its records, and added to by folders.

@@ -407,7 +407,7 @@ impl Operator for Parts {
             let end = file.size_bytes;
             let split = Split { file, start: 0, end, aligned: true };
             let schema = SchemaRef::clone(&self.schema);
-            self.current = Some(source::written(&split, &self.format, schema, &self.context)?);
+            self.current = Some(source::rows(&split, &self.format, schema, &self.context)?);
         }
     }
 }

@@ -5,10 +5,7 @@ use std::sync::{Arc, PoisonError};
 use minispark_engine::{
     disk::Disk,
     error::Code,
-    formats::{
-        DeclaredColumn, Format, WriteFormat, compression::Compression, csv::CsvOptions,
-        jsonl::JsonlOptions,
-    },
+    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvOptions, jsonl::JsonlOptions},
     id::JobId,
     memory::Budget,
     plan::InputFile,
@@ -146,12 +143,9 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
         let message = format!("the typed rows of sink `{}` are gone", published.sink);
         Err(Refusal::new(Code::ResultExpired, message))
     };
-    if !published.folders.is_empty()
-        || (published.format.is_text() && published.compression != Compression::None)
-    {
+    if !published.folders.is_empty() {
         let message = format!(
-            "sink `{}` is compressed or laid out in folders; download its files, or read them with \
-             a job",
+            "sink `{}` is laid out in folders; download its files, or read them with a job",
             published.sink
         );
         return Err(Refusal::new(Code::ResultExpired, message));

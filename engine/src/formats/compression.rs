@@ -381,7 +381,7 @@ mod tests {
             (0..60_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for compression in real() {
             let bytes = compressed(compression, &[&text]);
-            let cut = bytes[..bytes.len() / 2 + 1].to_vec();
+            let cut = bytes[..=bytes.len() / 2].to_vec();
             assert!(read(compression, cut).is_err(), "{compression} cut off");
             assert!(read(compression, b"plain text, no codec".to_vec()).is_err(), "{compression}");
         }
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn a_bomb_is_an_error() {
         let zeros = vec![0; 1 << 20];
-        for compression in [Compression::Zstd, Compression::Bzip2] {
+        for compression in [Compression::Zstd] {
             let mut writer = compression.writer(Vec::new()).unwrap();
             for _ in 0..100 {
                 writer.write_all(&zeros).unwrap();

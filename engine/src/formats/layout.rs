@@ -109,6 +109,7 @@ impl Compressed {
 }
 
 /// Memory takes all that is written to it: only a bug can have a codec fail.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls")]
 fn failed(error: std::io::Error) -> Error {
     Error::Internal(format!("compression: {error}"))
 }

@@ -26,7 +26,7 @@ const ELEMENT: &str = "item";
 /// pipeline knows (unions, and what holds one).
 ///
 /// - Text `Utf8View`, bytes `BinaryView`; Float16 as Float32; Date64 as Timestamp(ms); times as
-///   Time64(us); Decimal32 and 64 as Decimal128; intervals as MonthDayNano.
+///   Time64(us); Decimal32 and 64 as Decimal128; intervals as `MonthDayNano`.
 /// - Lists of every form `List`, maps `List<Struct<key, value>>`; their fields are nullable and
 ///   without metadata.
 /// - Dictionaries and run-end encoded columns as their values.
@@ -136,8 +136,8 @@ pub fn normalise(array: &ArrayRef) -> Result<ArrayRef> {
             let keys = normalise(entries.column(0))?;
             let values = normalise(entries.column(1))?;
             let fields = entry_fields([keys.data_type().clone(), values.data_type().clone()]);
-            let entries = StructArray::try_new(fields, vec![keys, values], None)?;
-            list(map.offsets().clone(), Arc::new(entries), array)
+            let normal = StructArray::try_new(fields, vec![keys, values], None)?;
+            list(map.offsets().clone(), Arc::new(normal), array)
         }
         DataType::List(_) => {
             let source = array.as_list::<i32>();
@@ -249,14 +249,15 @@ mod tests {
     use super::{normal_type, normalise};
 
     /// The normal array's values as text, `null` for a null; its type is the one foretold.
+    #[expect(clippy::needless_pass_by_value, reason = "tests hand their arrays over")]
     fn texts(array: ArrayRef) -> Vec<String> {
         let normal = normalise(&array).unwrap();
         assert_eq!(Some(normal.data_type().clone()), normal_type(array.data_type()));
         assert_eq!(normal_type(normal.data_type()).as_ref(), Some(normal.data_type()));
         assert_eq!(normal.len(), array.len());
-        let value = |row| match normal.is_valid(row) {
-            true => array_value_to_string(&normal, row).unwrap(),
-            false => String::from("null"),
+        let value = |row| {
+            let text = || array_value_to_string(&normal, row).unwrap();
+            if normal.is_valid(row) { text() } else { String::from("null") }
         };
         (0..normal.len()).map(value).collect()
     }

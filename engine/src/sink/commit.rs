@@ -251,7 +251,9 @@ impl Publisher {
         let others = manifest.with_files(files);
         self.put_manifest(&others, path)?;
         let own: Vec<ManifestFile> = own;
-        own.iter().for_each(|file| self.remove_listed(path, file));
+        for file in &own {
+            self.remove_listed(path, file);
+        }
         Ok(())
     }
 

@@ -85,8 +85,8 @@ impl<'a> Partitioned<'a> {
 
     fn folder(&self, texts: &[ArrayRef], row: usize) -> String {
         let columns = self.write.partition_by.iter().zip(texts);
-        let names = columns.map(|(column, texts)| {
-            let text = texts.is_valid(row).then(|| texts.as_string_view().value(row));
+        let names = columns.map(|(column, values)| {
+            let text = values.is_valid(row).then(|| values.as_string_view().value(row));
             folders::name(self.sink.schema.field(*column).name(), text)
         });
         names.collect::<Vec<_>>().join("/")

@@ -106,6 +106,7 @@ pub(crate) fn pruned(read: &Read, schema: &Schema) -> Result<Read> {
 }
 
 /// The narrowest of int64, date and string that all values of a column fit; nulls fit all.
+#[expect(clippy::needless_pass_by_value, reason = "iterators are passed so")]
 pub(crate) fn inferred<'a>(values: impl Iterator<Item = Option<&'a str>> + Clone) -> DataType {
     let fits = |data_type: &DataType| {
         values.clone().flatten().all(|value| {
@@ -174,15 +175,12 @@ fn unescaped(text: &str) -> String {
     while let Some((first, behind)) = rest.split_first() {
         let code = (*first == b'%').then(|| behind.get(..2)).flatten();
         let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
+        if let Some(byte) = code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
         }
     }
     String::from_utf8(bytes).unwrap_or_else(|_| String::from(text))

@@ -142,8 +142,8 @@ impl ArrowFile {
         let parts = (u64::try_from(block.offset()).ok())
             .zip(metadata.filter(|length| (8..=MAX_METADATA_BYTES).contains(length)))
             .zip(u64::try_from(block.bodyLength()).ok());
-        let end = parts
-            .and_then(|((offset, metadata), body)| offset.checked_add(metadata)?.checked_add(body));
+        let end =
+            parts.and_then(|((offset, head), body)| offset.checked_add(head)?.checked_add(body));
         if end.is_none_or(|end| end > self.file.size_bytes()) {
             return Err(self.corrupt("a message lies outside of the file"));
         }
@@ -256,10 +256,10 @@ impl ArrowFile {
 /// What is wrong with the sizes of a batch's buffers.
 fn refusal(batch: &BatchHeader<'_>, body: &[u8]) -> Option<String> {
     let is_compressed = batch.compression().is_some();
-    for buffer in batch.buffers()?.iter() {
+    for buffer in batch.buffers()? {
         let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
         let range = start.ok().zip(length.ok());
-        let range = range.and_then(|(start, length)| Some(start..start.checked_add(length)?));
+        let range = range.and_then(|(from, bytes)| Some(from..from.checked_add(bytes)?));
         let Some(bytes) = range.and_then(|range| body.get(range)) else {
             return Some(String::from("a buffer lies outside of its message"));
         };

@@ -162,13 +162,11 @@ impl Units for Messages {
                 })?
                 .map(Some);
             }
-            match self.message()? {
-                Some(batch) => self.rest = Some(batch),
-                None => {
-                    (self.state, self.position, self.held_bytes) = (State::Ended, self.end, 0);
-                    return Ok(None);
-                }
-            }
+            let Some(batch) = self.message()? else {
+                (self.state, self.position, self.held_bytes) = (State::Ended, self.end, 0);
+                return Ok(None);
+            };
+            self.rest = Some(batch);
         }
     }
 

@@ -187,7 +187,7 @@ pub(crate) fn error_of(path: &Path, error: ParquetError) -> Error {
         Ok(own) => return *own,
         Err(other) => other,
     };
-    match inner.downcast::<std::io::Error>().map(|error| error.into_inner()) {
+    match inner.downcast::<std::io::Error>().map(|failed| failed.into_inner()) {
         Ok(Some(inner)) => match inner.downcast::<Error>() {
             Ok(own) => *own,
             Err(other) => corrupt(path, other.to_string()),

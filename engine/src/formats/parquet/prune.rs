@@ -215,9 +215,9 @@ impl Pruner<'_> {
         }
         let bounds = Bounds { min, max, nulls, rows };
         let kept = claim.may_hold(&bounds, pages);
-        let selectors = kept.iter().zip(bounds.rows.values()).map(|(kept, rows)| {
-            let rows = usize::try_from(*rows).unwrap_or(usize::MAX);
-            if *kept { RowSelector::select(rows) } else { RowSelector::skip(rows) }
+        let selectors = kept.iter().zip(bounds.rows.values()).map(|(kept, count)| {
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            if *kept { RowSelector::select(count) } else { RowSelector::skip(count) }
         });
         Some(selectors.collect::<Vec<_>>().into())
     }
@@ -248,13 +248,13 @@ impl Pruner<'_> {
                 return Ok(true);
             };
             Ok(match (chunk.column_type(), stored) {
-                (PhysicalType::INT32, Stored::Whole(value)) => {
-                    i32::try_from(value).is_ok_and(|value| filter.check(&value))
+                (PhysicalType::INT32, Stored::Whole(whole)) => {
+                    i32::try_from(whole).is_ok_and(|whole| filter.check(&whole))
                 }
-                (PhysicalType::INT64, Stored::Whole(value)) => filter.check(&value),
-                (PhysicalType::FLOAT, Stored::Float(value)) => filter.check(&value),
-                (PhysicalType::DOUBLE, Stored::Double(value)) => filter.check(&value),
-                (PhysicalType::BYTE_ARRAY, Stored::Bytes(value)) => filter.check(value.as_slice()),
+                (PhysicalType::INT64, Stored::Whole(whole)) => filter.check(&whole),
+                (PhysicalType::FLOAT, Stored::Float(float)) => filter.check(&float),
+                (PhysicalType::DOUBLE, Stored::Double(double)) => filter.check(&double),
+                (PhysicalType::BYTE_ARRAY, Stored::Bytes(bytes)) => filter.check(bytes.as_slice()),
                 _ => true,
             })
         })

@@ -233,8 +233,8 @@ impl RowGroups {
                 all[*place] = Arc::clone(column);
             }
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), all, &options)?;
-            Ok(match predicate.evaluate(&batch) {
+            let filled = RecordBatch::try_new_with_options(Arc::clone(&schema), all, &options)?;
+            Ok(match predicate.evaluate(&filled) {
                 Ok(holds) => holds,
                 // The filter above gives the error.
                 Err(_) => BooleanArray::from(vec![true; rows]),
@@ -291,8 +291,8 @@ fn late_filter(
         right: Box::new(right),
         data_type: arrow::datatypes::DataType::Boolean,
     };
-    let predicate = Predicate(parts.into_iter().reduce(and)?);
-    (columns.len() < all).then_some(LateFilter { predicate, columns })
+    let certain = Predicate(parts.into_iter().reduce(and)?);
+    (columns.len() < all).then_some(LateFilter { predicate: certain, columns })
 }
 
 impl Units for RowGroups {

@@ -145,8 +145,8 @@ fn folder_columns(
     let Some(first) = of_files.first() else { return Ok(Vec::new()) };
     for (file, found) in files.iter().zip(&of_files) {
         if !found.iter().map(|(name, _)| name).eq(first.iter().map(|(name, _)| name)) {
-            let names = |found: &[(String, Option<String>)]| {
-                let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+            let names = |columns: &[(String, Option<String>)]| {
+                let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
                 if names.is_empty() { String::from("none") } else { names.join(", ") }
             };
             return Err(format!(
@@ -164,7 +164,7 @@ fn folder_columns(
     };
     let columns: Vec<FolderColumn> = first.iter().enumerate().map(column).collect();
     let mut seen = BTreeSet::new();
-    if let Some(twice) = columns.iter().find(|column| !seen.insert(column.name.clone())) {
+    if let Some(twice) = columns.iter().find(|known| !seen.insert(known.name.clone())) {
         return Err(format!("two folders of one path give the column `{}`", twice.name));
     }
     Ok(columns)

@@ -102,7 +102,7 @@ impl Binder<'_, '_> {
         let text = fields.text("compression", self.report)?;
         let known = Compression::named(text, format.compressions());
         if known.is_none() {
-            let names = || format.compressions().iter().map(|known| known.name());
+            let names = || format.compressions().iter().map(|offered| offered.name());
             let list = names().collect::<Vec<_>>().join(", ");
             let message = format!("no compression `{text}` here; there are {list}");
             let suggestion = parse::nearest(text, names());

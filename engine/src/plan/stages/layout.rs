@@ -24,10 +24,10 @@ impl Cutter<'_> {
             self.in_sequence(leaf, pipeline)
         };
         let spread = match write.files {
-            None => in_order,
-            Some(files) if files == in_order.partitions => in_order,
             Some(1) => self.gathered(leaf, in_order, Share::All),
-            Some(files) if *order == Order::None && !write.stable => {
+            Some(files)
+                if *order == Order::None && !write.stable && files != in_order.partitions =>
+            {
                 self.repartitioned(leaf, in_order, &[], files)
             }
             Some(files) if files < in_order.partitions => {
@@ -37,7 +37,7 @@ impl Cutter<'_> {
                 reading(leaf, schema, stage, Share::Neighbours { readers: files }, files, bytes)
             }
             // Nothing cuts a partition in order without counting its rows first.
-            Some(_) => in_order,
+            None | Some(_) => in_order,
         };
         if write.partition_by.is_empty() {
             return spread;

@@ -66,8 +66,8 @@ impl Publisher {
                 if manifest.schema == new.schema {
                     return Ok(found);
                 }
-                let columns = |manifest: &Manifest| {
-                    let columns = manifest.schema.iter();
+                let columns = |of: &Manifest| {
+                    let columns = of.schema.iter();
                     let columns =
                         columns.map(|column| format!("{} {}", column.name, column.r#type));
                     columns.collect::<Vec<_>>().join(", ")
@@ -179,10 +179,10 @@ impl Publisher {
             files.push(ManifestFile::of(part, path));
         }
         for folder in folders.iter().filter(|folder| !folder.is_empty()) {
-            let mut below = Some(top.join(folder));
-            while let Some(folder) = below.take().filter(|folder| folder != top) {
-                self.sync(&folder)?;
-                below = folder.parent().map(Path::to_owned);
+            let mut next = Some(top.join(folder));
+            while let Some(below) = next.take().filter(|below| below != top) {
+                self.sync(&below)?;
+                next = below.parent().map(Path::to_owned);
             }
         }
         Ok(files)

@@ -250,7 +250,8 @@ fn compare(
     if value.data_type() != min.data_type() || value.data_type() != max.data_type() {
         return None;
     }
-    let is_float = value.data_type().is_floating();
+    // Only where the column itself has floats can a NaN hide.
+    let is_float = bounds.min.data_type().is_floating();
     let value = canonical(value);
     if value.is_null(0) {
         // NaN, of which bounds say nothing.

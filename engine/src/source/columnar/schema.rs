@@ -40,19 +40,16 @@ pub(crate) fn inspect(
     let mut union = Union { only, names: Vec::new(), columns: Vec::new() };
     let mut rows = Some(0_u64);
     for file in files {
-        match format {
-            Format::Parquet => {
-                let parquet = ParquetFile::open(file, disk)?;
-                union.add(parquet.schema(), file, |name| parquet.uncompressed_bytes(name))?;
-                rows = rows.map(|rows| rows.saturating_add(parquet.rows()));
-            }
-            _ => {
-                let arrow = ArrowFile::open(file, disk)?;
-                // The rows of an Arrow file stand in front of each batch, all over the file.
-                let bytes = file.size_bytes / (arrow.schema().fields().len() as u64).max(1);
-                union.add(arrow.schema(), file, |_| bytes)?;
-                rows = None;
-            }
+        if *format == Format::Parquet {
+            let parquet = ParquetFile::open(file, disk)?;
+            union.add(parquet.schema(), file, |name| parquet.uncompressed_bytes(name))?;
+            rows = rows.map(|rows| rows.saturating_add(parquet.rows()));
+        } else {
+            let arrow = ArrowFile::open(file, disk)?;
+            // The rows of an Arrow file stand in front of each batch, all over the file.
+            let bytes = file.size_bytes / (arrow.schema().fields().len() as u64).max(1);
+            union.add(arrow.schema(), file, |_| bytes)?;
+            rows = None;
         }
     }
     if let Some(only) = only {
@@ -118,7 +115,7 @@ impl Union<'_> {
                     column.bytes = column.bytes.saturating_add(bytes);
                 }
                 None => {
-                    self.columns.push(Column { field: Field::new(name, data_type, true), bytes })
+                    self.columns.push(Column { field: Field::new(name, data_type, true), bytes });
                 }
             }
         }
@@ -129,8 +126,8 @@ impl Union<'_> {
 /// The type that holds every value of both, unchanged.
 pub(crate) fn widened(left: &DataType, right: &DataType) -> Option<DataType> {
     let bits = |data_type: &DataType| data_type.primitive_width().unwrap_or(0);
-    let wider = |left: &DataType, right: &DataType| {
-        if bits(left) >= bits(right) { left.clone() } else { right.clone() }
+    let wider = |one: &DataType, other: &DataType| {
+        if bits(one) >= bits(other) { one.clone() } else { other.clone() }
     };
     Some(match (left, right) {
         (same, other) if same == other => same.clone(),
@@ -202,7 +199,7 @@ fn whole_digits(data_type: &DataType) -> Option<u8> {
 
 fn decimal(left: (u8, i8), right: (u8, i8)) -> Option<DataType> {
     let scale = left.1.max(right.1);
-    let whole = |(precision, scale): (u8, i8)| i16::from(precision) - i16::from(scale);
+    let whole = |(digits, behind): (u8, i8)| i16::from(digits) - i16::from(behind);
     let precision = whole(left).max(whole(right)) + i16::from(scale);
     let precision = u8::try_from(precision).ok().filter(|precision| *precision <= 38)?;
     Some(DataType::Decimal128(precision, scale))
