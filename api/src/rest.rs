@@ -35,6 +35,7 @@ pub(crate) mod workers;
 pub(crate) mod cluster;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod functions;
 pub(crate) mod openapi;
 pub(crate) mod internal;
 
@@ -71,6 +72,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(cluster::show))
         .routes(routes!(metrics::document))
         .routes(routes!(server::version))
+        .routes(routes!(functions::list))
         .routes(routes!(openapi::show))
         .routes(routes!(openapi::job_schema))
 }

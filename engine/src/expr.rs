@@ -7,15 +7,18 @@ use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 pub mod literal;
+pub mod coerce;
 pub mod parse;
 pub mod evaluate;
 pub mod function;
 pub mod aggregate;
 pub mod window;
 pub mod visit;
+mod fold;
+mod pattern;
 mod display;
-mod cast;
-mod compare;
+pub(crate) mod cast;
+pub(crate) mod compare;
 pub mod datetime;
 pub(crate) mod text;
 
@@ -78,6 +81,55 @@ pub enum Expr {
         /// Null instead of an error where it can't be.
         or_null: bool,
     },
+    /// `first op right op right …`, from the left to the right: a long chain of `+` and `-`, or of
+    /// `*`, `/`, `div` and `%`, that does not nest. It means what nested [`Expr::Binary`] mean.
+    Chain {
+        /// The first operand.
+        first: Box<Expr>,
+        /// What is done with it, in order.
+        steps: Vec<Step>,
+    },
+    /// `x is true`, `x is not false` and so on; never null.
+    IsTruth {
+        /// What is tested.
+        input: Box<Expr>,
+        /// What it is compared with.
+        value: bool,
+        /// `is not`.
+        negated: bool,
+    },
+    /// `x in (…)`, with three values; all of one type.
+    InList {
+        /// What is looked for.
+        input: Box<Expr>,
+        /// Where.
+        list: Vec<Expr>,
+        /// `not in`.
+        negated: bool,
+    },
+    /// `x like p`: `%` stands for any characters, `_` for one.
+    Like {
+        /// What is tested.
+        input: Box<Expr>,
+        /// The pattern.
+        pattern: Box<Expr>,
+        /// What makes a `%`, a `_` or itself stand for itself.
+        escape: Option<char>,
+        /// `ilike`: whatever the case.
+        ignores_case: bool,
+        /// `not like`.
+        negated: bool,
+    },
+    /// `list[i]`: an element by its place, counted from 1, or from the end where negative; null
+    /// where there is none.
+    Element {
+        /// The list.
+        input: Box<Expr>,
+        /// Its place, int64.
+        index: Box<Expr>,
+        /// The type of the list's elements.
+        data_type: DataType,
+    },
     /// A field of a struct; null where the struct is.
     Field {
         /// The struct.
@@ -98,6 +150,17 @@ pub enum Expr {
         /// The result's type.
         data_type: DataType,
     },
+}
+
+/// A step of [`Expr::Chain`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The operator.
+    pub op: BinaryOp,
+    /// Its right operand; the left one is what the steps before gave.
+    pub right: Expr,
+    /// The result's type.
+    pub data_type: DataType,
 }
 
 /// An operator between two expressions.
@@ -127,6 +190,10 @@ pub enum BinaryOp {
     Greater,
     /// `>=`.
     GreaterOrEqual,
+    /// `is distinct from`: never null, a null equals a null.
+    IsDistinct,
+    /// `is not distinct from`.
+    IsNotDistinct,
     /// `and`, with three values.
     And,
     /// `or`, with three values.
@@ -161,23 +228,88 @@ pub struct OrderKey {
 }
 
 impl Expr {
+    /// What it is computed from, one level down, in the order in which it is written.
+    pub fn children(&self) -> Vec<&Self> {
+        match self {
+            Self::Column { .. } | Self::Literal(_) => Vec::new(),
+            Self::Binary { left, right, .. } => vec![left, right],
+            Self::Chain { first, steps } => {
+                std::iter::once(first.as_ref()).chain(steps.iter().map(|s| &s.right)).collect()
+            }
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::IsTruth { input, .. }
+            | Self::Field { input, .. }
+            | Self::Cast { input, .. } => vec![input],
+            Self::InList { input, list, .. } => {
+                std::iter::once(input.as_ref()).chain(list).collect()
+            }
+            Self::Like { input, pattern, .. } => vec![input, pattern],
+            Self::Element { input, index, .. } => vec![input, index],
+            Self::Case { branches, otherwise, .. } => {
+                let branches = branches.iter().flat_map(|(when, then)| [when, then]);
+                branches.chain(otherwise.as_deref()).collect()
+            }
+            Self::Call { arguments, .. } => arguments.iter().collect(),
+        }
+    }
+
+    /// As [`Expr::children`], to be changed; their types must stay.
+    pub fn children_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Column { .. } | Self::Literal(_) => Vec::new(),
+            Self::Binary { left, right, .. } => vec![left, right],
+            Self::Chain { first, steps } => {
+                let steps = steps.iter_mut().map(|step| &mut step.right);
+                std::iter::once(first.as_mut()).chain(steps).collect()
+            }
+            Self::Not(input)
+            | Self::Negate(input)
+            | Self::IsNull { input, .. }
+            | Self::IsTruth { input, .. }
+            | Self::Field { input, .. }
+            | Self::Cast { input, .. } => vec![input],
+            Self::InList { input, list, .. } => {
+                std::iter::once(input.as_mut()).chain(list).collect()
+            }
+            Self::Like { input, pattern, .. } => vec![input, pattern],
+            Self::Element { input, index, .. } => vec![input, index],
+            Self::Case { branches, otherwise, .. } => {
+                let branches = branches.iter_mut().flat_map(|(when, then)| [when, then]);
+                branches.chain(otherwise.as_deref_mut()).collect()
+            }
+            Self::Call { arguments, .. } => arguments.iter_mut().collect(),
+        }
+    }
+
+    /// Calls `visit` for it and all that it is computed from.
+    pub fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        visit(self);
+        for child in self.children() {
+            child.walk(visit);
+        }
+    }
+
     /// Whether it reads the column of this index.
     pub fn reads(&self, column: usize) -> bool {
         match self {
             Self::Column { index, .. } => *index == column,
-            Self::Literal(_) => false,
-            Self::Binary { left, right, .. } => left.reads(column) || right.reads(column),
-            Self::Not(input)
-            | Self::Negate(input)
-            | Self::IsNull { input, .. }
-            | Self::Field { input, .. }
-            | Self::Cast { input, .. } => input.reads(column),
-            Self::Case { branches, otherwise, .. } => {
-                branches.iter().any(|(when, then)| when.reads(column) || then.reads(column))
-                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.reads(column))
-            }
-            Self::Call { arguments, .. } => arguments.iter().any(|argument| argument.reads(column)),
+            other => other.children().iter().any(|child| child.reads(column)),
         }
+    }
+
+    /// The columns that it reads, each once and ascending.
+    pub fn columns(&self) -> Vec<usize> {
+        let mut columns = Vec::new();
+        self.walk(&mut |expr| {
+            if let Self::Column { index, .. } = expr {
+                columns.push(*index);
+            }
+        });
+        columns.sort_unstable();
+        columns.dedup();
+        columns
     }
 
     /// The type of its values.
@@ -187,10 +319,18 @@ impl Expr {
             | Self::Binary { data_type, .. }
             | Self::Case { data_type, .. }
             | Self::Field { data_type, .. }
+            | Self::Element { data_type, .. }
             | Self::Call { data_type, .. } => data_type.clone(),
             Self::Literal(literal) => literal.data_type(),
-            Self::Not(_) | Self::IsNull { .. } => DataType::Boolean,
+            Self::Not(_)
+            | Self::IsNull { .. }
+            | Self::IsTruth { .. }
+            | Self::InList { .. }
+            | Self::Like { .. } => DataType::Boolean,
             Self::Negate(input) => input.data_type(),
+            Self::Chain { first, steps } => {
+                steps.last().map_or_else(|| first.data_type(), |step| step.data_type.clone())
+            }
             Self::Cast { to, .. } => to.clone(),
         }
     }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+pub mod normal;
+pub mod compression;
 pub(crate) mod block;
 pub(crate) mod fields;
 pub(crate) mod cells;
@@ -38,6 +40,17 @@ pub enum Format {
     Csv(csv::CsvOptions),
     /// One JSON object a line.
     Jsonl(jsonl::JsonlOptions),
+    /// Parquet files.
+    Parquet,
+    /// Arrow IPC files and streams.
+    Arrow,
+}
+
+impl Format {
+    /// Whether its files are read by units of their own and not by blocks of bytes.
+    pub fn is_columnar(&self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
 }
 
 /// A column that a reader's node declares.
@@ -143,7 +156,13 @@ pub(crate) fn decoder(format: &Format, schema: SchemaRef) -> Result<Box<dyn Deco
         Format::Text => Ok(Box::new(text::TextDecoder { schema })),
         Format::Csv(options) => Ok(Box::new(csv::CsvDecoder::new(options, schema)?)),
         Format::Jsonl(options) => Ok(Box::new(jsonl::JsonlDecoder::new(options, schema)?)),
+        Format::Parquet | Format::Arrow => Err(no_blocks()),
     }
+}
+
+/// What who asks for blocks of a file without them is told.
+pub(crate) fn no_blocks() -> crate::Error {
+    crate::Error::Internal(String::from("a columnar file has no blocks of records"))
 }
 
 /// Turns batches into the bytes of one file, which the caller gathers and writes.

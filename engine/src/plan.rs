@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     disk::Disk,
     expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
-    formats::{Format, WriteFormat},
+    formats::{Format, WriteFormat, compression::Compression},
     id::StageId,
     source::split::Split,
 };
@@ -22,6 +22,11 @@ pub mod estimate;
 pub mod explain;
 pub mod sql;
 pub mod stages;
+pub mod scan;
+pub mod write;
+
+pub use scan::{FolderColumn, ReadStatistics, Scan};
+pub use write::WriteMode;
 
 /// A checked job: what its nodes mean, and the stages that compute them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -250,6 +255,12 @@ pub struct Read {
     pub files: Vec<InputFile>,
     /// The number of splits that was asked for; by size where absent.
     pub partitions: Option<u32>,
+    /// Which columns and rows; all where it is the default.
+    #[serde(default)]
+    pub scan: Scan,
+    /// What the files say of their rows, where they do.
+    #[serde(default)]
+    pub statistics: Option<ReadStatistics>,
 }
 
 /// An input file as it was when the job was planned.
@@ -268,6 +279,16 @@ pub struct Write {
     pub path: PathBuf,
     /// How rows become bytes.
     pub format: WriteFormat,
+    /// How those are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What if the target is there.
+    #[serde(default)]
+    pub mode: WriteMode,
+    /// The columns, by place in the input, whose values name folders `column=value`; they are left
+    /// out of the files.
+    #[serde(default)]
+    pub partition_by: Vec<usize>,
 }
 
 /// Which rows a join gives. A partner of a row is one of equal keys for which the condition holds.
@@ -474,6 +495,9 @@ pub enum StepKind {
     Source {
         /// How bytes become rows.
         format: Format,
+        /// Which columns and rows.
+        #[serde(default)]
+        scan: Scan,
     },
     /// The task's share of an earlier stage's output.
     Read {

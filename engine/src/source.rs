@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 
 use crate::{
     Result,
@@ -13,15 +16,63 @@ use crate::{
     formats::{self, Decoder, Format, block::Block},
     memory::Reservation,
     operators::Operator,
+    plan::Scan,
     task::context::{CancelFlag, TaskContext},
 };
 
 pub(crate) mod blocks;
+pub(crate) mod columnar;
+pub(crate) mod folders;
 pub(crate) mod quotes;
 pub mod split;
 
 use blocks::{BLOCK_BYTES, Blocks};
+use columnar::{ColumnarSource, conform::Conform};
 use split::Split;
+
+/// The rows of a split, under the node's own `schema`.
+///
+/// # Errors
+/// Those of opening the split's file.
+pub fn open(
+    split: &Split,
+    format: &Format,
+    scan: &Scan,
+    schema: SchemaRef,
+    context: &TaskContext,
+) -> Result<Box<dyn Operator>> {
+    if format.is_columnar() {
+        return Ok(Box::new(ColumnarSource::open(split, format, scan, schema, context)?));
+    }
+    let Some(all) = &scan.schema else {
+        return Ok(Box::new(Source::open(split, format, schema, context)?));
+    };
+    // The columns of a line are cut together, and chosen behind that.
+    let fields = all
+        .fields()
+        .iter()
+        .filter(|field| scan.folders.iter().all(|folder| folder.name != *field.name()));
+    let found = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+    let conform = Conform::new(&found, schema, &scan.folders, &split.file)?;
+    let source = Source::open(split, format, Arc::clone(&found), context)?;
+    if conform.is_identity(&found) {
+        return Ok(Box::new(source));
+    }
+    Ok(Box::new(Conformed { source, conform }))
+}
+
+/// A source whose columns are chosen from those of its records, and added to by folders.
+struct Conformed {
+    source: Source,
+    conform: Conform,
+}
+
+impl Operator for Conformed {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let batch = self.source.next()?;
+        batch.map(|batch| self.conform.batch(&batch)).transpose()
+    }
+}
 
 /// The rows of the records that begin in one split, in the file's order.
 ///
@@ -112,6 +163,7 @@ pub(crate) mod tests {
 
     use arrow::{
         array::{Array, RecordBatch},
+        datatypes::SchemaRef,
         util::display::array_value_to_string,
     };
     use proptest::prelude::*;
@@ -119,6 +171,7 @@ pub(crate) mod tests {
 
     use super::{
         Source,
+        columnar::ColumnarSource,
         split::{Split, splits},
     };
     use crate::{
@@ -126,7 +179,7 @@ pub(crate) mod tests {
         disk::{Disk, RealDisk},
         formats::{BATCH_ROWS, Format, MAX_RECORD_BYTES, infer},
         operators::Operator,
-        plan::{InputFile, Read},
+        plan::{InputFile, Read, Scan},
     };
 
     /// Files in a folder of their own, read as a job would.
@@ -152,10 +205,8 @@ pub(crate) mod tests {
 
         pub(crate) fn splits(&self, format: &Format, partitions: u32) -> Result<Vec<Split>> {
             let files = self.files.clone();
-            splits(
-                &Read { format: format.clone(), files, partitions: Some(partitions) },
-                &self.disk,
-            )
+            let schema = infer::schema(&self.disk, format, &files)?;
+            splits(&Read::of(format.clone(), files, Some(partitions)), &schema, &self.disk)
         }
 
         /// All batches, split after split.
@@ -163,7 +214,7 @@ pub(crate) mod tests {
             let schema = infer::schema(&self.disk, format, &self.files)?;
             let mut batches = Vec::new();
             for split in self.splits(format, partitions)? {
-                let mut source = Source::over(&split, format, Arc::clone(&schema), &self.disk)?;
+                let mut source = self.source(&split, format, Arc::clone(&schema))?;
                 while let Some(batch) = source.next()? {
                     assert!((1..=BATCH_ROWS).contains(&batch.num_rows()));
                     batches.push(batch);
@@ -171,6 +222,20 @@ pub(crate) mod tests {
                 assert!(source.next()?.is_none());
             }
             Ok(batches)
+        }
+
+        fn source(
+            &self,
+            split: &Split,
+            format: &Format,
+            schema: SchemaRef,
+        ) -> Result<Box<dyn Operator>> {
+            if format.is_columnar() {
+                let scan = Scan::default();
+                let source = ColumnarSource::over(split, format, &scan, schema, &self.disk)?;
+                return Ok(Box::new(source));
+            }
+            Ok(Box::new(Source::over(split, format, schema, &self.disk)?))
         }
 
         /// All rows, each value as text and a null as `None`.

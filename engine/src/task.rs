@@ -37,7 +37,7 @@ use crate::{
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
-    source::{Source, split::Split},
+    source::{self, split::Split},
     task::{
         context::TaskContext,
         metrics::{Meter, Observed, RowCounter, StepFigures},
@@ -282,10 +282,10 @@ impl Builder<'_> {
         let context = self.context;
         let schema = Arc::clone(&step.schema);
         Ok(match &step.kind {
-            StepKind::Source { format } => {
+            StepKind::Source { format, scan } => {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
-                Box::new(Source::open(split, format, schema, context)?)
+                source::open(split, format, scan, schema, context)?
             }
             StepKind::Read { stage, share } => {
                 let outputs = self.outputs_of(*stage);

@@ -90,7 +90,7 @@ fn sink(node: u32, target: Target) -> Output {
 
 fn files() -> Target {
     let path = PathBuf::from("out");
-    Target::Files(Write { path, format: WriteFormat::Text })
+    Target::Files(Write::of(path, WriteFormat::Text))
 }
 
 /// What a task computes from what it reads: another input gives another number.

@@ -15,8 +15,8 @@ use minispark_engine::{
     job::check::Site,
     memory::Budget,
     plan::{
-        InputFile, Node, NodeIndex, Op, Order, Output, Plan, Read, Sink, Stage, Step, StepKind,
-        Target,
+        InputFile, Node, NodeIndex, Op, Order, Output, Plan, Read, Scan, Sink, Stage, Step,
+        StepKind, Target,
     },
     runtime::Clock,
     schedule::{Now, Scheduler, Settings},
@@ -124,7 +124,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     let root = Step {
         node: NodeIndex(0),
         schema: Arc::clone(&schema),
-        kind: StepKind::Source { format: Format::Text },
+        kind: StepKind::Source { format: Format::Text, scan: Scan::default() },
     };
     let sink = Sink {
         node: NodeIndex(0),
@@ -141,7 +141,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
         splits: vec![Split { file: file.clone(), start: 0, end: 2, aligned: true }],
         inputs: Vec::new(),
     };
-    let read = Read { format: Format::Text, files: vec![file], partitions: None };
+    let read = Read::of(Format::Text, vec![file], None);
     let node = Node {
         id: String::from("read"),
         op: Op::Read(read),

@@ -587,6 +587,62 @@ pub struct Version {
     pub term: u64,
 }
 
+/// What `GET /functions` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Functions {
+    /// Those that job documents may name, group by group.
+    pub functions: Vec<Function>,
+}
+
+/// A function that job documents may name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Other names it is known by.
+    pub aliases: Vec<String>,
+    /// Where it may stand.
+    pub kind: FunctionKind,
+    /// What it belongs to.
+    pub group: String,
+    /// How it is called and what it gives.
+    pub signatures: Vec<String>,
+    /// What it does.
+    pub about: String,
+    /// What it makes of nulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<String>,
+    /// When it fails for a row; never where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<String>,
+    /// Calls with their values as text.
+    pub examples: Vec<FunctionExample>,
+    /// Where it differs from DuckDB's function of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
+}
+
+/// Where a function may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionKind {
+    /// In any expression.
+    Scalar,
+    /// In `aggs`.
+    Aggregate,
+    /// In `fn` of a node.
+    Form,
+}
+
+/// A call with its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionExample {
+    /// The call.
+    pub call: String,
+    /// Its value as text.
+    pub value: String,
+}
+
 /// What `GET /health` and its kin say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

@@ -1,85 +1,186 @@
 //! Casts between the engine's types; all strict.
 //!
-//! | from \ to | bool | int64 | float64 | text | date | timestamp |
-//! |---|---|---|---|---|---|---|
-//! | bool | | 0, 1 | 0, 1 | `true`, `false` | - | - |
-//! | int64 | not 0 | | nearest | digits | - | - |
-//! | float64 | not 0 | rounded, ties to even | | shortest that reads back | - | - |
-//! | text | `true`, `false` | exact | nearest | | `YYYY-MM-DD` | ISO 8601, no zone |
-//! | date | - | - | - | `YYYY-MM-DD` | | midnight |
-//! | timestamp | - | - | - | `YYYY-MM-DDThh:mm:ss[.ffffff]` | its day | |
+//! | from \ to | bool | whole number | float | decimal | text | date | timestamp | time |
+//! |---|---|---|---|---|---|---|---|---|
+//! | bool | | 0, 1 | 0, 1 | 0, 1 | `true`, `false` | - | - | - |
+//! | whole number | not 0 | in range | nearest | in range | digits | - | - | - |
+//! | float | not 0 | rounded, ties to even | nearest | rounded, ties away from 0 | shortest that reads back | - | - | - |
+//! | decimal | not 0 | rounded, ties away from 0 | nearest | rounded, ties away from 0 | all its digits | - | - | - |
+//! | text | `true`, `false` | exact | nearest | rounded, ties away from 0 | | `YYYY-MM-DD` | ISO 8601 | `hh:mm:ss` |
+//! | date | - | - | - | - | `YYYY-MM-DD` | | midnight | - |
+//! | timestamp | - | - | - | - | `YYYY-MM-DDThh:mm:ss[.f]`, `Z` or offset with a zone | its day | the unit, rounded; the wall clock of the zone | its time |
 //!
-//! Text is taken as it is, blanks included; `try_cast` gives null where `cast` gives an error.
+//! Further: durations and intervals between their units and each other (an interval with months is
+//! no duration), intervals, durations and times as text in both directions, text and binary as
+//! UTF-8, lists and structs item by item and as JSON text. Text is taken as it is, blanks included;
+//! `try_cast` gives null where `cast` gives an error.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, StringViewArray,
-        builder::StringViewBuilder, cast::AsArray, new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, Decimal128Array, ListArray, PrimitiveArray,
+        StructArray, cast::AsArray, new_null_array,
     },
-    buffer::BooleanBuffer,
-    datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{
+        DataType, Decimal128Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    },
 };
 
 use crate::{
     Error, Result,
-    expr::{TIMESTAMP, datetime, parse::type_name, text::append},
+    expr::{INTERVAL, Literal, TIME, coerce::is_decimal, parse::type_name},
 };
+
+mod decimal;
+mod text;
+mod time;
+
+pub(crate) use time::durations;
+
+pub(crate) use decimal::parse_decimal;
+pub(crate) use text::{TextOf, parse_float};
 
 /// The longest value that an error shows, in characters.
 const SHOWN_CHARACTERS: usize = 60;
 
 /// Whether values of `from` can be cast to `to` at all.
 pub(crate) fn is_castable(from: &DataType, to: &DataType) -> bool {
-    let is_time = |data_type: &DataType| *data_type == DataType::Date32 || *data_type == TIMESTAMP;
-    from == to
-        || *from == DataType::Null
-        || *from == DataType::Utf8View
-        || *to == DataType::Utf8View
-        || is_time(from) == is_time(to)
+    let is_number =
+        |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::Boolean;
+    let is_length =
+        |data_type: &DataType| *data_type == INTERVAL || matches!(data_type, DataType::Duration(_));
+    match (from, to) {
+        (DataType::Null, _) => true,
+        (from, to) if from == to => true,
+        (DataType::Utf8View, to) => {
+            !matches!(to, DataType::List(_) | DataType::Struct(_) | DataType::Null)
+        }
+        (_, DataType::Utf8View) => true,
+        (DataType::List(from), DataType::List(to)) => is_castable(from.data_type(), to.data_type()),
+        (DataType::Struct(from), DataType::Struct(to)) => {
+            let is_field = |(from, to): (&Arc<_>, &Arc<_>)| {
+                let (from, to): (&arrow::datatypes::Field, &arrow::datatypes::Field) = (from, to);
+                from.name() == to.name() && is_castable(from.data_type(), to.data_type())
+            };
+            from.len() == to.len() && from.iter().zip(to).all(is_field)
+        }
+        (DataType::Date32, DataType::Timestamp(..))
+        | (DataType::Timestamp(..), DataType::Date32 | DataType::Timestamp(..)) => true,
+        (DataType::Timestamp(..), to) if *to == TIME => true,
+        (from, to) => (is_number(from) && is_number(to)) || (is_length(from) && is_length(to)),
+    }
+}
+
+/// Whether constants of a type are literals.
+pub(crate) fn has_literal(data_type: &DataType) -> bool {
+    !matches!(
+        data_type,
+        DataType::List(_) | DataType::Struct(_) | DataType::Decimal256(..) | DataType::Null
+    )
+}
+
+/// A constant as `to`; `None` where it can't be, or where a constant of that type is no literal.
+pub(crate) fn literal(literal: &Literal, to: &DataType) -> Option<Literal> {
+    if let Literal::Null(_) = literal {
+        return Some(Literal::Null(to.clone()));
+    }
+    if !has_literal(to) {
+        return None;
+    }
+    if let Literal::Exact { value, scale } = literal {
+        let digits = Decimal128Array::from(vec![*value]);
+        let digits = digits.with_precision_and_scale(38, scale.cast_signed()).ok()?;
+        if is_decimal(to) || to.is_integer() {
+            let value = Literal::of(&cast(&digits, to, true).ok()?, 0)?;
+            return (!matches!(value, Literal::Null(_))).then_some(value);
+        }
+    }
+    let array = literal.to_array();
+    if !is_castable(array.data_type(), to) {
+        return None;
+    }
+    let value = Literal::of(&cast(&array, to, true).ok()?, 0)?;
+    (!matches!(value, Literal::Null(_))).then_some(value)
 }
 
 /// `array` as `to`; what can't be is an error, or null with `or_null`.
 pub(crate) fn cast(array: &dyn Array, to: &DataType, or_null: bool) -> Result<ArrayRef> {
     let from = array.data_type();
-    let refuse = |value: &str| Error::Evaluate {
-        reason: format!("cannot cast {} to {}", shown(value), type_name(to)),
-    };
-    Ok(match (from, to) {
-        (from, to) if from == to => array.slice(0, array.len()),
-        (DataType::Null, to) => new_null_array(to, array.len()),
-        (DataType::Utf8View, to) => return from_text(array.as_string_view(), to, or_null),
-        (_, DataType::Utf8View) => Arc::new(to_text(array)?),
-        (DataType::Boolean, DataType::Int64 | DataType::Float64)
-        | (DataType::Int64, DataType::Float64) => arrow::compute::cast(array, to)?,
-        (DataType::Int64, DataType::Boolean) => {
-            Arc::new(to_bool(array.as_primitive::<Int64Type>(), |value| value != 0))
+    let converted: ArrayRef = match (from, to) {
+        (from, to) if from == to => return Ok(array.slice(0, array.len())),
+        (DataType::Null, to) => return Ok(new_null_array(to, array.len())),
+        (DataType::Utf8View, DataType::BinaryView) | (DataType::BinaryView, DataType::Utf8View) => {
+            arrow_cast(array, to)?
         }
-        (DataType::Float64, DataType::Boolean) => {
-            Arc::new(to_bool(array.as_primitive::<Float64Type>(), |value| value != 0.0))
+        (DataType::Utf8View, to) => return text::from_text(array.as_string_view(), to, or_null),
+        (_, DataType::Utf8View) => Arc::new(text::to_text(array)?),
+        (DataType::List(_), DataType::List(item)) => {
+            let lists = array.as_list::<i32>();
+            // Values under nulls, and before and behind a slice, are nobody's errors.
+            let lists = arrow::compute::take(
+                lists,
+                &arrow::array::UInt32Array::from_iter_values(0..low(lists.len())),
+                None,
+            )?;
+            let lists = lists.as_list::<i32>();
+            let values = cast(lists.values(), item.data_type(), or_null)?;
+            let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+            Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, nulls)?)
         }
-        (DataType::Float64, DataType::Int64) => {
-            let floats = array.as_primitive::<Float64Type>();
-            convert::<_, Int64Type>(floats, round, or_null, |value| refuse(&value.to_string()))?
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let structs = array.as_struct();
+            let columns = (0..fields.len()).map(|index| {
+                let column = crate::expr::evaluate::field(structs, index)?;
+                cast(&column, fields[index].data_type(), or_null)
+            });
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            let nulls = structs.nulls().cloned();
+            let length = structs.len();
+            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, length)?)
         }
-        (DataType::Date32, to) if *to == TIMESTAMP => {
-            let days = array.as_primitive::<Date32Type>();
-            let midnight = |day: i32| i64::from(day).checked_mul(datetime::DAY_MICROS);
-            convert::<_, TimestampMicrosecondType>(days, midnight, or_null, |value| {
-                refuse(&value.to_string())
-            })?
-        }
-        (from, DataType::Date32) if *from == TIMESTAMP => {
-            let micros = array.as_primitive::<TimestampMicrosecondType>();
-            let day = |time: i64| i32::try_from(time.div_euclid(datetime::DAY_MICROS)).ok();
-            convert::<_, Date32Type>(micros, day, or_null, |value| refuse(&value.to_string()))?
-        }
+        (from, to) if is_number(from) && is_number(to) => numbers(array, to)?,
+        (from, to) if is_castable(from, to) => time::cast(array, to)?,
         (from, to) => {
             let (from, to) = (type_name(from), type_name(to));
             return Err(Error::Internal(format!("a cast from {from} to {to}")));
         }
-    })
+    };
+    check(array, converted, to, or_null)
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || *data_type == DataType::Boolean
+}
+
+fn low(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A cast by arrow's kernel; what can't be is null.
+fn arrow_cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    Ok(cast_with_options(array, to, &options)?)
+}
+
+/// The converted values, where nulls stand for nulls alone.
+fn check(from: &dyn Array, converted: ArrayRef, to: &DataType, or_null: bool) -> Result<ArrayRef> {
+    if or_null || converted.null_count() <= from.null_count() {
+        return Ok(converted);
+    }
+    let Some(row) = (0..from.len()).find(|row| converted.is_null(*row) && from.is_valid(*row))
+    else {
+        return Ok(converted);
+    };
+    let mut value = String::new();
+    TextOf::new(from)?.write(row, &mut value);
+    Err(refusal(&value, to))
+}
+
+fn refusal(value: &str, to: &DataType) -> Error {
+    Error::Evaluate { reason: format!("cannot cast {} to {}", shown(value), type_name(to)) }
 }
 
 /// A value for a message: quoted, cut, without control characters.
@@ -92,167 +193,66 @@ fn shown(value: &str) -> String {
     format!("'{text}'")
 }
 
+/// Numbers and bools as one another; what is out of range is null.
+fn numbers(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
+    match (array.data_type(), to) {
+        (from, DataType::Boolean) => {
+            let zero = cast(&Literal::Int64(0).to_array(), from, false)?;
+            let is_other = crate::expr::compare::not_equal(array, &zero)?;
+            // NaN is not 0, and equals itself.
+            Ok(Arc::new(is_other))
+        }
+        (DataType::Boolean, to) if is_decimal(to) => {
+            arrow_cast(&arrow_cast(array, &DataType::Int8)?, to)
+        }
+        (DataType::Float32 | DataType::Float64, to) if to.is_integer() => {
+            let floats = arrow_cast(array, &DataType::Float64)?;
+            Ok(rounded(floats.as_primitive(), to))
+        }
+        (from, to) if is_decimal(from) && to.is_integer() => {
+            let whole = match from {
+                DataType::Decimal256(..) => DataType::Decimal256(76, 0),
+                _ => DataType::Decimal128(38, 0),
+            };
+            arrow_cast(&arrow_cast(array, &whole)?, to)
+        }
+        (DataType::Decimal128(_, scale), DataType::Float32 | DataType::Float64) => {
+            let decimals = array.as_primitive::<Decimal128Type>();
+            let floats: PrimitiveArray<Float64Type> =
+                decimals.unary(|value| decimal::to_float(value, *scale));
+            arrow_cast(&floats, to)
+        }
+        (_, to) => arrow_cast(array, to),
+    }
+}
+
+/// The nearest whole numbers, ties to the even one; what is out of range is null.
+fn rounded(floats: &PrimitiveArray<Float64Type>, to: &DataType) -> ArrayRef {
+    fn of<T: ArrowPrimitiveType<Native: TryFrom<i128>>>(
+        floats: &PrimitiveArray<Float64Type>,
+    ) -> ArrayRef {
+        let whole: PrimitiveArray<T> =
+            floats.unary_opt(|value| T::Native::try_from(round(value)?).ok());
+        Arc::new(whole)
+    }
+    match to {
+        DataType::Int8 => of::<Int8Type>(floats),
+        DataType::Int16 => of::<Int16Type>(floats),
+        DataType::Int32 => of::<Int32Type>(floats),
+        DataType::UInt8 => of::<UInt8Type>(floats),
+        DataType::UInt16 => of::<UInt16Type>(floats),
+        DataType::UInt32 => of::<UInt32Type>(floats),
+        DataType::UInt64 => of::<UInt64Type>(floats),
+        _ => of::<Int64Type>(floats),
+    }
+}
+
 /// The nearest whole number, ties to the even one.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked before")]
-fn round(value: f64) -> Option<i64> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+fn round(value: f64) -> Option<i128> {
+    const LIMIT: f64 = 1e30;
     let whole = value.round_ties_even();
-    (-LIMIT..LIMIT).contains(&whole).then_some(whole as i64)
-}
-
-fn to_bool<T: ArrowPrimitiveType>(
-    array: &PrimitiveArray<T>,
-    is_true: impl Fn(T::Native) -> bool,
-) -> BooleanArray {
-    let values = array.values();
-    let bits = BooleanBuffer::collect_bool(values.len(), |row| is_true(values[row]));
-    BooleanArray::new(bits, array.nulls().cloned())
-}
-
-/// Converts value by value; the first that has none is an error, or null with `or_null`.
-fn convert<From: ArrowPrimitiveType, To: ArrowPrimitiveType>(
-    array: &PrimitiveArray<From>,
-    convert: impl Fn(From::Native) -> Option<To::Native>,
-    or_null: bool,
-    refuse: impl Fn(From::Native) -> Error,
-) -> Result<ArrayRef> {
-    let converted: PrimitiveArray<To> = array.unary_opt(&convert);
-    if !or_null && converted.null_count() > array.null_count() {
-        let bad = array.iter().flatten().find(|value| convert(*value).is_none());
-        if let Some(value) = bad {
-            return Err(refuse(value));
-        }
-    }
-    Ok(Arc::new(converted))
-}
-
-fn from_text(array: &StringViewArray, to: &DataType, or_null: bool) -> Result<ArrayRef> {
-    match to {
-        DataType::Boolean => {
-            let mut values = Vec::with_capacity(array.len());
-            for text in array {
-                values.push(text.map(|text| parsed(text, parse_bool, to, or_null)).transpose()?);
-            }
-            Ok(Arc::new(values.into_iter().map(Option::flatten).collect::<BooleanArray>()))
-        }
-        DataType::Int64 => parse_text::<Int64Type>(array, |text| text.parse().ok(), to, or_null),
-        DataType::Float64 => parse_text::<Float64Type>(array, parse_float, to, or_null),
-        DataType::Date32 => parse_text::<Date32Type>(array, datetime::parse_date, to, or_null),
-        to if *to == TIMESTAMP => {
-            parse_text::<TimestampMicrosecondType>(array, datetime::parse_timestamp, to, or_null)
-        }
-        to => Err(Error::Internal(format!("a cast from string to {}", type_name(to)))),
-    }
-}
-
-fn parsed<T>(
-    text: &str,
-    parse: impl Fn(&str) -> Option<T>,
-    to: &DataType,
-    or_null: bool,
-) -> Result<Option<T>> {
-    let value = parse(text);
-    if value.is_none() && !or_null {
-        let reason = format!("cannot cast {} to {}", shown(text), type_name(to));
-        return Err(Error::Evaluate { reason });
-    }
-    Ok(value)
-}
-
-fn parse_text<T: ArrowPrimitiveType>(
-    array: &StringViewArray,
-    parse: impl Fn(&str) -> Option<T::Native>,
-    to: &DataType,
-    or_null: bool,
-) -> Result<ArrayRef> {
-    let mut values = PrimitiveArray::<T>::builder(array.len());
-    for text in array {
-        match text {
-            None => values.append_null(),
-            Some(text) => values.append_option(parsed(text, &parse, to, or_null)?),
-        }
-    }
-    Ok(Arc::new(values.finish()))
-}
-
-fn parse_bool(text: &str) -> Option<bool> {
-    if text.eq_ignore_ascii_case("true") {
-        Some(true)
-    } else if text.eq_ignore_ascii_case("false") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-/// A float as Rust reads it; digits that say more than a float can are refused, not infinite.
-pub(crate) fn parse_float(text: &str) -> Option<f64> {
-    let value: f64 = text.parse().ok()?;
-    let is_overflow = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
-    (!is_overflow).then_some(value)
-}
-
-fn to_text(array: &dyn Array) -> Result<StringViewArray> {
-    let mut builder = StringViewBuilder::with_capacity(array.len());
-    let writer = TextOf::new(array)?;
-    let mut text = String::new();
-    for row in 0..array.len() {
-        if array.is_null(row) {
-            builder.append_null();
-            continue;
-        }
-        text.clear();
-        writer.write(row, &mut text);
-        builder.append_value(&text);
-    }
-    Ok(builder.finish())
-}
-
-/// Writes the values of one array as text.
-pub(crate) enum TextOf<'a> {
-    Bool(&'a BooleanArray),
-    Int64(&'a PrimitiveArray<Int64Type>),
-    Float64(&'a PrimitiveArray<Float64Type>),
-    Text(&'a StringViewArray),
-    Date(&'a PrimitiveArray<Date32Type>),
-    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>),
-}
-
-impl<'a> TextOf<'a> {
-    /// Of an array of one of the engine's types.
-    pub(crate) fn new(array: &'a dyn Array) -> Result<Self> {
-        Ok(match array.data_type() {
-            DataType::Boolean => Self::Bool(array.as_boolean()),
-            DataType::Int64 => Self::Int64(array.as_primitive()),
-            DataType::Float64 => Self::Float64(array.as_primitive()),
-            DataType::Utf8View => Self::Text(array.as_string_view()),
-            DataType::Date32 => Self::Date(array.as_primitive()),
-            data_type if *data_type == TIMESTAMP => Self::Timestamp(array.as_primitive()),
-            other => return Err(Error::Internal(format!("{other} as text"))),
-        })
-    }
-
-    /// Appends the value of a row that is not null.
-    pub(crate) fn write(&self, row: usize, out: &mut String) {
-        match self {
-            Self::Bool(array) => out.push_str(if array.value(row) { "true" } else { "false" }),
-            Self::Int64(array) => append(out, format_args!("{}", array.value(row))),
-            Self::Float64(array) => write_float(array.value(row), out),
-            Self::Text(array) => out.push_str(array.value(row)),
-            Self::Date(array) => datetime::write_date(array.value(row), out),
-            Self::Timestamp(array) => datetime::write_timestamp(array.value(row), out),
-        }
-    }
-}
-
-/// Appends a float in the shortest form that reads back; a whole one without fraction.
-fn write_float(value: f64, out: &mut String) {
-    let is_plain = value == 0.0 || !value.is_finite() || (1e-5..1e16).contains(&value.abs());
-    if is_plain {
-        append(out, format_args!("{value}"));
-    } else {
-        append(out, format_args!("{value:e}"));
-    }
+    (-LIMIT..LIMIT).contains(&whole).then_some(whole as i128)
 }
 
 #[cfg(test)]
@@ -264,7 +264,7 @@ mod tests {
         datatypes::{DataType, Float64Type, Int64Type},
     };
 
-    use super::cast;
+    use super::{cast, is_castable};
     use crate::expr::TIMESTAMP;
 
     fn texts(values: &[&str]) -> ArrayRef {

@@ -10,7 +10,10 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use arrow::{array::ArrayRef, datatypes::DataType};
+use arrow::{
+    array::{ArrayRef, new_null_array},
+    datatypes::DataType,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
@@ -21,11 +24,19 @@ use crate::{
 pub mod resolve;
 pub mod syntax;
 pub mod instant;
+pub mod document;
 mod kind;
-mod internal;
-mod json;
-mod line;
+mod rows;
 mod text;
+mod pattern;
+mod encode;
+mod conditional;
+mod math;
+mod time;
+mod list;
+pub(crate) mod json;
+mod internal;
+mod line;
 
 pub use kind::{Gives, Kind};
 
@@ -53,6 +64,8 @@ pub struct Signature {
     pub examples: &'static [(&'static str, &'static str)],
     /// Where it differs from DuckDB's function of this name; empty where it does not.
     pub differs: &'static str,
+    /// Why these arguments, bound and typed, can't be right: a constant pattern that is none.
+    check: fn(&[Expr]) -> Result<(), String>,
 }
 
 /// One way to call a function.
@@ -63,6 +76,8 @@ pub struct Overload {
     pub least: usize,
     /// Whether the last parameter may be given any number of times.
     pub is_variadic: bool,
+    /// Whether all parameters may be given again and again, not the last alone.
+    pub repeats_all: bool,
     /// What it gives.
     pub gives: Gives,
     /// How that is computed.
@@ -75,8 +90,15 @@ enum Run {
     Kernel(Kernel),
     /// By other expressions, which are lazy where the function is; the arguments have been brought
     /// to their parameters' types.
-    Rewrite(fn(Vec<Expr>) -> Result<Expr, String>),
+    Rewrite(Rewrite),
+    /// By other expressions where an argument that may not be needed can fail, otherwise at once.
+    Lazy(Rewrite, Kernel),
+    /// A batch at a time; what the rewriting makes of the arguments is the call, or part of it.
+    Prepared(Rewrite, Kernel),
 }
+
+/// Arguments → what the call stands for.
+type Rewrite = fn(Vec<Expr>) -> Result<Expr, String>;
 
 /// A call's arguments and result type → a value a row.
 type Kernel = fn(&Call<'_>) -> Result<ArrayRef>;
@@ -120,7 +142,16 @@ pub struct Group {
 }
 
 /// The functions that documents may name, by group.
-pub static GROUPS: [Group; 1] = [Group { title: "Text", functions: text::FUNCTIONS }];
+pub static GROUPS: [Group; 8] = [
+    Group { title: "Text", functions: text::FUNCTIONS },
+    Group { title: "Regular expressions", functions: pattern::FUNCTIONS },
+    Group { title: "Hashes and encodings", functions: encode::FUNCTIONS },
+    Group { title: "Conditionals", functions: conditional::FUNCTIONS },
+    Group { title: "Numbers", functions: math::FUNCTIONS },
+    Group { title: "Dates and times", functions: time::FUNCTIONS },
+    Group { title: "Lists and structs", functions: list::FUNCTIONS },
+    Group { title: "JSON in text", functions: json::FUNCTIONS },
+];
 
 /// All functions by their own name.
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Signature>> = LazyLock::new(|| {
@@ -177,9 +208,8 @@ impl Function {
 
     /// A call of it with arguments that are known to do.
     pub fn of(self, arguments: Vec<Expr>) -> Expr {
-        let types: Vec<_> = arguments.iter().map(Expr::data_type).collect();
         let overload = self.signature().ok().and_then(|signature| signature.overloads.first());
-        let gives = overload.and_then(|overload| overload.gives.data_type(&types).ok());
+        let gives = overload.and_then(|overload| overload.gives.data_type(&arguments).ok());
         Expr::Call { function: self, arguments, data_type: gives.unwrap_or(DataType::Utf8View) }
     }
 
@@ -192,7 +222,15 @@ impl Function {
     ) -> Result<ArrayRef> {
         let types: Vec<_> =
             arguments.iter().map(|argument| argument.array().data_type().clone()).collect();
-        match self.signature()?.kernel(&types) {
+        let signature = self.signature()?;
+        let is_null = |argument: &Value| {
+            let array = argument.array();
+            !array.is_empty() && array.null_count() == array.len()
+        };
+        if signature.nulls == Nulls::Strict && arguments.iter().any(is_null) {
+            return Ok(new_null_array(data_type, rows));
+        }
+        match signature.kernel(&types) {
             Some(kernel) => kernel(&Call { arguments, rows, data_type }),
             None => Err(Error::Internal(format!("`{}` does not take {types:?}", self.0))),
         }
@@ -208,12 +246,14 @@ impl Signature {
     /// What computes it for arguments of just these types.
     fn kernel(&self, types: &[DataType]) -> Option<Kernel> {
         self.overloads.iter().find_map(|overload| match overload.run {
-            Run::Kernel(kernel) => overload.takes(types).then_some(kernel),
+            Run::Kernel(kernel) | Run::Lazy(_, kernel) | Run::Prepared(_, kernel) => {
+                overload.takes(types).then_some(kernel)
+            }
             Run::Rewrite(_) => None,
         })
     }
 
-    /// It without failures, nulls or differences worth a word; the rows of the tables say more.
+    /// It without aliases, failures or differences; the rows of the tables say more.
     const fn new(
         name: &'static str,
         overloads: &'static [Overload],
@@ -230,7 +270,38 @@ impl Signature {
             about,
             examples,
             differs: "",
+            check: |_| Ok(()),
         }
+    }
+
+    /// Also known by these names.
+    const fn aka(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// Fails for a row in this case.
+    const fn fails(self, when: &'static str) -> Self {
+        Self { fails: Some(when), ..self }
+    }
+
+    /// Is not just null where an argument is.
+    const fn with_nulls(self, nulls: Nulls) -> Self {
+        Self { nulls, ..self }
+    }
+
+    /// Is not DuckDB's function of this name in every respect.
+    const fn differs(self, how: &'static str) -> Self {
+        Self { differs: how, ..self }
+    }
+
+    /// Refuses constant arguments that can't be right.
+    const fn checked(self, check: fn(&[Expr]) -> Result<(), String>) -> Self {
+        Self { check, ..self }
+    }
+
+    /// Is the same all through a job.
+    const fn of_job(self) -> Self {
+        Self { volatility: Volatility::Job, ..self }
     }
 }
 
@@ -238,22 +309,65 @@ impl Overload {
     /// All of `parameters`, no more.
     const fn new(parameters: &'static [Kind], gives: Gives, kernel: Kernel) -> Self {
         let run = Run::Kernel(kernel);
-        Self { parameters, least: parameters.len(), is_variadic: false, gives, run }
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
     }
 
     /// What stands for other expressions; their type is the result's.
-    const fn rewrite(
+    const fn rewrite(parameters: &'static [Kind], gives: Gives, rewrite: Rewrite) -> Self {
+        let run = Run::Rewrite(rewrite);
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
+    }
+
+    /// Computed by `rewrite` where an argument but the first can fail.
+    const fn or_lazily(self, rewrite: Rewrite) -> Self {
+        match self.run {
+            Run::Kernel(kernel) | Run::Lazy(_, kernel) => {
+                Self { run: Run::Lazy(rewrite, kernel), ..self }
+            }
+            Run::Rewrite(_) | Run::Prepared(..) => self,
+        }
+    }
+
+    /// Arguments of any types, brought by `prepare` to those that `kernel` takes.
+    const fn prepared(
         parameters: &'static [Kind],
         gives: Gives,
-        rewrite: fn(Vec<Expr>) -> Result<Expr, String>,
+        prepare: Rewrite,
+        kernel: Kernel,
     ) -> Self {
-        let run = Run::Rewrite(rewrite);
-        Self { parameters, least: parameters.len(), is_variadic: false, gives, run }
+        let run = Run::Prepared(prepare, kernel);
+        Self {
+            parameters,
+            least: parameters.len(),
+            is_variadic: false,
+            repeats_all: false,
+            gives,
+            run,
+        }
     }
 
     /// With at least so many arguments; the last parameter repeats.
     const fn variadic(self, least: usize) -> Self {
         Self { least, is_variadic: true, ..self }
+    }
+
+    /// With its parameters over and over, at least once: two by two where it has two.
+    const fn pairs(self) -> Self {
+        Self { is_variadic: true, repeats_all: true, ..self }
     }
 
     /// With at least so many arguments.
@@ -268,6 +382,9 @@ impl Overload {
 
     /// What the argument at `index` must be; there is one.
     fn parameter(&self, index: usize) -> Kind {
+        if self.repeats_all {
+            return self.parameters[index % self.parameters.len()];
+        }
         self.parameters[index.min(self.parameters.len() - 1)]
     }
 
@@ -351,6 +468,9 @@ pub static FORMS: [Form; 14] = [
     Form { name: "max", operators: &["reduce_by_key"], about: "the greatest value" },
     Form { name: "avg", operators: &["reduce_by_key"], about: "the mean, float64" },
 ];
+
+#[cfg(test)]
+mod library_tests;
 
 #[cfg(test)]
 mod tests {

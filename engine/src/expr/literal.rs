@@ -142,6 +142,7 @@ impl Literal {
             Self::UInt32(_) => DataType::UInt32,
             Self::UInt64(_) => DataType::UInt64,
             Self::Float32(_) => DataType::Float32,
+            Self::Exact { scale: 0, .. } => DataType::Decimal128(38, 0),
             Self::Float64(_) | Self::Exact { .. } => DataType::Float64,
             Self::Decimal { precision, scale, .. } => DataType::Decimal128(*precision, *scale),
             Self::Utf8(_) => DataType::Utf8View,
@@ -169,8 +170,12 @@ impl Literal {
             Self::UInt64(value) => one::<UInt64Type>(*value),
             Self::Float32(value) => one::<Float32Type>(*value),
             Self::Float64(value) => one::<Float64Type>(*value),
-            Self::Exact { value, scale } => one::<Float64Type>(exact_float(*value, *scale)),
-            Self::Decimal { value, .. } => retyped::<Decimal128Type>(*value, &self.data_type()),
+            Self::Exact { value, scale } if *scale > 0 => {
+                one::<Float64Type>(exact_float(*value, *scale))
+            }
+            Self::Exact { value, .. } | Self::Decimal { value, .. } => {
+                retyped::<Decimal128Type>(*value, &self.data_type())
+            }
             Self::Utf8(value) => Arc::new(StringViewArray::from_iter_values([value])),
             Self::Binary(value) => Arc::new(BinaryViewArray::from_iter_values([value])),
             Self::Date32(value) => one::<Date32Type>(*value),
@@ -284,7 +289,7 @@ fn retyped<T: ArrowPrimitiveType>(value: T::Native, data_type: &DataType) -> Arr
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow::datatypes::{DataType, TimeUnit};
     use proptest::prelude::*;
 

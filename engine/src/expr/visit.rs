@@ -5,46 +5,6 @@ use std::collections::BTreeSet;
 use crate::expr::{Aggregate, Expr, window::WindowFunction};
 
 impl Expr {
-    /// What it is computed from, one level down.
-    pub fn children(&self) -> Vec<&Expr> {
-        match self {
-            Self::Column { .. } | Self::Literal(_) => Vec::new(),
-            Self::Binary { left, right, .. } => vec![left, right],
-            Self::Not(input)
-            | Self::Negate(input)
-            | Self::IsNull { input, .. }
-            | Self::Field { input, .. }
-            | Self::Cast { input, .. } => vec![input],
-            Self::Case { branches, otherwise, .. } => {
-                let mut children: Vec<&Expr> =
-                    branches.iter().flat_map(|(when, then)| [when, then]).collect();
-                children.extend(otherwise.as_deref());
-                children
-            }
-            Self::Call { arguments, .. } => arguments.iter().collect(),
-        }
-    }
-
-    /// As [`Self::children`], to be changed.
-    pub fn children_mut(&mut self) -> Vec<&mut Expr> {
-        match self {
-            Self::Column { .. } | Self::Literal(_) => Vec::new(),
-            Self::Binary { left, right, .. } => vec![left, right],
-            Self::Not(input)
-            | Self::Negate(input)
-            | Self::IsNull { input, .. }
-            | Self::Field { input, .. }
-            | Self::Cast { input, .. } => vec![input],
-            Self::Case { branches, otherwise, .. } => {
-                let mut children: Vec<&mut Expr> =
-                    branches.iter_mut().flat_map(|(when, then)| [when, then]).collect();
-                children.extend(otherwise.as_deref_mut());
-                children
-            }
-            Self::Call { arguments, .. } => arguments.iter_mut().collect(),
-        }
-    }
-
     /// Adds the columns that it reads to `columns`.
     pub fn collect_columns(&self, columns: &mut BTreeSet<usize>) {
         if let Self::Column { index, .. } = self {
@@ -53,13 +13,6 @@ impl Expr {
         for child in self.children() {
             child.collect_columns(columns);
         }
-    }
-
-    /// The columns that it reads.
-    pub fn columns(&self) -> BTreeSet<usize> {
-        let mut columns = BTreeSet::new();
-        self.collect_columns(&mut columns);
-        columns
     }
 
     /// Moves every column that it reads to its place in `to`.
@@ -125,8 +78,6 @@ impl WindowFunction {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use arrow::datatypes::{DataType, Field, Schema};
 
     use crate::expr::parse;
@@ -137,9 +88,9 @@ mod tests {
         let schema = Schema::new(fields.to_vec());
         let text = "case when a > 1 and not (b is null) then -c else cast(d as int64) end";
         let mut expr = parse::expression(text, &schema).unwrap();
-        assert_eq!(expr.columns(), BTreeSet::from([0, 1, 2, 3]));
+        assert_eq!(expr.columns(), [0, 1, 2, 3]);
         expr.move_columns(&|column| column + 10);
-        assert_eq!(expr.columns(), BTreeSet::from([10, 11, 12, 13]));
+        assert_eq!(expr.columns(), [10, 11, 12, 13]);
         expr.replace_columns(&|column| parse::column(&schema, column - 10));
         assert_eq!(expr, parse::expression(text, &schema).unwrap());
     }

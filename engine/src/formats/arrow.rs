@@ -1,4 +1,4 @@
-//! Arrow IPC, as a file or as a stream: encode only. Text leaves as `Utf8`, because not every
+//! Arrow IPC, as a file or as a stream. Text leaves as `Utf8`, because not every
 //! reader knows views.
 
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use arrow::{
 };
 
 use crate::{Result, formats::Encoder};
+
+pub(crate) mod file;
+pub(crate) mod read;
 
 /// Rows as an Arrow IPC file, one record batch for each.
 pub(crate) struct ArrowEncoder {

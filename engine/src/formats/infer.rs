@@ -26,7 +26,7 @@ use crate::{
         scalar, text,
     },
     plan::InputFile,
-    source::{blocks::Blocks, split::Split},
+    source::{blocks::Blocks, columnar, split::Split},
 };
 
 /// The sample ends with the batch that reaches so many records.
@@ -50,6 +50,9 @@ pub fn schema(disk: &Arc<dyn Disk>, format: &Format, files: &[InputFile]) -> Res
         Format::Text => return Ok(text::schema()),
         Format::Csv(options) => csv_schema(disk, options, files)?,
         Format::Jsonl(options) => jsonl_schema(disk, options, files)?,
+        Format::Parquet | Format::Arrow => {
+            return columnar::schema::inspect(format, files, None, disk).map(|found| found.schema);
+        }
     };
     check_types(&schema)?;
     Ok(Arc::new(schema))

@@ -1,4 +1,4 @@
-//! Parquet files: encode only. Text leaves as `Utf8`, columns are compressed with Zstandard.
+//! Parquet files. Text leaves as `Utf8`, columns are compressed with Zstandard.
 //!
 //! A row group is held back until it is full, in rows or in bytes, or until the caller wants its
 //! memory back.
@@ -17,6 +17,11 @@ use crate::{
         arrow::{edge_batch, edge_schema},
     },
 };
+
+pub(crate) mod chunks;
+pub(crate) mod file;
+pub(crate) mod prune;
+pub(crate) mod read;
 
 /// The most rows of a row group.
 const GROUP_ROWS: usize = 1 << 20;

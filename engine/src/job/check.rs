@@ -25,6 +25,7 @@ use crate::{
 
 mod fields;
 mod files;
+mod columnar;
 mod graph;
 mod nodes;
 mod keyed;

@@ -7,7 +7,11 @@ use arrow::{
     datatypes::SchemaRef,
 };
 
-use crate::{Result, expr::Expr, operators::Operator};
+use crate::{
+    Result,
+    expr::{Expr, evaluate::evaluate_all},
+    operators::Operator,
+};
 
 /// Gives exactly `columns`, evaluated over each batch of `input`.
 ///
@@ -26,8 +30,7 @@ pub struct Map {
 impl Operator for Map {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.input.next()? else { return Ok(None) };
-        let columns =
-            self.columns.iter().map(|column| column.evaluate(&batch)).collect::<Result<_>>()?;
+        let columns = evaluate_all(&self.columns, &batch)?;
         let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let schema = SchemaRef::clone(&self.schema);
         Ok(Some(RecordBatch::try_new_with_options(schema, columns, &rows)?))

@@ -140,6 +140,12 @@ fn value_bytes(data_type: &DataType) -> u64 {
 
 /// The rows of a reader's files: known, or by how often a line ends in the first file's beginning.
 fn rows_of_files(read: &Read, disk: &Arc<dyn Disk>) -> u64 {
+    if let Some(rows) = read.estimated_rows() {
+        return rows;
+    }
+    if let Some(rows) = read.estimated_rows() {
+        return rows;
+    }
     let bytes: u64 = read.files.iter().map(|file| file.size_bytes).sum();
     let Some(first) = read.files.iter().find(|file| file.size_bytes > 0) else { return 0 };
     let mut sample = vec![0; SAMPLE_BYTES];

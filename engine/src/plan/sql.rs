@@ -80,7 +80,11 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
     let schema = |at: usize| plan.nodes[node.inputs[at].index()].schema.as_ref();
     let from = || input(0);
     Ok(match &node.op {
-        Op::Read(read) => format!("select * from {}", source(read, &node.schema)?),
+        Op::Read(read) => {
+            let columns = node.schema.fields().iter().map(|field| name(field.name()));
+            let columns = columns.collect::<Vec<_>>().join(", ");
+            format!("select {columns} from {}", source(read, &node.schema)?)
+        }
         Op::Map { columns } => {
             let columns = node.schema.fields().iter().zip(columns);
             let columns = columns.map(|(field, expr)| (field.name().as_str(), expr.to_string()));
@@ -369,6 +373,8 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
             quoted(&char::from(*delimiter).to_string()),
             columns()
         ),
+        Format::Parquet => format!("read_parquet({paths})"),
+        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
         Format::Jsonl(_) => format!(
             "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
             columns()

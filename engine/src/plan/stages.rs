@@ -250,12 +250,13 @@ impl Cutter<'_> {
         let schema = node.schema;
         match node.op {
             Op::Read(read) => {
-                let splits = split::splits(&read, self.disk)?;
-                let kind = StepKind::Source { format: read.format };
+                let splits = split::splits(&read, &schema, self.disk)?;
+                let bytes = read.estimated_bytes();
+                let kind = StepKind::Source { format: read.format, scan: read.scan };
                 Ok(Pipeline {
                     steps: vec![Step { node: index, schema, kind }],
                     partitions: count(splits.len())?,
-                    bytes: read.files.iter().map(|file| file.size_bytes).sum(),
+                    bytes,
                     splits,
                     inputs: Vec::new(),
                 })

@@ -113,7 +113,7 @@ mod tests {
     use crate::{
         formats::Format,
         id::{JobId, StageId, TaskId},
-        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Stage, Step, StepKind},
+        plan::{Distribution, InputFile, NodeIndex, Output, Plan, Scan, Stage, Step, StepKind},
         source::split::Split,
         task::TaskReport,
     };
@@ -123,8 +123,11 @@ mod tests {
         let schema = Arc::new(Schema::empty());
         let file = InputFile { path: "lines".into(), size_bytes: 200 };
         let split = |start| Split { file: file.clone(), start, end: start + 100, aligned: false };
-        let step =
-            Step { node: NodeIndex(0), schema, kind: StepKind::Source { format: Format::Text } };
+        let step = Step {
+            node: NodeIndex(0),
+            schema,
+            kind: StepKind::Source { format: Format::Text, scan: Scan::default() },
+        };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),
             steps: vec![step.clone()],

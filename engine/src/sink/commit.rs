@@ -449,7 +449,7 @@ mod tests {
 
     fn csv(folder: &TempDir) -> Target {
         let format = WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' });
-        Target::Files(Write { path: folder.path().join("numbers"), format })
+        Target::Files(Write::of(folder.path().join("numbers"), format))
     }
 
     /// An attempt file of one row for each number.

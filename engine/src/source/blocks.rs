@@ -48,6 +48,16 @@ impl PinnedFile {
         Ok(pinned)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.planned.path
+    }
+
+    /// Its size, as planned and found.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.planned.size_bytes
+    }
+
     /// Whether the size is still what was planned.
     pub(crate) fn check(&self) -> Result<()> {
         let found_bytes = self.file.size().map_err(Error::io("read", &self.planned.path))?;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     disk::Disk,
     formats::Format,
     plan::{InputFile, Read},
-    source::{blocks::PinnedFile, quotes::record_starts},
+    source::{blocks::PinnedFile, columnar, folders, quotes::record_starts},
 };
 
 /// A byte range of one file; the records that begin in it are one task's input.
@@ -37,7 +38,8 @@ const MIN_SPLIT_BYTES: u64 = 1 << 20;
 /// The most bytes of a split that was not asked for.
 const MAX_SPLIT_BYTES: u64 = 64 << 20;
 
-/// Cuts a reader's files into splits, in the order of the files and of their bytes.
+/// Cuts a reader's files into splits, in the order of the files and of their bytes; `schema` is the
+/// reader's node's own.
 ///
 /// - Shape: as many as `partitions` asks for, or one for every 32nd of the bytes, between 1 MiB
 ///   and 64 MiB. Files are not joined: each that is not empty has at least one split, so files in
@@ -48,8 +50,12 @@ const MAX_SPLIT_BYTES: u64 = 64 << 20;
 ///
 /// # Errors
 /// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `BadRow` or `RecordTooLarge` where a
-/// quote is never closed.
-pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+/// quote is never closed, `Corrupt` where a columnar file is.
+pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
+    let read = &folders::pruned(read, schema)?;
+    if read.format.is_columnar() {
+        return columnar::splits(read, schema, disk);
+    }
     let sizes: Vec<u64> = read.files.iter().map(|file| file.size_bytes).collect();
     let pieces_of_files = match read.partitions {
         Some(partitions) => pieces_of(&sizes, u64::from(partitions)),
@@ -65,7 +71,7 @@ pub fn splits(read: &Read, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
                 (record_starts(&pinned, file.size_bytes, options.delimiter, &cuts)?, true)
             }
             Format::Csv(_) => (cuts, true),
-            Format::Text | Format::Jsonl(_) => (cuts, false),
+            Format::Text | Format::Jsonl(_) | Format::Parquet | Format::Arrow => (cuts, false),
         };
         splits.extend(cuts.windows(2).map(|range| Split {
             file: file.clone(),
@@ -84,7 +90,7 @@ fn cut(bytes: u64, piece: u64, pieces: u64) -> u64 {
 }
 
 /// How many pieces each file makes when none were asked for.
-fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
+pub(super) fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
     let total = sizes.iter().sum::<u64>();
     let split_bytes = total.div_ceil(SPLITS).clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES);
     let mut pieces: Vec<u64> = sizes.iter().map(|size| size.div_ceil(split_bytes)).collect();
@@ -97,7 +103,7 @@ fn pieces_by_size(sizes: &[u64]) -> Vec<u64> {
 /// How many pieces each file makes of `partitions` together: one for each file that is not empty,
 /// and the others one by one to the file whose pieces are largest, so that they end up as equal
 /// as whole pieces can be (D'Hondt's rule).
-fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
+pub(super) fn pieces_of(sizes: &[u64], partitions: u64) -> Vec<u64> {
     let mut pieces: Vec<u64> = sizes.iter().map(|size| u64::from(*size > 0)).collect();
     let given: u64 = pieces.iter().sum();
     if given <= 1 {
@@ -154,7 +160,7 @@ mod tests {
     use super::{Split, pieces_by_size, pieces_of, splits};
     use crate::{
         disk::RealDisk,
-        formats::Format,
+        formats::{Format, text},
         plan::{InputFile, Read},
     };
 
@@ -165,7 +171,8 @@ mod tests {
                 size_bytes: *size_bytes,
             })
             .collect();
-        splits(&Read { format: Format::Text, files, partitions }, &RealDisk::shared()).unwrap()
+        splits(&Read::of(Format::Text, files, partitions), &text::schema(), &RealDisk::shared())
+            .unwrap()
     }
 
     #[test]

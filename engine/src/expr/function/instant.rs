@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::expr::{Literal, datetime::DAY_MICROS};
+use crate::expr::{Literal, TIMESTAMP, datetime::DAY_MICROS};
 
 thread_local! {
     /// Microseconds since 1970-01-01 UTC, while a document is being checked on this thread.
@@ -41,8 +41,9 @@ pub(super) fn constant(data_type: &DataType) -> Result<Literal, String> {
             let days = i32::try_from(now.div_euclid(DAY_MICROS));
             days.map(Literal::Date32).map_err(|_| String::from("the clock is out of range"))
         }
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            Ok(Literal::Timestamp { value: now, unit: TimeUnit::Microsecond, zone: zone.clone() })
+        data_type if *data_type == TIMESTAMP => Ok(Literal::timestamp(now)),
+        DataType::Timestamp(unit @ TimeUnit::Microsecond, zone @ Some(_)) => {
+            Ok(Literal::Timestamp { value: now, unit: *unit, zone: zone.clone() })
         }
         other => Err(format!("no instant is a {other}")),
     }

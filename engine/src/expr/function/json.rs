@@ -1,145 +1,98 @@
-//! Rows as JSON objects, a blank after each colon and comma: `{"key": "k", "value": "v"}`.
+//! Functions over JSON that stands in text, and values as JSON.
 //!
-//! Numbers are numbers (a float keeps its point: `1.0`), NaN and infinities, which JSON lacks,
-//! are null; dates and timestamps are ISO 8601 text.
+//! The text is read as it stands: a number keeps its digits, whatever their number. What is no JSON
+//! (RFC 8259) is an error, but for `json_valid`.
 
-use std::sync::Arc;
+mod scan;
+mod path;
+mod extract;
+mod object;
 
-use arrow::array::{Array, ArrayRef, StringViewArray, builder::StringViewBuilder};
+pub(crate) use object::write_string;
+pub(super) use object::{json_object, line_to_json};
 
-use super::{Call, line::fields};
-use crate::{
-    Error, Result,
-    expr::{
-        cast::TextOf,
-        evaluate::{Texts, Value, text_array},
-        text::append,
-    },
-};
+use super::{Gives, Kind, Nulls, Overload, Signature};
 
-pub(super) fn line_to_json(call: &Call<'_>) -> Result<ArrayRef> {
-    let lines = text_array(call.arguments[0].array())?;
-    let mut builder = StringViewBuilder::with_capacity(lines.len());
-    let mut object = String::new();
-    for line in lines {
-        let Some(line) = line else {
-            builder.append_null();
-            continue;
-        };
-        let (key, value) = fields(line);
-        object.clear();
-        object.push_str("{\"key\": ");
-        write_string(key, &mut object);
-        object.push_str(", \"value\": ");
-        match value {
-            Some(value) => write_string(value, &mut object),
-            None => object.push_str("null"),
-        }
-        object.push('}');
-        builder.append_value(&object);
-    }
-    Ok(Arc::new(builder.finish()))
-}
+const WITH_PATH: &[Kind] = &[Kind::Text, Kind::Text];
 
-/// A column of the object, with all that stands before its value.
-struct Member<'a> {
-    lead: String,
-    value: &'a Value,
-    text: TextOf<'a>,
-}
+const FAILS: &str = "where the text is no JSON, or the path of a row is none";
 
-pub(super) fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
-    let mut members = Vec::with_capacity(call.arguments.len() / 2);
-    for pair in call.arguments.chunks_exact(2) {
-        let name = Texts::new(&pair[0])?.get(0);
-        let name = name.ok_or_else(|| Error::Internal(String::from("a member without name")))?;
-        let mut lead = String::from(if members.is_empty() { "{" } else { ", " });
-        write_string(name, &mut lead);
-        lead.push_str(": ");
-        members.push(Member {
-            lead,
-            value: &pair[1],
-            text: TextOf::new(pair[1].array().as_ref())?,
-        });
-    }
-    Ok(Arc::new(objects(&members, call.rows)))
-}
-
-fn objects(members: &[Member<'_>], rows: usize) -> StringViewArray {
-    let mut builder = StringViewBuilder::with_capacity(rows);
-    let mut object = String::new();
-    for row in 0..rows {
-        object.clear();
-        for member in members {
-            object.push_str(&member.lead);
-            let row = if member.value.is_scalar() { 0 } else { row };
-            if member.value.array().is_null(row) {
-                object.push_str("null");
-            } else {
-                write_value(&member.text, row, &mut object);
-            }
-        }
-        object.push_str(if members.is_empty() { "{}" } else { "}" });
-        builder.append_value(&object);
-    }
-    builder.finish()
-}
-
-fn write_value(text: &TextOf<'_>, row: usize, out: &mut String) {
-    match text {
-        TextOf::Bool(_) | TextOf::Int64(_) => text.write(row, out),
-        TextOf::Float64(floats) if floats.value(row).is_finite() => {
-            append(out, format_args!("{:?}", floats.value(row)));
-        }
-        TextOf::Float64(_) => out.push_str("null"),
-        TextOf::Text(texts) => write_string(texts.value(row), out),
-        TextOf::Date(_) | TextOf::Timestamp(_) => {
-            out.push('"');
-            text.write(row, out);
-            out.push('"');
-        }
-    }
-}
-
-/// Appends a JSON string: quotes, backslashes and control characters escaped (RFC 8259, 7).
-fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    let mut written = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0x08 => "\\b",
-            0x0C => "\\f",
-            0..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&text[written..at]);
-        out.push_str(escape);
-        if escape.is_empty() {
-            append(out, format_args!("\\u{byte:04x}"));
-        }
-        written = at + 1;
-    }
-    out.push_str(&text[written..]);
-    out.push('"');
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::write_string;
-
-    proptest! {
-        #[test]
-        fn a_written_string_is_json_that_reads_back(text in any::<String>()) {
-            let mut json = String::new();
-            write_string(&text, &mut json);
-            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
-        }
-    }
-}
+/// The functions over JSON.
+pub(super) static FUNCTIONS: &[Signature] = &[
+    Signature::new(
+        "json_extract",
+        &[Overload::new(WITH_PATH, Gives::Text, extract::json_extract)],
+        "`json_extract(json, path)`: the JSON of a part, without blanks; null where there is none. \
+         Paths: `$.a[0].\"b c\"`, `$[-1]` or `$[#-1]` from the end, `/a/0/b c`, or a member's bare name",
+        &[
+            ("json_extract('{\"a\": [{\"b\": 1.50}]}', '$.a[0].b')", "1.50"),
+            ("json_extract('{\"a\": \"x\"}', '$.a')", "\"x\""),
+        ],
+    )
+    .aka(&["json_extract_path"])
+    .fails(FAILS)
+    .checked(extract::check)
+    .differs("text, not of a type JSON; numbers keep their digits; no `*` in paths"),
+    Signature::new(
+        "json_extract_string",
+        &[Overload::new(WITH_PATH, Gives::Text, extract::json_extract_string)],
+        "as json_extract, a string as the text that it says and JSON's null as null",
+        &[
+            ("json_extract_string('{\"a\": \"x\\u00e9\"}', '$.a')", "xé"),
+            ("json_extract_string('{\"a\": null}', '$.a')", "null"),
+        ],
+    )
+    .aka(&["json_extract_path_text", "get_json_object", "json_value"])
+    .fails(FAILS)
+    .checked(extract::check)
+    .differs("numbers keep their digits; no `*` in paths"),
+    Signature::new(
+        "json_exists",
+        &[Overload::new(WITH_PATH, Gives::Bool, extract::json_exists)],
+        "whether the path leads to something",
+        &[("json_exists('{\"a\": null}', '$.a')", "true")],
+    )
+    .fails(FAILS)
+    .checked(extract::check),
+    Signature::new(
+        "json_valid",
+        &[Overload::new(&[Kind::Text], Gives::Bool, extract::json_valid)],
+        "whether the text is JSON (RFC 8259)",
+        &[("json_valid('{\"a\": 1}')", "true"), ("json_valid('[1,]')", "false")],
+    )
+    .differs("strict: no trailing comma, no NaN"),
+    Signature::new(
+        "json_array_length",
+        &[Overload::new(WITH_PATH, Gives::Int64, extract::json_array_length).at_least(1)],
+        "how many elements the array has, or the one at a path; 0 of what is no array",
+        &[("json_array_length('[1, 2, 3]')", "3")],
+    )
+    .fails(FAILS)
+    .checked(extract::check),
+    Signature::new(
+        "json_type",
+        &[Overload::new(WITH_PATH, Gives::Text, extract::json_type).at_least(1)],
+        "OBJECT, ARRAY, VARCHAR, BOOLEAN, NULL, and of numbers UBIGINT, BIGINT or DOUBLE; of the \
+         whole or of what is at a path",
+        &[("json_type('{\"a\": [1]}', '$.a')", "ARRAY"), ("json_type('-1')", "BIGINT")],
+    )
+    .fails(FAILS)
+    .checked(extract::check),
+    Signature::new(
+        "json_keys",
+        &[Overload::new(WITH_PATH, Gives::TextList, extract::json_keys).at_least(1)],
+        "the names of an object's members; none of what is no object",
+        &[("json_keys('{\"a\": 1, \"b\": 2}')", "[\"a\", \"b\"]")],
+    )
+    .fails(FAILS)
+    .checked(extract::check),
+    Signature::new(
+        "to_json",
+        &[Overload::new(&[Kind::Any], Gives::Text, object::to_json)],
+        "the value as JSON: numbers as they are, NaN and infinities as null, dates and times as \
+         ISO 8601 text",
+        &[("to_json(array[1, null])", "[1, null]"), ("to_json('a\"b')", "\"a\\\"b\"")],
+    )
+    .with_nulls(Nulls::Lenient("null of null"))
+    .differs("text, not of a type JSON; a blank after each comma and colon"),
+];

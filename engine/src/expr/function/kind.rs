@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::expr::{TIMESTAMP, parse::type_name};
+use crate::expr::{Expr, INTERVAL, TIME, TIMESTAMP, parse::type_name};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Kind {
     Number,
     /// Any number, as float64.
     Float64,
-    /// A decimal, as it is.
+    /// A decimal of 128 bits, as it is.
     Decimal,
     /// float32 or float64, as it is.
     Float,
@@ -66,7 +66,7 @@ impl Kind {
             Self::Number => data_type.is_numeric(),
             Self::Float64 => *data_type == DataType::Float64,
             Self::Float => matches!(data_type, DataType::Float32 | DataType::Float64),
-            Self::Decimal => is_decimal(data_type),
+            Self::Decimal => matches!(data_type, DataType::Decimal128(..)),
             Self::Date => *data_type == DataType::Date32,
             Self::Timestamp => matches!(data_type, DataType::Timestamp(..)),
             Self::Zoned => matches!(data_type, DataType::Timestamp(_, Some(_))),
@@ -101,6 +101,8 @@ impl Kind {
         match self {
             Self::Date => Some(DataType::Date32),
             Self::Timestamp => Some(TIMESTAMP),
+            Self::Time => Some(TIME),
+            Self::Interval => Some(INTERVAL),
             _ => None,
         }
     }
@@ -120,7 +122,7 @@ impl Kind {
             Self::Zoned => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Duration => DataType::Duration(TimeUnit::Microsecond),
-            Self::Interval => DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+            Self::Interval => INTERVAL,
             Self::List | Self::TextList => list(DataType::Utf8View),
             Self::NumberList => list(DataType::Int64),
             Self::Struct => DataType::Struct(arrow::datatypes::Fields::empty()),
@@ -167,6 +169,8 @@ pub enum Gives {
     Bool,
     /// int64.
     Int64,
+    /// decimal(38,0).
+    Integer128,
     /// uint64.
     UInt64,
     /// float64.
@@ -187,33 +191,32 @@ pub enum Gives {
     TextList,
     /// A list of int64.
     IntList,
-    /// What this says of the arguments' types, with its name in the documentation.
-    Of(fn(&[DataType]) -> Result<DataType, String>, &'static str),
+    /// What this says of the arguments, with its name in the documentation.
+    Of(fn(&[Expr]) -> Result<DataType, String>, &'static str),
 }
 
 impl Gives {
-    /// The type, for arguments of these types.
+    /// The type, for arguments that have been brought to the parameters' types.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn data_type(self, arguments: &[DataType]) -> Result<DataType, String> {
+    pub fn data_type(self, arguments: &[Expr]) -> Result<DataType, String> {
         let at = |index: usize| {
-            arguments
-                .get(index)
-                .cloned()
-                .ok_or_else(|| format!("argument {} is missing", index + 1))
+            let argument = arguments.get(index).map(Expr::data_type);
+            argument.ok_or_else(|| format!("argument {} is missing", index + 1))
         };
         Ok(match self {
             Self::Text => DataType::Utf8View,
             Self::Binary => DataType::BinaryView,
             Self::Bool => DataType::Boolean,
             Self::Int64 => DataType::Int64,
+            Self::Integer128 => DataType::Decimal128(38, 0),
             Self::UInt64 => DataType::UInt64,
             Self::Float64 => DataType::Float64,
             Self::Date => DataType::Date32,
             Self::Timestamp => TIMESTAMP,
             Self::Zoned => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::Interval => DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+            Self::Interval => INTERVAL,
             Self::Argument(index) => at(index)?,
             Self::Element(index) => match at(index)? {
                 DataType::List(item) => item.data_type().clone(),
@@ -232,6 +235,7 @@ impl Gives {
             Self::Binary => "binary",
             Self::Bool => "bool",
             Self::Int64 => "int64",
+            Self::Integer128 => "decimal(38,0)",
             Self::UInt64 => "uint64",
             Self::Float64 => "float64",
             Self::Date => "date",
@@ -248,8 +252,4 @@ impl Gives {
             Self::Of(_, name) => name,
         }
     }
-}
-
-fn is_decimal(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
 }

@@ -8,8 +8,9 @@ use arrow::datatypes::DataType;
 
 use super::{Function, Kind, Overload, Run, Signature, Volatility, instant, public};
 use crate::expr::{
-    Expr, Literal, TIMESTAMP, datetime,
-    parse::{ParseErrorKind, nearest, type_name, unified},
+    Expr, Literal, cast,
+    coerce::{coerce, common, unified},
+    parse::{ParseErrorKind, list_of, nearest, type_name},
 };
 
 /// Why there is no such call.
@@ -26,7 +27,8 @@ pub struct Refusal {
 type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 /// Functions that are asked for and are none, with what to say instead.
-const ELSEWHERE: [(&[&str], &str); 4] = [
+const ELSEWHERE: [(&[&str], &str); 5] = [
+    (&["position"], "is spelled `position(part in text)`, or `strpos(text, part)`"),
     (
         &["random", "rand", "setseed"],
         "is not offered: a task that runs again would draw other numbers; take `sample` for some of \
@@ -37,7 +39,7 @@ const ELSEWHERE: [(&[&str], &str); 4] = [
         "is not offered: a task that runs again would draw others; take `md5` or `sha256` of a key",
     ),
     (
-        &["unnest", "explode", "flatten"],
+        &["unnest", "explode"],
         "makes rows; say {\"op\":\"flat_map\",\"fn\":\"explode\",\"column\":...}",
     ),
     (
@@ -82,24 +84,27 @@ pub fn find(name: &str) -> Result<&'static Signature> {
 pub fn call(signature: &'static Signature, arguments: Vec<Expr>) -> Result<Expr> {
     let refuse = |message| Refusal { kind: ParseErrorKind::Type, message, suggestion: None };
     let (overload, types) = choose(signature, &arguments).map_err(refuse)?;
-    let taken = arguments.into_iter().zip(&types).map(|(argument, to)| coerce(argument, to));
-    let taken = taken
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|message| refuse(format!("`{}`: {message}", signature.name)))?;
-    let data_type = overload
-        .gives
-        .data_type(&types)
-        .map_err(|message| refuse(format!("`{}`: {message}", signature.name)))?;
+    let named = |message| refuse(format!("`{}`: {message}", signature.name));
+    // What stands for other expressions decides itself what its constants become.
+    let is_rewritten = matches!(overload.run, Run::Rewrite(_) | Run::Prepared(..));
+    let taken = arguments.into_iter().zip(&types).enumerate().map(|(index, (argument, to))| {
+        let is_open = is_rewritten && overload.parameter(index) == Kind::Any;
+        if is_open { Ok(argument) } else { coerce(argument, to) }
+    });
+    let taken = taken.collect::<Result<Vec<_>, _>>().map_err(named)?;
+    (signature.check)(&taken).map_err(named)?;
+    let data_type = overload.gives.data_type(&taken).map_err(named)?;
     if signature.volatility == Volatility::Job {
         return instant::constant(&data_type).map(Expr::Literal).map_err(refuse);
     }
     match overload.run {
-        Run::Kernel(_) => {
+        Run::Lazy(rewrite, _) if taken.iter().skip(1).any(Expr::is_fallible) => {
+            rewrite(taken).map_err(named)
+        }
+        Run::Kernel(_) | Run::Lazy(..) => {
             Ok(Expr::Call { function: Function(signature.name), arguments: taken, data_type })
         }
-        Run::Rewrite(rewrite) => {
-            rewrite(taken).map_err(|message| refuse(format!("`{}`: {message}", signature.name)))
-        }
+        Run::Rewrite(rewrite) | Run::Prepared(rewrite, _) => rewrite(taken).map_err(named),
     }
 }
 
@@ -154,45 +159,55 @@ fn types(
     found: &[DataType],
 ) -> Result<Vec<DataType>, Refused> {
     let mut types = Vec::with_capacity(arguments.len());
-    let mut same = DataType::Null;
+    let of_kind = |kind: Kind| {
+        let there = arguments.iter().enumerate();
+        there.filter(move |(index, _)| overload.parameter(*index) == kind).map(|(_, expr)| expr)
+    };
+    let same = common(of_kind(Kind::Same).collect::<Vec<_>>());
     for (index, (argument, from)) in arguments.iter().zip(found).enumerate() {
         let kind = overload.parameter(index);
         let refused = |wanted: String| Refused { argument: index, wanted };
-        if kind == Kind::Same {
-            same = unified(&same, from)
-                .ok_or_else(|| refused(format!("of a type that meets {}", type_name(&same))))?;
-        }
         let literal = match argument {
             Expr::Literal(Literal::Utf8(_)) => kind.of_literal(),
             _ => None,
         };
-        let to = literal.or_else(|| kind.cast_of(from));
+        let to = match (kind, &same) {
+            (Kind::Same, Some(DataType::Null)) => Some(DataType::Utf8View),
+            (Kind::Same, Some(same)) => Some(same.clone()),
+            (Kind::Same, None) => {
+                return Err(refused(String::from("of a type in which all of them meet")));
+            }
+            _ => literal.or_else(|| kind.cast_of(from)),
+        };
         types.push(to.ok_or_else(|| refused(String::from(kind.name())))?);
     }
-    if same == DataType::Null {
-        same = DataType::Utf8View;
-    }
-    for index in 0..types.len() {
-        match overload.parameter(index) {
-            Kind::Same => types[index] = same.clone(),
-            Kind::Element => {
-                let list = types.iter().find_map(|list| match list {
-                    DataType::List(item) => Some(item.data_type().clone()),
-                    _ => None,
-                });
-                if let Some(element) = list {
-                    let is_met = unified(&element, &found[index]).as_ref() == Some(&element);
-                    if !is_met {
-                        let wanted = type_name(&element);
-                        return Err(Refused { argument: index, wanted });
-                    }
-                    types[index] = element;
-                }
-            }
-            _ => {}
+    for (index, argument) in arguments.iter().enumerate() {
+        if overload.parameter(index) == Kind::Element {
+            element(index, argument, &mut types)?;
         }
     }
     Ok(types)
+}
+
+/// Brings the element at `index` and the list before it to one type.
+fn element(index: usize, argument: &Expr, types: &mut [DataType]) -> Result<(), Refused> {
+    let list = types[..index].iter().rposition(|found| matches!(found, DataType::List(_)));
+    let Some((place, DataType::List(item))) = list.map(|place| (place, types[place].clone()))
+    else {
+        return Ok(());
+    };
+    let item = item.data_type();
+    let is_held =
+        matches!(argument, Expr::Literal(literal) if cast::literal(literal, item).is_some());
+    let met = if is_held { Some(item.clone()) } else { unified(item, &argument.data_type()) };
+    let Some(met) = met else {
+        return Err(Refused { argument: index, wanted: type_name(item) });
+    };
+    if met != *item {
+        types[place] = list_of(met.clone());
+    }
+    types[index] = met;
+    Ok(())
 }
 
 impl Overload {
@@ -216,25 +231,5 @@ fn counts(signature: &Signature) -> String {
         (least, usize::MAX) => format!("at least {least}"),
         (least, most) if least == most => least.to_string(),
         (least, most) => format!("{least} to {most}"),
-    }
-}
-
-/// `expr` as `to`, where that goes without saying.
-pub(super) fn coerce(expr: Expr, to: &DataType) -> Result<Expr, String> {
-    if expr.data_type() == *to {
-        return Ok(expr);
-    }
-    match expr {
-        Expr::Literal(Literal::Null(_)) => Ok(Expr::Literal(Literal::Null(to.clone()))),
-        Expr::Literal(Literal::Utf8(text)) => {
-            let literal = match to {
-                DataType::Date32 => datetime::parse_date(&text).map(Literal::Date32),
-                to if *to == TIMESTAMP => datetime::parse_timestamp(&text).map(Literal::timestamp),
-                _ => None,
-            };
-            let literal = literal.map(Expr::Literal);
-            literal.ok_or_else(|| format!("'{text}' is no {}", type_name(to)))
-        }
-        expr => Ok(Expr::Cast { input: Box::new(expr), to: to.clone(), or_null: false }),
     }
 }

@@ -11,6 +11,7 @@ use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
 use crate::{
     disk::{Disk, rooted::is_not_allowed},
     plan::InputFile,
+    source::folders,
 };
 
 /// The most files of one reader.
@@ -62,10 +63,12 @@ fn resolve(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Optio
 
 /// The files that a reader's path names: a file, all files of a folder, or those that a glob
 /// fits; in a folder and under a glob sorted by path, without names that begin with `.` or `_`.
+/// `with_folders` those in folders named `column=value` below a folder too.
 pub(super) fn inputs(
     text: &str,
     pointer: &str,
     site: &Site,
+    with_folders: bool,
     report: &mut Report,
 ) -> Option<Vec<InputFile>> {
     let path = resolve(text, pointer, site, report)?;
@@ -76,8 +79,8 @@ pub(super) fn inputs(
     } else {
         match look(disk, &path) {
             Ok(Found::File { size_bytes }) => return Some(vec![InputFile { path, size_bytes }]),
-            Ok(Found::Folder) => match disk.list(&path) {
-                Ok(entries) => entries.into_iter().filter(|entry| !is_hidden(entry)).collect(),
+            Ok(Found::Folder) => match listed(disk, &path, with_folders) {
+                Ok(entries) => entries,
                 Err(error) => return refuse_input(text, pointer, &error, report),
             },
             Err(error) => return refuse_input(text, pointer, &error, report),
@@ -109,6 +112,31 @@ pub(super) fn inputs(
         return None;
     }
     Some(files)
+}
+
+/// What stands in a folder, without names that are hidden; `with_folders` also what stands in
+/// folders named `column=value`, at any depth.
+fn listed(disk: &dyn Disk, top: &Path, with_folders: bool) -> io::Result<Vec<PathBuf>> {
+    /// More columns than any table is partitioned by.
+    const MAX_DEPTH: usize = 32;
+    let mut found = Vec::new();
+    let mut folders = vec![(top.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in disk.list(&folder)?.into_iter().filter(|entry| !is_hidden(entry)) {
+            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_named = with_folders && depth < MAX_DEPTH && folders::parse(name).is_some();
+            if is_named && matches!(look(disk, &entry), Ok(Found::Folder)) {
+                folders.push((entry, depth + 1));
+            } else {
+                found.push(entry);
+            }
+        }
+        if found.len() + folders.len() > 2 * MAX_FILES {
+            break;
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn refuse_input<T>(text: &str, pointer: &str, error: &io::Error, report: &mut Report) -> Option<T> {

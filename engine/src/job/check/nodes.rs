@@ -15,6 +15,7 @@ use super::{
     join, ordered, reduce, relational, sql,
 };
 use crate::{
+    Error,
     expr::{
         BinaryOp, Expr, Literal, Predicate, SortKey,
         function::{FORMS, Function},
@@ -31,26 +32,40 @@ use crate::{
 };
 
 /// The operators that are built, with their fields.
-pub(super) const OPERATORS: [Known; 23] = [
+pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter"],
+        fields: &["path", "partitions", "header", "columns", "delimiter", "hive"],
         later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns"],
+        fields: &["path", "partitions", "columns", "hive"],
         later: &["compression", "on_bad_row"],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions"],
+        fields: &["path", "partitions", "hive"],
         later: &["compression", "on_bad_row"],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_parquet",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "read_arrow",
+        always: NODE_FIELDS,
+        fields: &["path", "partitions", "columns", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -170,6 +185,7 @@ const FIELDS: &[&str] = &[
     "encoding",
     "compression",
     "on_bad_row",
+    "hive",
     "fn",
     "select",
     "with",
@@ -210,16 +226,8 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The operators of the job format that are not built yet.
-const LATER_OPERATORS: [&str; 8] = [
-    "read_parquet",
-    "read_arrow",
-    "aggregate",
-    "distinct",
-    "pivot",
-    "write_text",
-    "write_parquet",
-    "write_arrow",
-];
+const LATER_OPERATORS: &[&str] =
+    &["aggregate", "distinct", "pivot", "write_text", "write_parquet", "write_arrow"];
 
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
@@ -239,7 +247,7 @@ struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
-    site: &'a Site,
+    pub(super) site: &'a Site,
     pub(super) report: &'r mut Report,
     pub(super) nodes: Vec<Node>,
     /// Targets of the writers so far, with their pointers.
@@ -278,7 +286,9 @@ impl Binder<'_, '_> {
         let inputs = inputs.filter(|_| is_right);
         let one = inputs.as_ref().and_then(|inputs| inputs.first());
         match known.of {
-            "read_csv" | "read_jsonl" | "read_text" => self.read(vertex, known.of, is_right),
+            "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => {
+                self.read(vertex, known.of, is_right)
+            }
             "map" => self.map(vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
@@ -455,33 +465,44 @@ impl Binder<'_, '_> {
                 let columns = self.columns(fields).ok();
                 columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
             }
+            "read_parquet" => Some(Format::Parquet),
+            "read_arrow" => Some(Format::Arrow),
             _ => Some(Format::Text),
         };
-        let files = self.files(fields);
+        let folders = fields.flag("hive", self.report);
+        let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
         if !is_whole && format != Format::Text {
             return None;
         }
-        let schema = infer::schema(&self.site.data.inputs, &format, &files);
-        let schema = schema.map_err(|error| {
-            let message = error.chain();
-            self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, message);
-        });
-        let schema = schema.ok()?;
+        let mut read = Read::of(format, files, partitions);
+        let schema = if read.format.is_columnar() {
+            self.columnar_schema(fields, &mut read)?
+        } else {
+            let schema = infer::schema(&self.site.data.inputs, &read.format, &read.files);
+            schema.map_err(|error| self.unreadable(fields, &error)).ok()?
+        };
+        let schema = self.with_folders(fields, folders, schema, &mut read)?;
         if !self.check_columns(&schema, &fields.at("path")) || !is_right {
             return None;
         }
-        let read = Op::Read(Read { format, files, partitions });
-        Some(self.push(vertex.id, read, &[], schema, Order::Source))
+        Some(self.push(vertex.id, Op::Read(read), &[], schema, Order::Source))
     }
 
-    fn files(&mut self, fields: &Fields<'_>) -> Option<Vec<InputFile>> {
+    /// A problem with a reader's files.
+    pub(super) fn unreadable(&mut self, fields: &Fields<'_>, error: &Error) {
+        self.report.problem(fields.at("path"), ProblemCode::InputUnreadable, error.chain());
+    }
+
+    fn files(&mut self, fields: &Fields<'_>, folders: Option<bool>) -> Option<Vec<InputFile>> {
         fields.required("path", self.report)?;
         let paths = fields.texts("path", self.report)?;
         let found: Vec<_> = paths
             .into_iter()
-            .map(|(path, pointer)| files::inputs(path, &pointer, self.site, self.report))
+            .map(|(path, pointer)| {
+                files::inputs(path, &pointer, self.site, folders != Some(false), self.report)
+            })
             .collect();
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
@@ -829,7 +850,7 @@ impl Binder<'_, '_> {
             if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
         let (format, path, input) = (format?, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write { path, format });
+        let write = Op::Write(Write::of(path, format));
         Some(self.push(vertex.id, write, &[input], schema, order))
     }
 
@@ -854,7 +875,7 @@ impl Binder<'_, '_> {
 /// How many inputs an operator takes.
 fn inputs_of(op: &str) -> RangeInclusive<usize> {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" => 0..=0,
+        "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => 0..=0,
         "join" => 2..=2,
         "union" | "sql" => 1..=MAX_EDGES,
         "intersect" | "except" => 2..=MAX_EDGES,

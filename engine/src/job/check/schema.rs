@@ -91,9 +91,7 @@ fn node(operator: &Known) -> Value {
 /// The fields without which an operator is refused.
 fn required(op: &str) -> &'static [&'static str] {
     match op {
-        "read_csv" | "read_jsonl" | "read_text" | "write_csv" | "write_jsonl" => {
-            &["id", "op", "path"]
-        }
+        op if op.starts_with("read_") || op.starts_with("write_") => &["id", "op", "path"],
         "flat_map" => &["id", "op", "fn"],
         "sort" => &["id", "op", "by"],
         "window" => &["id", "op", "with"],
@@ -151,6 +149,13 @@ fn field(op: &str, name: &str) -> Value {
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
         "columns" if op == "unpivot" => texts("the columns that become rows"),
+        "columns" if matches!(op, "read_parquet" | "read_arrow") => {
+            texts("the columns that are read; all where it is left out")
+        }
+        "hive" => flag(
+            "whether folders named `column=value` give columns; where it is left out, those below \
+             a folder that is read do",
+        ),
         "columns" => json!({ "description": "the columns: names, or names with their types",
             "anyOf": [
                 { "type": "array", "minItems": 1, "items": { "type": "string" } },
@@ -241,7 +246,7 @@ mod tests {
 
     #[test]
     fn every_field_that_is_read_is_described() {
-        for operator in &OPERATORS {
+        for operator in OPERATORS {
             for name in operator.fields {
                 let value = field(operator.of, name);
                 assert!(value["description"].is_string(), "{} {name}", operator.of);
@@ -254,7 +259,7 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["id", "op", "partitions", "path"]);
+        assert_eq!(names, ["hive", "id", "op", "partitions", "path"]);
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

@@ -225,7 +225,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/4/path/2 BAD_PATH: a path is not empty",
                 "/dag/nodes/5/partitions OUT_OF_RANGE: expected a whole number from 1 to 4096, found 5000",
                 "/dag/nodes/5/path WRONG_TYPE: expected a string or an array of at least one, found a number",
-                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int64, float64, string, date, timestamp (string?)",
+                "/dag/nodes/6/columns/a UNKNOWN_TYPE: no type `strng`; there are bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, decimal(p,s), string, binary, date, time, timestamp, timestamp_tz, duration, interval, list<t>, struct<name t, ...> (string?)",
                 "/dag/nodes/6/columns/b WRONG_TYPE: expected a string, found a number",
                 "/dag/nodes/6/delimiter BAD_VALUE: expected one ASCII character, and no quote or line break",
                 "/dag/nodes/6/header WRONG_TYPE: expected true or false, found a string",

@@ -168,6 +168,10 @@ fn format_name(format: &Format) -> &'static str {
         Format::Text => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
     }
 }
 

@@ -42,6 +42,15 @@ fn wanted(nodes: &Nodes) -> Vec<BTreeSet<usize>> {
         if let Order::Sorted(keys) = &node.order {
             wanted[at].extend(keys.iter().map(|key| key.column));
         }
+        if let Op::Read(read) = &node.op
+            && let Some(predicate) = &read.scan.predicate
+        {
+            predicate.0.collect_columns(&mut wanted[at]);
+        }
+        if let Op::Read(read) = &node.op {
+            let hints = read.scan.predicate.iter();
+            wanted[at].extend(hints.flat_map(|predicate| predicate.0.columns()));
+        }
         if wanted[at].is_empty() {
             wanted[at].extend(narrowest(&node.schema));
         }
@@ -176,6 +185,20 @@ impl Pruning<'_> {
         let place = |input: usize, column: usize| moved(&input_kept[input], column);
         let first = |expr: &mut Expr| expr.move_columns(&|column| place(0, column));
         let (op, kept) = match op {
+            Op::Read(mut read) if read.format.is_columnar() && want.len() < old_width => {
+                read.project(&self.nodes.0[at].schema, &want);
+                if let Some(predicate) = &mut read.scan.predicate {
+                    predicate.0.move_columns(&|column| moved(&want, column));
+                }
+                (Op::Read(read), want.clone())
+            }
+            Op::Read(mut read) if read.format.is_columnar() && want.len() < old_width => {
+                read.project(&self.nodes.0[at].schema, &want);
+                if let Some(predicate) = &mut read.scan.predicate {
+                    predicate.0.move_columns(&|column| moved(&want, column));
+                }
+                (Op::Read(read), want.clone())
+            }
             Op::Read(read) => (Op::Read(read), (0..old_width).collect()),
             Op::Map { columns } => {
                 let mut columns: Vec<Expr> = want.iter().map(|c| columns[*c].clone()).collect();

@@ -110,7 +110,7 @@ fn descend(nodes: &Nodes, edge: Edge, part: Expr, places: &mut Vec<(Edge, Expr)>
         stop(places, part);
         return;
     }
-    let read = part.columns();
+    let read: BTreeSet<usize> = part.columns().into_iter().collect();
     let same = |column: usize| Some(column);
     match &node.op {
         Op::Filter { .. } | Op::Sort { limit: None, .. } => {
@@ -238,16 +238,13 @@ fn hint(nodes: &mut Nodes, done: &mut Vec<String>) {
         if consumers.get(below).is_some_and(|count| *count > 1) {
             continue;
         }
-        let parts: Vec<Expr> =
-            conjuncts(predicate.0).into_iter().filter(|part| !part.is_fallible()).collect();
         let id = nodes.0[below].id.clone();
         let Op::Read(read) = &mut nodes.0[below].op else { continue };
-        if parts.is_empty() || true {
+        if !read.format.is_columnar() && read.scan.folders.is_empty() {
             continue;
         }
-        let text: Vec<_> = parts.iter().map(ToString::to_string).collect();
-        done.push(format!("`{id}` skips what can't have {}", text.join(" and ")));
-        let _ = (read, parts);
+        done.push(format!("`{id}` skips what can't have {}", predicate.0));
+        read.restrict(predicate);
     }
 }
 
