@@ -150,8 +150,8 @@ impl Translator<'_, '_, '_, '_> {
             }
             JoinConstraint::Natural => {
                 let shared = left.columns.iter().filter(|column| {
-                    let has = |other: &Column| !other.is_hidden && other.name == column.name;
-                    !column.is_hidden && right.columns.iter().any(has)
+                    let has = |other: &Column| other.is_shown() && other.name == column.name;
+                    column.is_shown() && right.columns.iter().any(has)
                 });
                 let words: Vec<Ident> = shared
                     .map(|column| Ident {
@@ -392,13 +392,17 @@ impl Translator<'_, '_, '_, '_> {
                 column(relation.schema(), *place).data_type().primitive_width().unwrap_or(64)
             }));
         }
-        let mut columns = Vec::with_capacity(kept.len());
+        let mut columns = Vec::with_capacity(names.len());
         let mut renamed = Vec::with_capacity(kept.len());
-        for place in kept {
-            let own = self.own_name(&format!("{table}.{}", names[place]));
-            renamed.push((place, own.clone()));
-            let (table, name) = (String::from(table), names[place].clone());
-            columns.push(Column { table, name, own, is_hidden: false });
+        for (place, name) in names.into_iter().enumerate() {
+            let own = if kept.contains(&place) {
+                let own = self.own_name(&format!("{table}.{name}"));
+                renamed.push((place, own.clone()));
+                own
+            } else {
+                String::new()
+            };
+            columns.push(Column { table: String::from(table), name, own, is_hidden: false });
         }
         let relation = self.renamed(relation, &renamed);
         Ok(From { tree: Tree::Leaf(relation), columns })

@@ -19,10 +19,18 @@ pub(super) struct Column {
     pub(super) table: String,
     /// Its name in that table.
     pub(super) name: String,
-    /// Its name in the plan, which nothing else in the query has.
+    /// Its name in the plan, which nothing else in the query has; empty where the query names no
+    /// such column, so that it is not read and stands here for messages only.
     pub(super) own: String,
     /// Whether only its table's name leads to it: `using` gave the columns of one name a single one.
     pub(super) is_hidden: bool,
+}
+
+impl Column {
+    /// Whether its name alone leads to it.
+    pub(super) fn is_shown(&self) -> bool {
+        !self.is_hidden && !self.own.is_empty()
+    }
 }
 
 /// The columns of one `from`, and those of the queries around it.
@@ -85,7 +93,7 @@ impl<'s> Scope<'s> {
         {
             return Ok(Some(found));
         }
-        let shown = self.columns.iter().filter(|column| !column.is_hidden);
+        let shown = self.columns.iter().filter(|column| column.is_shown());
         match meant(word, shown, |column| &column.name) {
             Ok(column) => return Ok(Some(tree::column(&column.own, word.span))),
             Err(several) if !several.is_empty() => return Err(ambiguous(word, &several)),
@@ -142,7 +150,8 @@ impl<'s> Scope<'s> {
         if let Some(table) = self.table(first)
             && let [word, fields @ ..] = rest
         {
-            match meant(word, self.columns_of(table), |column| &column.name) {
+            let read = self.columns_of(table).filter(|column| !column.own.is_empty());
+            match meant(word, read, |column| &column.name) {
                 Ok(column) => {
                     return Ok(Some(field(tree::column(&column.own, first.span), fields)));
                 }
@@ -150,7 +159,7 @@ impl<'s> Scope<'s> {
                 Err(_) => {}
             }
         }
-        let shown = self.columns.iter().filter(|column| !column.is_hidden);
+        let shown = self.columns.iter().filter(|column| column.is_shown());
         match meant(first, shown, |column| &column.name) {
             Ok(column) => return Ok(Some(field(tree::column(&column.own, first.span), rest))),
             Err(several) if !several.is_empty() => return Err(ambiguous(first, &several)),

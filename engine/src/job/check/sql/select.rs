@@ -259,7 +259,7 @@ impl Translator<'_, '_, '_, '_> {
                 SelectItem::Wildcard(options) => {
                     check_wildcard(options)?;
                     let span = options.wildcard_token.0.span;
-                    let shown = columns.iter().filter(|column| !column.is_hidden);
+                    let shown = columns.iter().filter(|column| column.is_shown());
                     items.extend(shown.map(|column| item_of(column, span)));
                 }
                 SelectItem::QualifiedWildcard(
@@ -284,7 +284,8 @@ impl Translator<'_, '_, '_, '_> {
                         let error = SqlError::new(kind, word.span, message);
                         return Err(SqlError { suggestion, ..error });
                     };
-                    items.extend(scope.columns_of(table).map(|c| item_of(c, word.span)));
+                    let read = scope.columns_of(table).filter(|column| !column.own.is_empty());
+                    items.extend(read.map(|column| item_of(column, word.span)));
                 }
                 SelectItem::ExprWithAliases { .. }
                 | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {

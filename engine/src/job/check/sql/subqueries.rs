@@ -66,7 +66,7 @@ enum Inside {
     Compared(Correlated),
 }
 
-const MORE_THAN_ONE: &str = "a subquery for one value has at most one row";
+const MORE_THAN_ONE: &str = "at most one row of a subquery for one value";
 
 impl Translator<'_, '_, '_, '_> {
     pub(super) fn subquery(&self, name: &str) -> Option<&Prepared> {
