@@ -29,6 +29,7 @@ pub(crate) mod jobs;
 pub(crate) mod results;
 pub(crate) mod figures;
 pub(crate) mod plan;
+mod bad_rows;
 mod tasks;
 pub(crate) mod events;
 pub(crate) mod workers;
@@ -68,6 +69,7 @@ fn clients() -> OpenApiRouter<Arc<Master>> {
         .routes(routes!(jobs::gc))
         .routes(routes!(results::list))
         .routes(routes!(results::download))
+        .routes(routes!(bad_rows::list))
         .routes(routes!(workers::list))
         .routes(routes!(cluster::show))
         .routes(routes!(metrics::document))

@@ -12,7 +12,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use criterion::Criterion;
 use minispark_engine::{
     disk::{Disk, RealDisk},
-    formats::{BATCH_ROWS, Format, csv::CsvOptions, infer, jsonl::JsonlOptions},
+    formats::{BATCH_ROWS, Format, csv::CsvOptions, infer, intake::Intake, jsonl::JsonlOptions},
     plan::InputFile,
     source::{Source, split::Split},
     task::context::TaskContext,
@@ -25,7 +25,7 @@ use crate::{Numbers, TEXT_BYTES, collect, context, drain, rows_and_bytes, word};
 const FILE_ROWS: u64 = 16 * BATCH_ROWS as u64;
 
 pub(crate) fn bench(criterion: &mut Criterion) {
-    let csv = || Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' });
+    let csv = || Format::Csv(CsvOptions { header: true, ..CsvOptions::default() });
     let jsonl = Format::Jsonl(JsonlOptions::default());
     let plain = rows("id,word,price,day\n", |row, out| {
         let Row { id, word, cents, day } = row;
@@ -111,7 +111,7 @@ pub(crate) struct Table {
 impl Table {
     /// Lines of words, as a word count reads them.
     pub(crate) fn lines() -> Self {
-        Self::of(Format::Text, lines().as_bytes())
+        Self::of(Format::Text(Intake::default()), lines().as_bytes())
     }
 
     fn of(format: Format, content: &[u8]) -> Self {

@@ -7,6 +7,7 @@ use criterion::{BenchmarkId, Criterion};
 use minispark_engine::{
     expr::parse,
     operators::{filter::Filter, flat_map::Tokenize, map::Map},
+    task::metrics::RowCounter,
 };
 
 use crate::{
@@ -26,7 +27,13 @@ fn filter(criterion: &mut Criterion) {
     for percent in [1, 50, 99] {
         let predicate = parse::predicate(&format!("number < {percent}"), &schema()).unwrap();
         group.bench_function(BenchmarkId::new("percent kept", percent), |bencher| {
-            bencher.iter(|| drain(Filter { input: boxed(&batches), predicate: predicate.clone() }));
+            bencher.iter(|| {
+                drain(Filter {
+                    input: boxed(&batches),
+                    predicate: predicate.clone(),
+                    dropped: RowCounter::default(),
+                })
+            });
         });
     }
     group.finish();

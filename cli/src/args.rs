@@ -121,6 +121,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// Show where a finished job's results are, print them or download them.
     Results(Results),
+    /// Print the rows that a job put aside, a JSON object a line.
+    BadRows(BadRows),
     /// Print what changes, a JSON object a line: a job's events, or everybody's.
     Events(Events),
     /// List the workers of a master.
@@ -419,6 +421,13 @@ pub(crate) enum Format {
     Parquet,
     /// An Arrow IPC file; with --output only.
     Arrow,
+}
+
+/// `bad-rows`
+#[derive(Debug, Args)]
+pub(crate) struct BadRows {
+    /// A job's id, a unique beginning of it, or `@last`.
+    pub(crate) id: String,
 }
 
 /// `events`

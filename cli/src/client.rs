@@ -233,6 +233,23 @@ impl Client {
         }
     }
 
+    /// A page of bad rows as JSON Lines, and the path of the next one.
+    ///
+    /// # Errors
+    /// [`Exit::NoSuchJob`] where there is no such job; where it has no results.
+    pub(crate) async fn bad_rows(&self, path: &str) -> Result<(Vec<u8>, Option<String>)> {
+        let request = self.http.get(self.url(path));
+        let answer = request.send().await.map_err(|error| self.unreachable(path, &error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(path, answer).await);
+        }
+        let link = answer.headers().get("link").and_then(|link| link.to_str().ok());
+        let next = link.and_then(|link| link.strip_prefix('<')?.split_once('>'));
+        let next = next.map(|(next, _)| next.to_owned());
+        let rows = self.body(path, answer).await?;
+        Ok((rows, next))
+    }
+
     /// A job's events, or everybody's; behind the event `last_id` where one is given.
     ///
     /// # Errors

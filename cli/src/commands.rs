@@ -32,6 +32,7 @@ mod dev;
 mod submit;
 mod status;
 mod results;
+mod bad_rows;
 mod events;
 mod workers;
 mod cluster;
@@ -80,6 +81,7 @@ pub(crate) fn execute(cli: Cli, settings: Result<Settings>, output: Output) -> R
         Verb::Submit(args) => control()?.block_on(submit::submit(&args, &remote()?, output)),
         Verb::Status(args) => control()?.block_on(status::status(&args, &remote()?, output)),
         Verb::Results(args) => control()?.block_on(results::results(&args, &remote()?, output)),
+        Verb::BadRows(args) => control()?.block_on(bad_rows::bad_rows(&args, &remote()?)),
         Verb::Events(args) => control()?.block_on(events::events(&args, &remote()?)),
         Verb::Workers => control()?.block_on(workers::workers(&remote()?, output)),
         Verb::Cluster => control()?.block_on(cluster::cluster(&remote()?, output)),

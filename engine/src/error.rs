@@ -62,6 +62,12 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
+    /// More bad rows than a node may have.
+    #[error("too many bad rows: {reason}")]
+    BadRowsLimit {
+        /// How many there are and how many may be.
+        reason: String,
+    },
     /// A record longer than a record may be, which an unclosed quote makes too.
     #[error("record of more than {limit_bytes} bytes in `{}`, line {line} (byte {offset}); is a quote left open?", path.display())]
     RecordTooLarge {
@@ -126,6 +132,14 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// The target of a writer is there, and is not what its mode can go on with.
+    #[error("output `{}` {reason}", path.display())]
+    OutputUnfit {
+        /// The target.
+        path: PathBuf,
+        /// What is the matter, and what to do.
+        reason: String,
+    },
     /// The job or the attempt was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -173,6 +187,8 @@ pub enum Code {
     InputCorrupt,
     /// Rows are not as an `expect` node wants them.
     ExpectationFailed,
+    /// More bad rows than the node tolerates.
+    BadRowsLimit,
     /// A record is over the size limit.
     RecordTooLarge,
     /// The budget is used up.
@@ -274,10 +290,12 @@ impl Error {
             Self::InputNotFound { .. }
             | Self::InputChanged { .. }
             | Self::BadRow { .. }
+            | Self::BadRowsLimit { .. }
             | Self::RecordTooLarge { .. }
             | Self::Evaluate { .. }
             | Self::Expectation { .. }
-            | Self::OutputExists { .. } => Class::Fail,
+            | Self::OutputExists { .. }
+            | Self::OutputUnfit { .. } => Class::Fail,
             Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
@@ -302,10 +320,11 @@ impl Error {
             Self::InputChanged { .. } => Code::InputChanged,
             Self::BadRow { .. } | Self::Corrupt { .. } => Code::InputCorrupt,
             Self::Expectation { .. } => Code::ExpectationFailed,
+            Self::BadRowsLimit { .. } => Code::BadRowsLimit,
             Self::RecordTooLarge { .. } => Code::RecordTooLarge,
             Self::MemoryLimit { .. } => Code::MemoryLimit,
             Self::FetchFailed { .. } => Code::FetchFailed,
-            Self::OutputExists { .. } => Code::OutputExists,
+            Self::OutputExists { .. } | Self::OutputUnfit { .. } => Code::OutputExists,
             Self::Cancelled => Code::Cancelled,
             Self::Panicked { .. } => Code::TaskPanicked,
             Self::Internal(_) => Code::Internal,
@@ -336,6 +355,10 @@ impl From<&Error> for Failure {
             }
             _ => None,
         };
-        Self { class: error.class(), code: error.code(), message: error.chain(), fetch }
+        let mut message = error.chain();
+        if let Error::BadRow { .. } = error {
+            message.push_str("; `on_bad_row` of its reader can skip or quarantine such rows");
+        }
+        Self { class: error.class(), code: error.code(), message, fetch }
     }
 }

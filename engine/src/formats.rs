@@ -18,10 +18,13 @@ use crate::Result;
 
 pub mod normal;
 pub mod compression;
+pub(crate) mod layout;
 pub(crate) mod block;
 pub(crate) mod fields;
+pub(crate) mod values;
 pub(crate) mod cells;
 pub(crate) mod scalar;
+pub mod intake;
 pub mod csv;
 pub mod jsonl;
 pub mod text;
@@ -30,12 +33,15 @@ pub(crate) mod parquet;
 pub mod infer;
 
 use block::Block;
+use compression::Compression;
+use intake::Intake;
+use layout::{Compressed, Rebatched, group_rows};
 
 /// How a reader's bytes become rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Format {
     /// One row a line, in one text column.
-    Text,
+    Text(Intake),
     /// RFC 4180.
     Csv(csv::CsvOptions),
     /// One JSON object a line.
@@ -50,6 +56,19 @@ impl Format {
     /// Whether its files are read by units of their own and not by blocks of bytes.
     pub fn is_columnar(&self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)
+    }
+}
+
+impl Format {
+    /// How the bytes of a text format's files are taken in.
+    pub fn intake(&self) -> &Intake {
+        static USUAL: Intake = Intake::usual();
+        match self {
+            Self::Parquet | Self::Arrow => &USUAL,
+            Self::Text(intake) => intake,
+            Self::Csv(options) => &options.intake,
+            Self::Jsonl(options) => &options.intake,
+        }
     }
 }
 
@@ -89,34 +108,68 @@ pub const BATCH_ROWS: usize = 8192;
 pub(crate) trait Decoder: Send {
     /// The rows of the records that begin at `from`, [`BATCH_ROWS`] at most.
     ///
-    /// - Shape: the plan's schema; order and number of the records.
+    /// - Shape: the plan's schema; order and number of the records, those among the `bad` left out.
     /// - Memory: one batch, whose text points into the block.
     ///
     /// # Errors
-    /// The record at `from` is refused; one behind it only ends the batch.
-    fn decode(&mut self, block: &Block, from: usize) -> Result<Decoded, Refusal>;
+    /// The record at `from` is refused, and bad ones are not tolerated; one behind it only ends
+    /// the batch. A record is too large, or what stands before all records is not as it must be.
+    fn decode(
+        &mut self,
+        block: &Block,
+        from: usize,
+        bad: &mut BadRecords,
+    ) -> Result<Decoded, Refusal>;
 }
 
 /// What a decoder made of a block.
 pub(crate) struct Decoded {
-    /// Rows, or `None` where the block has no whole record any more.
+    /// Rows, or `None` where the block has no whole record any more, or only bad ones were found.
     pub(crate) batch: Option<RecordBatch>,
-    /// Where the first record begins that is not in the batch.
+    /// Where the first record begins that is neither in the batch nor bad. It may lie behind the
+    /// block's text.
     pub(crate) end: usize,
+}
+
+/// A record that is not what its format or its types demand; positions are those of the block.
+#[derive(Clone, Debug)]
+pub(crate) struct BadRecord {
+    /// The record.
+    pub(crate) range: Range<usize>,
+    /// The column, where one is to blame.
+    pub(crate) column: Option<String>,
+    /// What was expected.
+    pub(crate) reason: String,
+}
+
+/// What becomes of bad records.
+#[derive(Debug, Default)]
+pub(crate) struct BadRecords {
+    /// Whether reading goes on behind them.
+    pub(crate) are_tolerated: bool,
+    /// Those found, where it does.
+    pub(crate) found: Vec<BadRecord>,
+}
+
+impl BadRecords {
+    /// Notes a record.
+    ///
+    /// # Errors
+    /// None is tolerated.
+    pub(crate) fn take(&mut self, record: BadRecord) -> Result<(), Refusal> {
+        if !self.are_tolerated {
+            return Err(Refusal::BadRecord(record));
+        }
+        self.found.push(record);
+        Ok(())
+    }
 }
 
 /// Why a decoder can't go on; positions are those of the block.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A record is not what its format or its types demand.
-    BadRecord {
-        /// The record.
-        range: Range<usize>,
-        /// The column, where one is to blame.
-        column: Option<String>,
-        /// What was expected.
-        reason: String,
-    },
+    /// A record is bad.
+    BadRecord(BadRecord),
     /// A record is over [`MAX_RECORD_BYTES`].
     TooLarge {
         /// Where it begins.
@@ -133,15 +186,14 @@ impl From<ArrowError> for Refusal {
 }
 
 impl Block {
-    /// What a decoder answers that finds no whole record at `from`.
-    pub(crate) fn ran_out(&self, from: usize) -> Result<Decoded, Refusal> {
+    /// What a decoder of lines answers that finds no whole record at `from`.
+    pub(crate) fn ran_out(&self, from: usize, bad: &mut BadRecords) -> Result<Decoded, Refusal> {
         let text_bytes = self.text().len();
         if let Some(line) = self.invalid_line().filter(|_| from <= text_bytes) {
-            return Err(Refusal::BadRecord {
-                range: from..line.end,
-                column: None,
-                reason: String::from("expected UTF-8 text"),
-            });
+            let next = (line.end + 1).min(self.bytes().len());
+            let reason = String::from("expected UTF-8 text");
+            bad.take(BadRecord { range: from..line.end, column: None, reason })?;
+            return Ok(Decoded { batch: None, end: next });
         }
         if (text_bytes - from.min(text_bytes)) as u64 > MAX_RECORD_BYTES {
             return Err(Refusal::TooLarge { start: from });
@@ -153,7 +205,7 @@ impl Block {
 /// The decoder of a format into a schema that [`infer::schema`] gave.
 pub(crate) fn decoder(format: &Format, schema: SchemaRef) -> Result<Box<dyn Decoder>> {
     match format {
-        Format::Text => Ok(Box::new(text::TextDecoder { schema })),
+        Format::Text(_) => Ok(Box::new(text::TextDecoder { schema })),
         Format::Csv(options) => Ok(Box::new(csv::CsvDecoder::new(options, schema)?)),
         Format::Jsonl(options) => Ok(Box::new(jsonl::JsonlDecoder::new(options, schema)?)),
         Format::Parquet | Format::Arrow => Err(no_blocks()),
@@ -213,13 +265,67 @@ pub fn encoder(format: &WriteFormat, schema: &SchemaRef) -> Result<Box<dyn Encod
         WriteFormat::Text => Box::new(text::TextEncoder::default()),
         WriteFormat::Csv(options) => Box::new(csv::CsvEncoder::new(options, schema)?),
         WriteFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(schema)),
-        WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema)?),
+        WriteFormat::Arrow => Box::new(arrow::ArrowEncoder::new(schema, Compression::None)?),
         WriteFormat::ArrowStream => Box::new(arrow::ArrowStreamEncoder::new(schema)?),
         WriteFormat::Parquet => Box::new(parquet::ParquetEncoder::new(schema)?),
     })
 }
 
+/// The encoder of one file of a writer: its bytes follow from the rows, not from their batches.
+///
+/// # Errors
+/// As [`encoder`].
+pub fn file_encoder(
+    format: &WriteFormat,
+    compression: Compression,
+    schema: &SchemaRef,
+) -> Result<Box<dyn Encoder>> {
+    Ok(match format {
+        WriteFormat::Text | WriteFormat::Csv(_) | WriteFormat::Jsonl => {
+            let plain = encoder(format, schema)?;
+            match compression {
+                Compression::None => plain,
+                _ => Box::new(Compressed::new(plain, compression)?),
+            }
+        }
+        WriteFormat::Arrow => {
+            let rows = group_rows(schema, arrow::BATCH_BYTES, arrow::BATCH_ROWS);
+            let batches = Box::new(arrow::ArrowEncoder::new(schema, compression)?);
+            Box::new(Rebatched::new(batches, schema, rows))
+        }
+        WriteFormat::ArrowStream => encoder(format, schema)?,
+        WriteFormat::Parquet => {
+            let batches = Box::new(parquet::ParquetEncoder::of_file(schema, compression)?);
+            Box::new(Rebatched::new(batches, schema, parquet::WRITE_ROWS))
+        }
+    })
+}
+
 impl WriteFormat {
+    /// How its files may be compressed.
+    pub fn compressions(&self) -> &'static [Compression] {
+        match self {
+            Self::Text | Self::Csv(_) | Self::Jsonl => &Compression::OF_FILES,
+            Self::Arrow | Self::ArrowStream => &arrow::COMPRESSIONS,
+            Self::Parquet => &parquet::COMPRESSIONS,
+        }
+    }
+
+    /// How its files are compressed where nothing is said.
+    pub fn default_compression(&self) -> Compression {
+        match self {
+            Self::Parquet => Compression::Zstd,
+            Self::Text | Self::Csv(_) | Self::Jsonl | Self::Arrow | Self::ArrowStream => {
+                Compression::None
+            }
+        }
+    }
+
+    /// Whether a compression is behind the format, and shows in the names of files.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text | Self::Csv(_) | Self::Jsonl)
+    }
+
     /// What the names of its files end with.
     pub fn extension(&self) -> &'static str {
         match self {
@@ -232,6 +338,9 @@ impl WriteFormat {
         }
     }
 }
+
+#[cfg(test)]
+mod round_trip;
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +445,12 @@ mod tests {
             let bytes =
                 encode(&WriteFormat::Csv(CsvWriteOptions { header, delimiter }), &[&batch]);
             let format =
-                Format::Csv(CsvOptions { header, columns: Some(declared(&batch)), delimiter });
+                Format::Csv(CsvOptions {
+                    header,
+                    columns: Some(declared(&batch)),
+                    delimiter,
+                    ..CsvOptions::default()
+                });
             prop_assert_eq!(read(&format, &bytes, partitions), batch);
         }
 
@@ -344,7 +458,7 @@ mod tests {
         fn jsonl_that_was_written_reads_back(rows in rows(), partitions in 1u32..20) {
             let batch = batch(&rows, None);
             let bytes = encode(&WriteFormat::Jsonl, &[&batch]);
-            let format = Format::Jsonl(JsonlOptions { columns: Some(declared(&batch)) });
+            let format = Format::Jsonl(JsonlOptions { columns: Some(declared(&batch)), ..JsonlOptions::default() });
             prop_assert_eq!(read(&format, &bytes, partitions), batch);
             for line in bytes.trim_ascii_end().split(|byte| *byte == b'\n') {
                 prop_assert!(serde_json::from_slice::<serde_json::Value>(line).is_ok());

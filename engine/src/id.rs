@@ -117,6 +117,23 @@ pub struct TaskAttempt {
     pub attempt: Attempt,
 }
 
+/// Set in the stage of an attempt that names what it put aside.
+const REJECTS: u32 = 1 << 31;
+
+impl TaskAttempt {
+    /// The name of what the attempt put aside beside its output: an attempt of a stage that no
+    /// plan has.
+    pub fn rejects(self) -> Self {
+        let stage = StageId(self.task.stage.0 | REJECTS);
+        Self { task: TaskId { stage, ..self.task }, ..self }
+    }
+
+    /// Whether it names what an attempt put aside.
+    pub fn is_rejects(self) -> bool {
+        self.task.stage.0 & REJECTS != 0
+    }
+}
+
 impl fmt::Display for TaskAttempt {
     /// `job/stage/partition/attempt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,11 @@ use crate::{
     Error, Result,
     disk::Disk,
     expr::{Aggregate, Expr, Predicate, SortKey, window::WindowFunction},
-    formats::{Format, WriteFormat, compression::Compression},
+    formats::{
+        Format, WriteFormat,
+        compression::Compression,
+        intake::{BadRowMode, OnBadRow},
+    },
     id::StageId,
     source::split::Split,
 };
@@ -184,12 +188,15 @@ pub enum Op {
     /// The rows as they are, kept by a stage of their own.
     Cache,
     /// The first input's rows as they are, or the job fails: where a check does not hold for one of
-    /// them, and where another input has a row.
+    /// them that is not to be put aside, and where another input has a row.
     Expect {
         /// What must hold for each row.
         checks: Vec<Check>,
         /// What a row of the second input offends against, of the third, and so on.
         offences: Vec<String>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// The rows in the keys' order.
     Sort {
@@ -244,6 +251,15 @@ impl Op {
             Self::Write(_) => "write",
         }
     }
+
+    /// What becomes of rows that it can't use; `None` where it uses all.
+    pub fn on_bad_row(&self) -> Option<&OnBadRow> {
+        match self {
+            Self::Read(read) => Some(&read.format.intake().on_bad_row),
+            Self::Expect { on_fail, .. } => Some(on_fail),
+            _ => None,
+        }
+    }
 }
 
 /// A reader's input.
@@ -289,6 +305,12 @@ pub struct Write {
     /// out of the files.
     #[serde(default)]
     pub partition_by: Vec<usize>,
+    /// How many files; by size where absent. Rows of a defined order may make fewer.
+    #[serde(default)]
+    pub files: Option<u32>,
+    /// Whether rows without a defined order are sorted by all columns.
+    #[serde(default)]
+    pub stable: bool,
 }
 
 /// Which rows a join gives. A partner of a row is one of equal keys for which the condition holds.
@@ -409,7 +431,10 @@ impl Stage {
                         Some(own) if own < *partitions => own..own + 1,
                         _ => 0..0,
                     },
-                    Share::Bucket | Share::All | Share::Merged { .. } => return 0..tasks,
+                    Share::Bucket
+                    | Share::Neighbours { .. }
+                    | Share::All
+                    | Share::Merged { .. } => return 0..tasks,
                 },
                 _ => continue,
             };
@@ -422,6 +447,17 @@ impl Stage {
             }
         }
         chosen.unwrap_or(own)
+    }
+
+    /// Whether its tasks may put rows aside that are to be written beside the results.
+    pub fn keeps_bad_rows(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::Source { format, .. } => {
+                format.intake().on_bad_row.mode == BadRowMode::Quarantine
+            }
+            StepKind::Expect { on_fail, .. } => on_fail.mode == BadRowMode::Quarantine,
+            _ => false,
+        })
     }
 
     /// The nodes that it works for, in their order, without repeats.
@@ -640,6 +676,9 @@ pub enum StepKind {
         checks: Vec<Check>,
         /// Steps that must give no row, with what a row of theirs offends against.
         offences: Vec<(StepIndex, String)>,
+        /// What becomes of a row for which a check does not hold.
+        #[serde(default)]
+        on_fail: OnBadRow,
     },
     /// One partition's rows in the keys' order.
     Sort {
@@ -757,6 +796,11 @@ pub enum Share {
         first: u32,
         /// How many map tasks the stage has.
         partitions: u32,
+    },
+    /// The whole outputs of neighbouring map tasks, as many for each of so many tasks as can be.
+    Neighbours {
+        /// How many tasks read the stage.
+        readers: u32,
     },
     /// Everything, map task after map task.
     All,

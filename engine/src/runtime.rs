@@ -210,8 +210,9 @@ impl Session {
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
         let job = JobId::random();
-        let staging: Vec<PathBuf> =
+        let mut staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
+        staging.push(self.options.output_dir.join(STAGING).join(job.to_string()));
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
         let budget = Budget::new(self.options.memory_bytes);
         let publisher = Publisher {
@@ -376,7 +377,8 @@ impl Run<'_> {
                     return Err(Error::Internal(String::from("all task threads are gone")));
                 }
             }
-            if self.clock.now().saturating_sub(last_watch) >= WATCH {
+            // The end is told once, when all is in its place.
+            if !self.has_ended && self.clock.now().saturating_sub(last_watch) >= WATCH {
                 last_watch = self.clock.now();
                 watch(&self.view()?);
             }
@@ -495,10 +497,19 @@ impl Run<'_> {
 
     fn publish(&self, job: JobId) -> Result<Vec<Published>> {
         self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+        self.publisher.publish_bad_rows(
+            job,
+            &self.plan,
+            &self.scheduler.bad_rows(job),
+            &*self.context.exchange,
+            &self.context.data.inputs,
+            &self.context.cancel,
+        )?;
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };
-            let parts: Vec<_> = outputs.into_iter().filter_map(|(_, report)| report.part).collect();
+            let parts: Vec<_> =
+                outputs.into_iter().filter_map(|(_, report)| report.parts).flatten().collect();
             published.push(self.publisher.publish(job, sink, &parts)?);
         }
         Ok(published)
@@ -592,6 +603,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod relational;
+#[cfg(test)]
+mod windows;
 
 #[cfg(test)]
 mod tests {

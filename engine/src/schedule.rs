@@ -221,6 +221,16 @@ impl Scheduler {
             .collect()
     }
 
+    /// The accepted outputs of a job that keep bad rows, by stage and partition; as
+    /// [`Scheduler::outputs`].
+    pub fn bad_rows(&self, job: JobId) -> Vec<MapOutput> {
+        let Some(job) = self.jobs.get(&job) else { return Vec::new() };
+        let accepted = job.stages.iter().flat_map(|state| state.tasks());
+        let accepted = accepted.filter_map(TaskState::accepted);
+        let keeping = accepted.filter(|accepted| accepted.report.kept_bad_rows > 0);
+        keeping.map(|accepted| accepted.output.clone()).collect()
+    }
+
     /// Whether the worker is up in this very life. One that is not must register (in a new life,
     /// where this one was declared lost).
     pub fn knows(&self, worker: &WorkerId, epoch: Epoch) -> bool {
@@ -490,8 +500,9 @@ impl Scheduler {
         };
         self.workers.release(&worker, attempt);
         self.workers.count_end(&worker, true);
-        job.task_done(turn, MapOutput { map: attempt, worker, epoch, address }, report);
-        self.requeue(id);
+        let verdict =
+            job.task_done(turn, MapOutput { map: attempt, worker, epoch, address }, report);
+        self.conclude(turn, id, verdict);
     }
 
     fn task_failed(

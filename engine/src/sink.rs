@@ -4,11 +4,14 @@
 
 use std::{
     fmt,
-    io::Write,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::SchemaRef,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -18,11 +21,15 @@ use crate::{
     id::{JobId, TaskAttempt},
     kernels::hash::hash_columns,
     operators::Operator,
-    plan::{Sink, Target},
+    plan::{Sink, Target, Write},
     task::{Part, context::CancelFlag},
 };
 
+use partitioned::Partitioned;
+
+pub mod bad_rows;
 pub mod commit;
+pub mod partitioned;
 
 /// Encoded bytes are written once there are so many.
 const WRITE_BYTES: usize = 1 << 20;
@@ -57,6 +64,14 @@ impl Sink {
         }
     }
 
+    /// What the names of its files end with.
+    pub fn extension(&self) -> String {
+        match &self.target {
+            Target::Text => String::from(WriteFormat::Text.extension()),
+            Target::Files(write) => write.extension(),
+        }
+    }
+
     /// The folder for attempt files: on the target's filesystem, so that a rename publishes them.
     pub fn staging(&self, job: JobId, output_dir: &Path) -> PathBuf {
         let beside = match &self.target {
@@ -70,25 +85,31 @@ impl Sink {
 /// The name of an attempt's file below a staging folder.
 pub fn attempt_file(folder: &Path, sink: &Sink, attempt: TaskAttempt) -> PathBuf {
     let partition = attempt.task.partition;
-    let name =
-        format!("{}-{partition:05}-{}.{}", sink.id, attempt.attempt, sink.format().extension());
+    let name = format!("{}-{partition:05}-{}.{}", sink.id, attempt.attempt, sink.extension());
     folder.join(name)
 }
 
-/// Encodes all of `input` into a new file at `path`, durable when this returns.
+/// The name of one of several files of an attempt.
+fn suffixed(path: &Path, number: usize) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    path.with_file_name(format!("{number:05}-{name}"))
+}
+
+/// Encodes all of `input` into new files at `path`, durable when this returns: one, or with folders
+/// any number.
 ///
 /// - Memory: one encoded batch and a megabyte.
 ///
 /// # Errors
-/// Those of the input and of the disk; the file is removed then.
+/// Those of the input and of the disk; what is unfinished is removed then.
 pub fn write_part(
     sink: &Sink,
     input: Box<dyn Operator>,
     path: &Path,
     disk: &dyn Disk,
     cancel: &CancelFlag,
-) -> Result<Part> {
-    write_parts(sink, input, path, None, disk, cancel).map(|(part, _)| part)
+) -> Result<Vec<Part>> {
+    write_parts(sink, input, path, None, disk, cancel)
 }
 
 /// As [`write_part`], with a second file at `typed` that holds the same rows as Arrow IPC.
@@ -102,21 +123,37 @@ pub fn write_parts(
     typed: Option<&Path>,
     disk: &dyn Disk,
     cancel: &CancelFlag,
-) -> Result<(Part, Option<Part>)> {
+) -> Result<Vec<Part>> {
     if let Some(folder) = path.parent() {
         disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    let mut file = PartFile::create(disk, path, sink, sink.format())?;
-    let mut copy =
-        typed.map(|typed| PartFile::create(disk, typed, sink, &WriteFormat::Arrow)).transpose()?;
+    let text = Write::of(PathBuf::new(), WriteFormat::Text);
+    let write = match &sink.target {
+        Target::Text => &text,
+        Target::Files(write) => write,
+    };
+    if !write.partition_by.is_empty() {
+        let mut files = Partitioned::new(disk, sink, write, path)?;
+        while let Some(batch) = input.next()? {
+            cancel.check()?;
+            files.write(&batch)?;
+        }
+        return files.finish();
+    }
+    let mut file = PartFile::create(disk, path, sink, &sink.schema, write)?;
+    let copied = Write::of(PathBuf::new(), WriteFormat::Arrow);
+    let mut copy = typed
+        .map(|typed| PartFile::create(disk, typed, sink, &sink.schema, &copied))
+        .transpose()?;
     while let Some(batch) = input.next()? {
         cancel.check()?;
-        file.write(&batch)?;
+        file.write(&batch, batch.columns())?;
         if let Some(copy) = &mut copy {
-            copy.write(&batch)?;
+            copy.write(&batch, &[])?;
         }
     }
-    Ok((file.finish()?, copy.map(PartFile::finish).transpose()?))
+    copy.map(PartFile::finish).transpose()?;
+    Ok(vec![file.finish()?])
 }
 
 /// A file being encoded; removed when dropped unfinished.
@@ -135,8 +172,22 @@ struct PartFile<'a> {
 }
 
 impl<'a> PartFile<'a> {
-    fn create(disk: &'a dyn Disk, path: &Path, sink: &Sink, format: &WriteFormat) -> Result<Self> {
-        let mut encoder = formats::encoder(format, &sink.schema)?;
+    fn create(
+        disk: &'a dyn Disk,
+        path: &Path,
+        sink: &Sink,
+        schema: &SchemaRef,
+        write: &Write,
+    ) -> Result<Self> {
+        let mut encoder =
+            formats::file_encoder(&write.format, write.compression, schema).map_err(|error| {
+                match error {
+                    Error::Arrow(error) => {
+                        Error::Evaluate { reason: format!("`{}` cannot write: {error}", sink.id) }
+                    }
+                    other => other,
+                }
+            })?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES * 2);
         encoder.begin(&mut buffer)?;
         let file = disk.create(path).map_err(Error::io("create", path))?;
@@ -155,10 +206,13 @@ impl<'a> PartFile<'a> {
         })
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes rows; `whole` has all of their columns, for the checksum.
+    fn write(&mut self, batch: &RecordBatch, whole: &[ArrayRef]) -> Result<()> {
         self.encoder.encode(batch, &mut self.buffer)?;
         self.rows += batch.num_rows() as u64;
-        hash_columns(batch.columns(), &mut self.hashes);
+        if !whole.is_empty() {
+            hash_columns(whole, &mut self.hashes);
+        }
         let sum = self.hashes.iter().fold(0_u64, |sum, hash| sum.wrapping_add(*hash));
         self.content_checksum = self.content_checksum.wrapping_add(sum);
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
@@ -180,6 +234,7 @@ impl<'a> PartFile<'a> {
         self.is_finished = true;
         Ok(Part {
             path: self.path.clone(),
+            folder: String::new(),
             rows: self.rows,
             bytes: self.bytes,
             checksum: self.checksum.to_string(),

@@ -13,39 +13,74 @@ use arrow::{
 use crate::{
     Result,
     disk::Disk,
-    formats::{self, Decoder, Format, block::Block},
+    formats::{self, BadRecords, Decoder, Format, block::Block},
     memory::Reservation,
     operators::Operator,
     plan::Scan,
-    task::context::{CancelFlag, TaskContext},
+    task::{
+        context::{CancelFlag, TaskContext},
+        metrics::RowCounter,
+    },
 };
 
 pub(crate) mod blocks;
 pub(crate) mod columnar;
 pub(crate) mod folders;
 pub(crate) mod quotes;
+pub(crate) mod quarantine;
+pub(crate) mod stream;
 pub mod split;
 
 use blocks::{BLOCK_BYTES, Blocks};
 use columnar::{ColumnarSource, conform::Conform};
+use quarantine::Gate;
 use split::Split;
 
-/// The rows of a split, under the node's own `schema`.
+/// The rows of a split.
+pub(crate) struct Opened {
+    /// They.
+    pub(crate) rows: Box<dyn Operator>,
+    /// Counts the records that they are made of, bad ones too, where not all become rows.
+    pub(crate) records: Option<RowCounter>,
+}
+
+/// The rows of a file that a sink has written, under the sink's schema.
 ///
 /// # Errors
-/// Those of opening the split's file.
-pub fn open(
+/// Those of opening it.
+pub fn written(
     split: &Split,
     format: &Format,
-    scan: &Scan,
     schema: SchemaRef,
     context: &TaskContext,
 ) -> Result<Box<dyn Operator>> {
     if format.is_columnar() {
-        return Ok(Box::new(ColumnarSource::open(split, format, scan, schema, context)?));
+        let source = ColumnarSource::open(split, format, &Scan::default(), schema, context)?;
+        return Ok(Box::new(source));
+    }
+    Ok(Box::new(Source::open(split, format, schema, context)?))
+}
+
+/// The rows of a split, under the node's own `schema`; bad ones go through `gate`.
+///
+/// # Errors
+/// Those of opening the split's file.
+pub(crate) fn open(
+    split: &Split,
+    format: &Format,
+    scan: &Scan,
+    schema: SchemaRef,
+    gate: Gate,
+    context: &TaskContext,
+) -> Result<Opened> {
+    if format.is_columnar() {
+        let rows = Box::new(ColumnarSource::open(split, format, scan, schema, context)?);
+        return Ok(Opened { rows, records: None });
     }
     let Some(all) = &scan.schema else {
-        return Ok(Box::new(Source::open(split, format, schema, context)?));
+        let source = Source::open(split, format, schema, context)?.with_gate(gate);
+        let records = Some(source.records());
+        return Ok(Opened { rows: Box::new(source), records });
     };
     // The columns of a line are cut together, and chosen behind that.
     let fields = all
@@ -54,11 +89,14 @@ pub fn open(
         .filter(|field| scan.folders.iter().all(|folder| folder.name != *field.name()));
     let found = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
     let conform = Conform::new(&found, schema, &scan.folders, &split.file)?;
-    let source = Source::open(split, format, Arc::clone(&found), context)?;
-    if conform.is_identity(&found) {
-        return Ok(Box::new(source));
-    }
-    Ok(Box::new(Conformed { source, conform }))
+    let source = Source::open(split, format, Arc::clone(&found), context)?.with_gate(gate);
+    let records = Some(source.records());
+    let rows: Box<dyn Operator> = if conform.is_identity(&found) {
+        Box::new(source)
+    } else {
+        Box::new(Conformed { source, conform })
+    };
+    Ok(Opened { rows, records })
 }
 
 /// A source whose columns are chosen from those of its records, and added to by folders.
@@ -76,16 +114,24 @@ impl Operator for Conformed {
 
 /// The rows of the records that begin in one split, in the file's order.
 ///
-/// - Shape: the given schema; batches of at most [`formats::BATCH_ROWS`] rows, never empty.
+/// - Shape: the given schema; batches of at most [`formats::BATCH_ROWS`] rows, never empty. Bad
+///   rows are left out where the format tolerates them.
 /// - Memory: about two blocks of 1 MiB, more only where a record is longer; charged whatever the
-///   budget says, because nothing is read without them. A batch's text points into its block.
-/// - Errors: `BadRow` and `RecordTooLarge` with file, offset and line; `InputNotFound`;
-///   `InputChanged` where the file's size is, or becomes, another than planned.
+///   budget says, because nothing is read without them. A batch's text points into its block. What
+///   a codec needs comes on top.
+/// - Errors: `BadRow` and `RecordTooLarge` with file, offset and line; `BadRowsLimit`;
+///   `InputNotFound`; `InputChanged` where the file's size is, or becomes, another than planned;
+///   `Corrupt` where it can't be decompressed.
 pub struct Source {
     blocks: Blocks,
     decoder: Box<dyn Decoder>,
     /// The block being decoded, and where its next record begins.
     current: Option<(Block, usize)>,
+    bad: BadRecords,
+    /// Where bad rows go; they are counted and dropped where absent.
+    gate: Option<Gate>,
+    /// Records decoded, bad ones too.
+    records: RowCounter,
     cancel: CancelFlag,
     /// Grows to the split's length.
     read_bytes: Arc<AtomicU64>,
@@ -108,7 +154,8 @@ impl Source {
         let source = Self::over(split, format, schema, &context.data.inputs)?;
         let read_bytes = Arc::clone(&context.read_bytes);
         // What lies before the split's first record belongs to the split before, and is passed over.
-        read_bytes.fetch_add(source.blocks.position() - split.start, Ordering::Relaxed);
+        let passed = source.blocks.position().saturating_sub(split.start);
+        read_bytes.fetch_add(passed, Ordering::Relaxed);
         Ok(Self { cancel: context.cancel.clone(), read_bytes, _memory: Some(memory), ..source })
     }
 
@@ -120,13 +167,42 @@ impl Source {
         disk: &Arc<dyn Disk>,
     ) -> Result<Self> {
         Ok(Self {
-            blocks: Blocks::open(split, disk)?,
+            blocks: Blocks::open(split, format, disk)?,
             decoder: formats::decoder(format, schema)?,
             current: None,
+            bad: BadRecords {
+                are_tolerated: format.intake().on_bad_row.tolerates(),
+                found: Vec::new(),
+            },
+            gate: None,
+            records: RowCounter::default(),
             cancel: CancelFlag::default(),
             read_bytes: Arc::default(),
             _memory: None,
         })
+    }
+
+    /// The same, whose bad rows go through `gate`.
+    pub(crate) fn with_gate(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Counts the records, bad ones too.
+    pub(crate) fn records(&self) -> RowCounter {
+        self.records.clone()
+    }
+
+    /// Sends what was found bad in the block in hand through the gate, in the file's order.
+    fn reject(&mut self) -> Result<()> {
+        let Some((block, _)) = &self.current else { return Ok(()) };
+        self.bad.found.sort_by_key(|record| record.range.start);
+        self.records.add(self.bad.found.len() as u64);
+        for record in self.bad.found.drain(..) {
+            if let Some(gate) = &self.gate {
+                gate.reject(&self.blocks.bad_row(block, record))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -134,28 +210,50 @@ impl Operator for Source {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             self.cancel.check()?;
-            let mut rest: &[u8] = &[];
             if let Some((block, from)) = &mut self.current {
-                match self.decoder.decode(block, *from) {
-                    Ok(decoded) => {
-                        *from = decoded.end;
-                        if decoded.batch.is_some() {
-                            return Ok(decoded.batch);
-                        }
-                    }
+                let decoded = self.decoder.decode(block, *from, &mut self.bad);
+                let decoded = match decoded {
+                    Ok(decoded) => decoded,
                     Err(refusal) => return Err(self.blocks.error(block, refusal)),
+                };
+                *from = decoded.end;
+                let has_bad = !self.bad.found.is_empty();
+                self.reject()?;
+                // Behind what was no text, text may go on.
+                if let Some((block, from)) = &mut self.current
+                    && let Some(rest) = block.behind(*from)
+                {
+                    self.blocks.pass(block, *from);
+                    (*block, *from) = (rest, 0);
                 }
-                rest = &block.bytes()[*from..];
+                if let Some(batch) = decoded.batch {
+                    self.records.add(batch.num_rows() as u64);
+                    return Ok(Some(batch));
+                }
+                if has_bad {
+                    continue;
+                }
             }
             let before = self.blocks.position();
+            let rest = match &self.current {
+                Some((block, from)) => {
+                    self.blocks.pass(block, *from);
+                    &block.bytes()[*from..]
+                }
+                None => &[],
+            };
             self.current = self.blocks.next(rest)?.map(|block| (block, 0));
-            self.read_bytes.fetch_add(self.blocks.position() - before, Ordering::Relaxed);
+            let read = self.blocks.position().saturating_sub(before);
+            self.read_bytes.fetch_add(read, Ordering::Relaxed);
             if self.current.is_none() {
                 return Ok(None);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod dirt;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -255,6 +353,10 @@ pub(crate) mod tests {
         }
     }
 
+    fn text_format() -> Format {
+        Format::Text(crate::formats::intake::Intake::default())
+    }
+
     /// A batch's rows, each value as text and a null as `None`.
     pub(crate) fn rows_of(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
         let value = |row: usize, column: &arrow::array::ArrayRef| {
@@ -266,7 +368,7 @@ pub(crate) mod tests {
     }
 
     fn lines(bytes: &[u8], partitions: u32) -> Vec<String> {
-        let rows = Input::of(&[bytes]).rows(&Format::Text, partitions).unwrap();
+        let rows = Input::of(&[bytes]).rows(&text_format(), partitions).unwrap();
         rows.into_iter().map(|mut row| row.remove(0).unwrap()).collect()
     }
 
@@ -309,15 +411,15 @@ pub(crate) mod tests {
         bytes.remove(bytes.len() - 6);
         let exact = Input::of(&[&bytes]);
         for partitions in [1, 3] {
-            assert_eq!(exact.rows(&Format::Text, partitions).unwrap().len(), 3);
+            assert_eq!(exact.rows(&text_format(), partitions).unwrap().len(), 3);
             assert_eq!(
-                with_return.error(&Format::Text, partitions),
+                with_return.error(&text_format(), partitions),
                 "record of more than 16777216 bytes in `0`, line 2 (byte 6); is a quote left open?"
             );
         }
         let endless = Input::of(&[&vec![b'x'; limit + 1]]);
         assert!(matches!(
-            endless.rows(&Format::Text, 1),
+            endless.rows(&text_format(), 1),
             Err(Error::RecordTooLarge { offset: 0, line: 1, .. })
         ));
     }
@@ -327,13 +429,13 @@ pub(crate) mod tests {
         let input = Input::of(&[b"one\ntwo\nth\xffree\nfour\n"]);
         for partitions in 1..=5 {
             assert_eq!(
-                input.error(&Format::Text, partitions),
+                input.error(&text_format(), partitions),
                 "bad row in `0`, line 3 (byte 8): expected UTF-8 text: `th\u{fffd}ree`"
             );
         }
-        let schema = infer::schema(&input.disk, &Format::Text, &input.files).unwrap();
-        let split = &input.splits(&Format::Text, 1).unwrap()[0];
-        let mut source = Source::over(split, &Format::Text, schema, &input.disk).unwrap();
+        let schema = infer::schema(&input.disk, &text_format(), &input.files).unwrap();
+        let split = &input.splits(&text_format(), 1).unwrap()[0];
+        let mut source = Source::over(split, &text_format(), schema, &input.disk).unwrap();
         assert_eq!(source.next().unwrap().unwrap().num_rows(), 2);
         assert!(source.next().is_err());
     }
@@ -343,17 +445,16 @@ pub(crate) mod tests {
         let mut input = Input::of(&[b"one\n"]);
         input.files[0].size_bytes = 5;
         assert_eq!(
-            input.error(&Format::Text, 1),
+            input.error(&text_format(), 1),
             "input `0` has changed: 5 bytes when planned, 4 now"
         );
         input.files[0].path.set_file_name("gone");
-        assert_eq!(input.error(&Format::Text, 1), "input `gone` is not there");
+        assert_eq!(input.error(&text_format(), 1), "input `gone` is not there");
     }
 
     #[test]
     fn a_header_behind_blank_lines_is_found_wherever_the_file_is_cut() {
-        let options =
-            crate::formats::csv::CsvOptions { header: true, columns: None, delimiter: b',' };
+        let options = crate::formats::csv::CsvOptions { header: true, ..Default::default() };
         for blank in ["", "\n", "\r\n\n", "\u{feff}\n\n"] {
             let text = format!("{blank}id,n\na,1\nb,2\nc,3\n");
             for partitions in 1..40 {
@@ -367,8 +468,7 @@ pub(crate) mod tests {
     #[test]
     fn a_file_whose_lines_end_with_cr_alone_is_refused_and_not_swallowed_by_its_header() {
         let input = Input::of(&[b"a,b\r1,2\r3,4\r"]);
-        let options =
-            crate::formats::csv::CsvOptions { header: true, columns: None, delimiter: b',' };
+        let options = crate::formats::csv::CsvOptions { header: true, ..Default::default() };
         let error = input.rows(&Format::Csv(options), 1).unwrap_err().to_string();
         assert!(error.contains("lines end with LF or CRLF, not with CR"), "{error}");
     }
@@ -376,7 +476,7 @@ pub(crate) mod tests {
     #[test]
     fn files_are_read_in_their_order() {
         let input = Input::of(&[b"a\nb", b"", b"c\n", b"d"]);
-        let rows = input.rows(&Format::Text, 7).unwrap();
+        let rows = input.rows(&text_format(), 7).unwrap();
         assert_eq!(rows.concat(), ["a", "b", "c", "d"].map(|line| Some(line.to_owned())));
     }
 

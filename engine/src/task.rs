@@ -37,7 +37,7 @@ use crate::{
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
     sink,
-    source::{self, split::Split},
+    source::{self, quarantine::Quarantine, split::Split},
     task::{
         context::TaskContext,
         metrics::{Meter, Observed, RowCounter, StepFigures},
@@ -94,8 +94,15 @@ pub struct TaskReport {
     pub read_bytes: u64,
     /// Time from start to end, in milliseconds.
     pub elapsed_ms: u64,
-    /// The attempt file, where the result went to a folder.
-    pub part: Option<Part>,
+    /// The attempt's files, where the result went to a folder.
+    #[serde(default)]
+    pub parts: Option<Vec<Part>>,
+    /// Bad rows that are kept beside the output, as that of [`TaskAttempt::rejects`].
+    #[serde(default)]
+    pub kept_bad_rows: u64,
+    /// The first bad row, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bad_row: Option<String>,
     /// What its steps did, in the stage's order; empty where they were not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepFigures>,
@@ -106,10 +113,31 @@ pub struct TaskReport {
 pub struct NodeRows {
     /// Which.
     pub node: NodeIndex,
-    /// Rows in; of a reader: rows decoded.
+    /// Rows in; of a reader: records decoded, bad ones too.
     pub rows_in: u64,
     /// Rows out.
     pub rows_out: u64,
+    /// Rows that a condition left out.
+    #[serde(default)]
+    pub filtered: u64,
+    /// Bad rows, put aside or skipped.
+    #[serde(default)]
+    pub quarantined: u64,
+}
+
+impl NodeRows {
+    /// Those of a node that has had none.
+    pub fn none(node: NodeIndex) -> Self {
+        Self { node, rows_in: 0, rows_out: 0, filtered: 0, quarantined: 0 }
+    }
+
+    /// Adds what was counted elsewhere, or takes it back.
+    pub fn count(&mut self, counted: &Self, apply: fn(u64, u64) -> u64) {
+        self.rows_in = apply(self.rows_in, counted.rows_in);
+        self.rows_out = apply(self.rows_out, counted.rows_out);
+        self.filtered = apply(self.filtered, counted.filtered);
+        self.quarantined = apply(self.quarantined, counted.quarantined);
+    }
 }
 
 /// An encoded file of a sink that is not published yet.
@@ -117,6 +145,9 @@ pub struct NodeRows {
 pub struct Part {
     /// Where it is.
     pub path: PathBuf,
+    /// The folder below the target where it belongs, as `column=value/…`; empty for none.
+    #[serde(default)]
+    pub folder: String,
     /// Its rows.
     pub rows: u64,
     /// Its bytes.
@@ -159,10 +190,18 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
     task.stage.verify()?;
-    let mut builder =
-        Builder { task, context, progress, rows: BTreeMap::new(), meters: BTreeMap::new() };
+    let mut builder = Builder {
+        task,
+        context,
+        progress,
+        rows: BTreeMap::new(),
+        meters: BTreeMap::new(),
+        counters: BTreeMap::new(),
+        sieves: Vec::new(),
+        quarantine: Quarantine::new(task.attempt, context),
+    };
     let (root, root_rows) = builder.step(StepIndex(task.stage.steps.len() - 1))?;
-    let (mut rows, meters) = (builder.rows, builder.meters);
+    let Builder { mut rows, meters, counters, sieves, quarantine, .. } = builder;
     let schema = &task.stage.root().schema;
     let keep = |input, distribution: &Distribution| {
         exchange::write::write(input, schema, distribution, task.attempt, context)
@@ -172,12 +211,12 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let part =
+            let parts =
                 sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
             TaskReport {
-                rows: part.rows,
-                bytes: part.bytes,
-                part: Some(part),
+                rows: parts.iter().map(|part| part.rows).sum(),
+                bytes: parts.iter().map(|part| part.bytes).sum(),
+                parts: Some(parts),
                 ..TaskReport::default()
             }
         }
@@ -197,8 +236,29 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
         ) => {}
     }
+    let rejected = quarantine.finish()?;
     report.steps = meters.values().map(|(meter, rows)| meter.figures(rows.rows())).collect();
     report.nodes = rows.into_iter().map(|(node, crossings)| crossings.total(node)).collect();
+    for sieve in &sieves {
+        let node = task.stage.steps[sieve.step.0].node;
+        let bad = rejected.nodes.get(&node).copied().unwrap_or_default();
+        sieve.verify(&counters, bad).map_err(|what| {
+            Error::Internal(format!(
+                "rows of node {} don't add up in {}: {what}",
+                node.0, task.attempt
+            ))
+        })?;
+        if let Some(total) = report.nodes.iter_mut().find(|total| total.node == node) {
+            total.filtered += sieve.dropped.rows();
+        }
+    }
+    for (node, bad) in &rejected.nodes {
+        if let Some(total) = report.nodes.iter_mut().find(|total| total.node == *node) {
+            total.quarantined += bad;
+        }
+    }
+    report.kept_bad_rows = rejected.kept;
+    report.first_bad_row = rejected.first;
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
     Ok(report)
@@ -218,7 +278,7 @@ struct Crossings {
 impl Crossings {
     fn total(&self, node: NodeIndex) -> NodeRows {
         let sum = |counters: &[RowCounter]| counters.iter().map(RowCounter::rows).sum();
-        NodeRows { node, rows_in: sum(&self.entered), rows_out: sum(&self.left) }
+        NodeRows { rows_in: sum(&self.entered), rows_out: sum(&self.left), ..NodeRows::none(node) }
     }
 }
 
@@ -230,11 +290,54 @@ fn left(rows: &mut BTreeMap<NodeIndex, Crossings>, node: NodeIndex, counter: Row
     rows.entry(node).or_default().left.push(counter);
 }
 
+/// A step that leaves rows out, whose rows must add up.
+struct Sieve {
+    step: StepIndex,
+    /// Counts what comes in.
+    taken: Taken,
+    /// Counts what a condition leaves out.
+    dropped: RowCounter,
+}
+
+/// What comes into a [`Sieve`].
+enum Taken {
+    /// Records of a split.
+    Records(RowCounter),
+    /// The rows of a step.
+    Rows(StepIndex),
+    /// The rows of a step, of which bad ones are put aside.
+    Checked(StepIndex),
+}
+
+impl Sieve {
+    /// Whether rows in are rows out, dropped ones and bad ones.
+    ///
+    /// # Errors
+    /// The sums.
+    fn verify(&self, counters: &BTreeMap<StepIndex, RowCounter>, bad: u64) -> Result<(), String> {
+        let rows_of = |step: &StepIndex| counters.get(step).map_or(0, RowCounter::rows);
+        let taken = match &self.taken {
+            Taken::Records(records) => records.rows(),
+            Taken::Rows(step) | Taken::Checked(step) => rows_of(step),
+        };
+        let bad = if matches!(self.taken, Taken::Rows(_)) { 0 } else { bad };
+        let (given, dropped) = (rows_of(&self.step), self.dropped.rows());
+        let adds_up = taken == given + dropped + bad;
+        adds_up
+            .then_some(())
+            .ok_or_else(|| format!("{taken} in, {given} out, {dropped} filtered, {bad} bad"))
+    }
+}
+
 struct Builder<'a> {
     task: &'a Task,
     context: &'a TaskContext,
     progress: &'a RowCounter,
     rows: BTreeMap<NodeIndex, Crossings>,
+    /// Counts the rows that each step gives.
+    counters: BTreeMap<StepIndex, RowCounter>,
+    sieves: Vec<Sieve>,
+    quarantine: Quarantine,
     /// Of each step that is measured, in their order.
     meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
@@ -243,10 +346,16 @@ impl Builder<'_> {
     /// The operator of a step on top of those below it, with the counter of the rows it gives.
     fn step(&mut self, index: StepIndex) -> Result<(Box<dyn Operator>, RowCounter)> {
         let step = &self.task.stage.steps[index.0];
-        let input = self.operator(step)?;
+        let input = self.operator(index, step)?;
         let counter = RowCounter::default();
+        self.counters.insert(index, counter.clone());
         if let StepKind::Source { .. } = step.kind {
-            entered(&mut self.rows, step.node, counter.clone());
+            let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
+            let records = match sieve.map(|sieve| &sieve.taken) {
+                Some(Taken::Records(records)) => records.clone(),
+                Some(Taken::Rows(_) | Taken::Checked(_)) | None => counter.clone(),
+            };
+            entered(&mut self.rows, step.node, records);
         }
         let is_input = matches!(step.kind, StepKind::Source { .. } | StepKind::Read { .. });
         let progress = is_input.then(|| self.progress.clone());
@@ -278,14 +387,20 @@ impl Builder<'_> {
     }
 
     /// The one place where a step becomes an operator.
-    fn operator(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+    fn operator(&mut self, index: StepIndex, step: &Step) -> Result<Box<dyn Operator>> {
         let context = self.context;
         let schema = Arc::clone(&step.schema);
         Ok(match &step.kind {
             StepKind::Source { format, scan } => {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
-                source::open(split, format, scan, schema, context)?
+                let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
+                let opened = source::open(split, format, scan, schema, gate, context)?;
+                if let Some(records) = opened.records {
+                    let (taken, dropped) = (Taken::Records(records), RowCounter::default());
+                    self.sieves.push(Sieve { step: index, taken, dropped });
+                }
+                opened.rows
             }
             StepKind::Read { stage, share } => {
                 let outputs = self.outputs_of(*stage);
@@ -301,8 +416,10 @@ impl Builder<'_> {
                 Box::new(Sleep::new(input, *row_ms, context.cancel.clone()))
             }
             StepKind::Filter { input, predicate } => {
+                let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
+                self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
                 let input = self.input(step.node, *input)?;
-                Box::new(Filter { input, predicate: predicate.clone() })
+                Box::new(Filter { input, predicate: predicate.clone(), dropped })
             }
             StepKind::Tokenize { input, columns } => {
                 let input = self.input(step.node, *input)?;
@@ -341,21 +458,28 @@ impl Builder<'_> {
                 Box::new(Unpivot::new(input, keep.clone(), values.clone(), schema))
             }
             StepKind::Sample { input, threshold, seed } => {
+                let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
+                self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
                 let input = self.input(step.node, *input)?;
-                Box::new(Sample { input, threshold: *threshold, seed: *seed })
+                Box::new(Sample { input, threshold: *threshold, seed: *seed, dropped })
             }
             StepKind::Spread { input, buckets } => {
                 let input = self.input(step.node, *input)?;
                 let first = self.task.attempt.task.partition;
                 Box::new(Spread::new(input, *buckets, first, schema))
             }
-            StepKind::Expect { input, id, checks, offences } => {
+            StepKind::Expect { input, id, checks, offences, on_fail } => {
+                if on_fail.tolerates() {
+                    let (taken, dropped) = (Taken::Checked(*input), RowCounter::default());
+                    self.sieves.push(Sieve { step: index, taken, dropped });
+                }
+                let gate = on_fail.tolerates().then(|| self.quarantine.gate(step.node, *on_fail));
                 let input = self.input(step.node, *input)?;
                 let offences = offences.iter().map(|(offending, check)| {
                     Ok((self.input(step.node, *offending)?, check.clone()))
                 });
                 let offences = offences.collect::<Result<_>>()?;
-                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences })
+                Box::new(Expect { node: id.clone(), input, checks: checks.clone(), offences, gate })
             }
             StepKind::Sort { input, keys, limit } => {
                 let input = self.input(step.node, *input)?;

@@ -75,6 +75,7 @@ fn grpc(code: Code) -> tonic::Code {
         Code::InputNotFound | Code::NotFound | Code::ResultExpired => tonic::Code::NotFound,
         Code::InputCorrupt | Code::StateCorrupt => tonic::Code::DataLoss,
         Code::RecordTooLarge
+        | Code::BadRowsLimit
         | Code::MemoryLimit
         | Code::DiskFull
         | Code::QueueFull

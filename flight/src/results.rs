@@ -31,7 +31,7 @@ use minispark_engine::{
     memory::Budget,
     operators::{Operator, limit::Limit},
     plan::InputFile,
-    source::{Source, split::Split},
+    source::{self, split::Split},
     task::context::{CancelFlag, TaskContext},
 };
 
@@ -388,7 +388,7 @@ impl Seek for Positioned {
 /// The rows of files of a format, one file after the other.
 struct Parts {
     waiting: vec::IntoIter<ResultPart>,
-    current: Option<Source>,
+    current: Option<Box<dyn Operator>>,
     format: Format,
     schema: SchemaRef,
     context: TaskContext,
@@ -407,7 +407,7 @@ impl Operator for Parts {
             let end = file.size_bytes;
             let split = Split { file, start: 0, end, aligned: true };
             let schema = SchemaRef::clone(&self.schema);
-            self.current = Some(Source::open(&split, &self.format, schema, &self.context)?);
+            self.current = Some(source::written(&split, &self.format, schema, &self.context)?);
         }
     }
 }
@@ -444,7 +444,7 @@ mod tests {
             let file = InputFile { path, size_bytes: text.len() as u64 };
             ResultPart { file, rows: text.lines().count() as u64 - 1 }
         });
-        let format = Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' });
+        let format = Format::Csv(CsvOptions { header: true, ..CsvOptions::default() });
         let files = ResultFiles {
             source: ResultSource::Files { format, files: files.collect() },
             ..result(folder.path(), "j", "s", &[])

@@ -197,6 +197,8 @@ pub(crate) struct CommitWork {
     pub(crate) plan: Arc<Plan>,
     /// The sinks' stages and their outputs by partition, without what is in place already.
     pub(crate) outputs: Vec<(StageId, Vec<MapOutput>)>,
+    /// The outputs that keep bad rows.
+    pub(crate) bad_rows: Vec<MapOutput>,
     /// Set when the job ended otherwise.
     pub(crate) cancel: CancelFlag,
 }
@@ -772,8 +774,9 @@ impl Cluster {
             .filter(|(stage, _)| is_published(stage) == Some(false))
             .map(|(stage, parts)| (stage, parts.into_iter().map(|(output, _)| output).collect()))
             .collect();
+        let bad_rows = self.scheduler.bad_rows(job);
         let cancel = record.commit.clone();
-        Some(CommitWork { plan, outputs, cancel })
+        Some(CommitWork { plan, outputs, bad_rows, cancel })
     }
 
     /// Ends a commit: what is in place, and the event that tells how it went.

@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use minispark_engine::{
     Error as EngineError,
+    disk::Disk,
     error::{Class, Code, Failure},
     exchange::Exchange,
     id::JobId,
@@ -31,9 +32,10 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
     let Some(work) = master.lock().begin_commit(job) else { return };
     let publisher = master.publisher.clone();
     let exchange = Arc::clone(&master.exchange);
+    let inputs = Arc::clone(&master.site.data.inputs);
     let started = master.clock.now();
     let publishing =
-        tokio::task::spawn_blocking(move || publish(&publisher, &*exchange, job, &work));
+        tokio::task::spawn_blocking(move || publish(&publisher, &*exchange, &inputs, job, &work));
     let (in_place, failure) = publishing.await.unwrap_or_else(|error| {
         let message = format!("the commit ended early: {error}");
         let failure = Failure { class: Class::Retry, code: Code::Internal, message, fetch: None };
@@ -64,6 +66,7 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
 fn publish(
     publisher: &Publisher,
     exchange: &dyn Exchange,
+    inputs: &Arc<dyn Disk>,
     job: JobId,
     work: &CommitWork,
 ) -> (Vec<Published>, Option<Failure>) {
@@ -82,6 +85,8 @@ fn publish(
         }
         work.cancel.check()?;
         publisher.check_targets(job, &sinks(&work.plan).collect::<Vec<_>>())?;
+        let (plan, bad_rows) = (&work.plan, &work.bad_rows);
+        publisher.publish_bad_rows(job, plan, bad_rows, exchange, inputs, &work.cancel)?;
         for (sink, parts) in collected {
             in_place.push(publisher.publish(job, sink, &parts)?);
         }

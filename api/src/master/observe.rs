@@ -426,8 +426,15 @@ impl Observer {
             let count = |kind, rows| self.metrics.rows.with_label_values(&[op, kind]).inc_by(rows);
             count("in", counted.rows_in);
             count("out", counted.rows_out);
-            if let Op::Filter { .. } | Op::Sample { .. } = node.op {
-                count("filtered", counted.rows_in.saturating_sub(counted.rows_out));
+            match node.op {
+                Op::Filter { .. } => count("filtered", counted.filtered),
+                Op::Sample { .. } => {
+                    count("filtered", counted.rows_in.saturating_sub(counted.rows_out));
+                }
+                _ => {}
+            }
+            if counted.quarantined > 0 {
+                count("quarantined", counted.quarantined);
             }
             if let Op::Read(_) = node.op {
                 read += counted.rows_in;

@@ -5,7 +5,10 @@ use std::sync::{Arc, PoisonError};
 use minispark_engine::{
     disk::Disk,
     error::Code,
-    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvOptions, jsonl::JsonlOptions},
+    formats::{
+        DeclaredColumn, Format, WriteFormat, compression::Compression, csv::CsvOptions,
+        jsonl::JsonlOptions,
+    },
     id::JobId,
     memory::Budget,
     plan::InputFile,
@@ -139,20 +142,33 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
             })
             .collect()
     };
+    let gone = || {
+        let message = format!("the typed rows of sink `{}` are gone", published.sink);
+        Err(Refusal::new(Code::ResultExpired, message))
+    };
+    if !published.folders.is_empty()
+        || (published.format.is_text() && published.compression != Compression::None)
+    {
+        let message = format!(
+            "sink `{}` is compressed or laid out in folders; download its files, or read them with \
+             a job",
+            published.sink
+        );
+        return Err(Refusal::new(Code::ResultExpired, message));
+    }
     let format = match &published.format {
         WriteFormat::Csv(options) => Format::Csv(CsvOptions {
             header: options.header,
             columns: Some(declared()),
             delimiter: options.delimiter,
+            ..CsvOptions::default()
         }),
-        WriteFormat::Jsonl => Format::Jsonl(JsonlOptions { columns: Some(declared()) }),
-        WriteFormat::Text
-        | WriteFormat::Arrow
-        | WriteFormat::ArrowStream
-        | WriteFormat::Parquet => {
-            let message = format!("the typed rows of sink `{}` are gone", published.sink);
-            return Err(Refusal::new(Code::ResultExpired, message));
+        WriteFormat::Jsonl => {
+            Format::Jsonl(JsonlOptions { columns: Some(declared()), ..JsonlOptions::default() })
         }
+        WriteFormat::Parquet => Format::Parquet,
+        WriteFormat::Arrow | WriteFormat::ArrowStream => Format::Arrow,
+        WriteFormat::Text => return gone(),
     };
     let part = |file: &PublishedFile| ResultPart {
         file: InputFile { path: file.path.clone(), size_bytes: file.bytes },

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, Local};
 use minispark_engine::{
     disk::{DataDisks, RealDisk},
-    formats::Format,
+    formats::{Format, intake::Intake},
     id::{Epoch, JobId, StageId, TaskAttempt, Term, WorkerId},
     job::check::Site,
     memory::Budget,
@@ -124,7 +124,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     let root = Step {
         node: NodeIndex(0),
         schema: Arc::clone(&schema),
-        kind: StepKind::Source { format: Format::Text, scan: Scan::default() },
+        kind: StepKind::Source { format: Format::Text(Intake::default()), scan: Scan::default() },
     };
     let sink = Sink {
         node: NodeIndex(0),
@@ -141,7 +141,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
         splits: vec![Split { file: file.clone(), start: 0, end: 2, aligned: true }],
         inputs: Vec::new(),
     };
-    let read = Read::of(Format::Text, vec![file], None);
+    let read = Read::of(Format::Text(Intake::default()), vec![file], None);
     let node = Node {
         id: String::from("read"),
         op: Op::Read(read),

@@ -30,7 +30,7 @@ pub(crate) fn of_job(
 ) -> wire::JobMetrics {
     let started = trace.and_then(|trace| trace.started);
     let ran = started.map(|started| view.ended.unwrap_or(now).saturating_sub(started));
-    let rows = |rows: &NodeRows| wire::NodeRows { rows_in: rows.rows_in, rows_out: rows.rows_out };
+    let rows = wire::NodeRows::of;
     let nodes = view.plan.nodes.iter().zip(&view.rows);
     let ended = view.ended.map(|_| record.saved.submitted_at + view.elapsed(now));
     wire::JobMetrics {
@@ -84,13 +84,11 @@ pub(crate) fn of_stage(
     for index in stage.nodes() {
         let Some(node) = view.plan.nodes.get(index.index()) else { continue };
         let counted = totals.nodes.iter().find(|counted| counted.node == index);
-        let rows = counted.map_or_else(wire::NodeRows::default, |counted| wire::NodeRows {
-            rows_in: counted.rows_in,
-            rows_out: counted.rows_out,
-        });
-        if let Op::Filter { .. } | Op::Sample { .. } = node.op {
-            metrics.rows_filtered += rows.rows_in.saturating_sub(rows.rows_out);
-        }
+        let rows = counted.map(wire::NodeRows::of).unwrap_or_default();
+        metrics.rows_filtered += match node.op {
+            Op::Sample { .. } => rows.rows_in.saturating_sub(rows.rows_out),
+            _ => rows.filtered,
+        };
         metrics.nodes.0.push((node.id.clone(), rows));
     }
     metrics

@@ -513,9 +513,11 @@ fn rows(view: &JobView) -> wire::Rows {
     for counted in &view.rows {
         let index = counted.node.index();
         let Some(node) = view.plan.nodes.get(index) else { continue };
+        rows.quarantined += counted.quarantined;
         match node.op {
             Op::Read(_) => rows.input += counted.rows_in,
-            Op::Filter { .. } | Op::Sample { .. } => {
+            Op::Filter { .. } => rows.filtered += counted.filtered,
+            Op::Sample { .. } => {
                 rows.filtered += counted.rows_in.saturating_sub(counted.rows_out);
             }
             Op::Map { .. }

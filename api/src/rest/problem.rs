@@ -164,6 +164,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InputChanged
         | Code::InputCorrupt
         | Code::ExpectationFailed
+        | Code::BadRowsLimit
         | Code::RecordTooLarge => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden | Code::PathNotAllowed => StatusCode::FORBIDDEN,
@@ -226,6 +227,7 @@ fn title(code: Code) -> &'static str {
         Code::InputChanged => "An input changed while the job ran",
         Code::InputCorrupt => "An input can't be read",
         Code::ExpectationFailed => "Rows are not as expected",
+        Code::BadRowsLimit => "There are too many bad rows",
         Code::RecordTooLarge => "A record is too large",
         Code::MemoryLimit => "The memory budget is used up",
         Code::DiskFull => "A disk is full",

@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use minispark_engine::{
     Error,
     error::Code,
-    formats::{self, WriteFormat},
+    formats::{self, WriteFormat, compression::Compression},
     sink::commit::Published,
     task::context::CancelFlag,
 };
@@ -186,7 +186,7 @@ pub(crate) async fn download(
             )));
         }
         Some(number) => task.file(&published, number).await?,
-        None if has_own_format && selection == Selection::default() => {
+        None if has_own_format && selection == Selection::default() && is_one_file(&published) => {
             let pieces = pieces(&published).map_err(|error| task.failed(&error))?;
             task.bytes(pieces, &published.checksum()).await?
         }
@@ -224,7 +224,14 @@ impl Download {
             self.name = name.to_string_lossy().into_owned();
         }
         let piece = Piece { path: file.path.clone(), start: 0, end: file.bytes };
-        self.bytes(vec![piece], &file.checksum).await
+        let is_packed = published.format.is_text() && published.compression != Compression::None;
+        let mut response = self.bytes(vec![piece], &file.checksum).await?;
+        if is_packed {
+            // The bytes are a codec's, whatever is inside.
+            let media_type = HeaderValue::from_static("application/octet-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        Ok(response)
     }
 
     /// Bytes of files as they are, or the range of them that the request wants.
@@ -379,6 +386,13 @@ fn harmless(name: &str) -> String {
     name.chars().map(|c| if is_harmless(c) { c } else { '_' }).collect()
 }
 
+/// Whether a result's parts, one behind the other, are one file of its format.
+fn is_one_file(published: &Published) -> bool {
+    let is_plain = published.format.is_text() && published.compression == Compression::None;
+    published.folders.is_empty()
+        && (is_plain || (published.files.len() == 1 && !published.format.is_text()))
+}
+
 /// The parts of a result, so that one behind the other they are one file of its format: what each
 /// part begins with (a CSV header) is left out of all but the first.
 fn pieces(published: &Published) -> minispark_engine::Result<Vec<Piece>> {
@@ -422,7 +436,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
     use minispark_engine::{
         disk::{Disk, RealDisk},
-        formats::{WriteFormat, csv::CsvWriteOptions},
+        formats::{WriteFormat, compression::Compression, csv::CsvWriteOptions},
         sink::commit::{Published, PublishedFile},
     };
     use minispark_flight::bridge::Steps;
@@ -450,6 +464,8 @@ mod tests {
             ])),
             ordered: false,
             format: WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' }),
+            compression: Compression::None,
+            folders: Vec::new(),
             typed: None,
             typed_bytes: 0,
         };

@@ -287,7 +287,7 @@ pub struct Rows {
     pub output: u64,
     /// Dropped by filters, as the job says.
     pub filtered: u64,
-    /// Set aside by readers.
+    /// Bad rows, put aside or skipped.
     pub quarantined: u64,
 }
 

@@ -17,7 +17,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat},
+    fs::{
+        AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat2, renameat,
+        renameat_with, unlinkat,
+    },
     io::Errno,
 };
 
@@ -194,6 +197,13 @@ impl Disk for RootedDisk {
         let (old_folder, old_name) = self.parent(from)?;
         let (new_folder, new_name) = self.parent(to)?;
         Ok(renameat(&old_folder, old_name, &new_folder, new_name)?)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let (one_folder, one_name) = self.parent(one)?;
+        let (other_folder, other_name) = self.parent(other)?;
+        let how = RenameFlags::EXCHANGE;
+        Ok(renameat_with(&one_folder, one_name, &other_folder, other_name, how)?)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

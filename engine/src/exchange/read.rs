@@ -61,6 +61,13 @@ pub fn read(
             let Some(own) = own else { return in_turn(&[], 0) };
             read(outputs, &Share::Partition, own, schema, context)
         }
+        Share::Neighbours { readers } => {
+            let cut = |reader: u32| {
+                let place = outputs.len() as u64 * u64::from(reader) / u64::from((*readers).max(1));
+                usize::try_from(place).unwrap_or(0).min(outputs.len())
+            };
+            in_turn(&outputs[cut(partition)..cut(partition.saturating_add(1))], 0)
+        }
         Share::All => in_turn(outputs, 0),
         Share::Merged { .. } if outputs.len() < 2 => in_turn(outputs, 0),
         Share::Merged { keys } => Ok(Box::new(Merged {
@@ -206,6 +213,9 @@ mod tests {
             assert_eq!(read(&Share::Partition, 1).unwrap(), [] as [i64; 0]);
             assert!(matches!(read(&Share::Partition, 3), Err(Error::Internal(_))));
             // All rows have one key, so that the merge keeps the order of the map tasks.
+            let neighbours = Share::Neighbours { readers: 2 };
+            assert_eq!(read(&neighbours, 0).unwrap(), [10, 11]);
+            assert_eq!(read(&neighbours, 1).unwrap(), [30, 31, 32]);
             let merged = Share::Merged { keys: vec![key(0)] };
             assert_eq!(read(&merged, 0).unwrap(), [10, 11, 30, 31, 32]);
         }

@@ -251,9 +251,12 @@ impl PartitionStore {
         self.outputs().get(&attempt).map(|output| Arc::clone(&output.schema))
     }
 
-    /// Forgets one output.
+    /// Forgets one output, and what its attempt put aside.
     pub fn drop_attempt(&self, attempt: TaskAttempt) {
-        let dropped = self.outputs().remove(&attempt);
+        let dropped = {
+            let mut outputs = self.outputs();
+            [outputs.remove(&attempt), outputs.remove(&attempt.rejects())]
+        };
         // Its file is removed here, after the lock was given back.
         drop(dropped);
     }
@@ -278,9 +281,11 @@ impl PartitionStore {
         drop(dropped);
     }
 
-    /// The jobs of which outputs are held.
+    /// The jobs of which outputs are held, or something that was built of them.
     pub fn jobs(&self) -> Vec<JobId> {
         let mut jobs: Vec<_> = self.outputs().keys().map(|attempt| attempt.task.job).collect();
+        jobs.extend(self.builds.jobs());
+        jobs.sort_unstable();
         jobs.dedup();
         jobs
     }

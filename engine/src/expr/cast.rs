@@ -24,7 +24,7 @@ use arrow::{
     },
     compute::{CastOptions, cast_with_options},
     datatypes::{
-        DataType, Decimal128Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+        DataType, Decimal128Type, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
         UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
 };
@@ -58,16 +58,15 @@ pub(crate) fn is_castable(from: &DataType, to: &DataType) -> bool {
         (DataType::Utf8View, to) => {
             !matches!(to, DataType::List(_) | DataType::Struct(_) | DataType::Null)
         }
-        (_, DataType::Utf8View) => true,
         (DataType::List(from), DataType::List(to)) => is_castable(from.data_type(), to.data_type()),
         (DataType::Struct(from), DataType::Struct(to)) => {
-            let is_field = |(from, to): (&Arc<_>, &Arc<_>)| {
-                let (from, to): (&arrow::datatypes::Field, &arrow::datatypes::Field) = (from, to);
-                from.name() == to.name() && is_castable(from.data_type(), to.data_type())
+            let is_field = |(one, other): (&FieldRef, &FieldRef)| {
+                one.name() == other.name() && is_castable(one.data_type(), other.data_type())
             };
             from.len() == to.len() && from.iter().zip(to).all(is_field)
         }
-        (DataType::Date32, DataType::Timestamp(..))
+        (_, DataType::Utf8View)
+        | (DataType::Date32, DataType::Timestamp(..))
         | (DataType::Timestamp(..), DataType::Date32 | DataType::Timestamp(..)) => true,
         (DataType::Timestamp(..), to) if *to == TIME => true,
         (from, to) => (is_number(from) && is_number(to)) || (is_length(from) && is_length(to)),
@@ -94,8 +93,8 @@ pub(crate) fn literal(literal: &Literal, to: &DataType) -> Option<Literal> {
         let digits = Decimal128Array::from(vec![*value]);
         let digits = digits.with_precision_and_scale(38, scale.cast_signed()).ok()?;
         if is_decimal(to) || to.is_integer() {
-            let value = Literal::of(&cast(&digits, to, true).ok()?, 0)?;
-            return (!matches!(value, Literal::Null(_))).then_some(value);
+            let exact = Literal::of(&cast(&digits, to, true).ok()?, 0)?;
+            return (!matches!(exact, Literal::Null(_))).then_some(exact);
         }
     }
     let array = literal.to_array();
@@ -264,7 +263,7 @@ mod tests {
         datatypes::{DataType, Float64Type, Int64Type},
     };
 
-    use super::{cast, is_castable};
+    use super::cast;
     use crate::expr::TIMESTAMP;
 
     fn texts(values: &[&str]) -> ArrayRef {

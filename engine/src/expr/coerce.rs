@@ -36,6 +36,8 @@
 //! column that holds it, or the smallest decimal; text that of a date, time, timestamp or interval;
 //! a number with a point is exact beside decimals and among constants, and float64 elsewhere.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 use crate::expr::{
@@ -82,7 +84,7 @@ pub fn unified(left: &DataType, right: &DataType) -> Option<DataType> {
         (DataType::Timestamp(a, left_zone), DataType::Timestamp(b, right_zone)) => {
             let zone = match (left_zone, right_zone) {
                 (None, None) => None,
-                (Some(left), Some(right)) if left == right => Some(left.clone()),
+                (Some(one), Some(other)) if one == other => Some(Arc::clone(one)),
                 (Some(_), Some(_)) => Some("UTC".into()),
                 (None, Some(_)) | (Some(_), None) => return None,
             };
@@ -449,22 +451,23 @@ fn temporal(
     (left, left_type): (&Expr, &DataType),
     (right, right_type): (&Expr, &DataType),
 ) -> Option<Typing> {
-    use DataType::{Date32, Duration, Float64, Int64, Timestamp};
+    use DataType::{Date32, Duration, Float64, Int32, Int64, Timestamp};
 
     let is_interval = |data_type: &DataType| *data_type == INTERVAL;
     let unit = |data_type: &DataType| match data_type {
-        Timestamp(unit, _) | Duration(unit) => *unit,
+        Timestamp(of, _) | Duration(of) => *of,
         _ => TimeUnit::Microsecond,
     };
     let stamp = |of: &DataType, with: TimeUnit| match of {
-        Timestamp(unit, zone) => Timestamp(finer(*unit, with), zone.clone()),
+        Timestamp(own, zone) => Timestamp(finer(*own, with), zone.clone()),
         _ => Timestamp(finer(TimeUnit::Microsecond, with), None),
     };
     // What comes first in a sum may come second.
     let swapped = |typing: Typing| Typing::new(typing.right, typing.left, typing.result);
     match (op, left_type, right_type) {
         (BinaryOp::Add | BinaryOp::Subtract, Date32, other) if other.is_integer() => {
-            Some(Typing::new(Date32, Int64, Date32))
+            // Days of 32 bits are what other engines' dates take too.
+            Some(Typing::new(Date32, Int32, Date32))
         }
         (BinaryOp::Subtract, Date32, Date32) => Some(Typing::new(Date32, Date32, Int64)),
         (BinaryOp::Add | BinaryOp::Subtract, Date32, other) if is_interval(other) => {

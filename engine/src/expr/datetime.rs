@@ -79,12 +79,11 @@ pub fn parse_zoned(text: &str, unit: TimeUnit, zone: &Tz) -> Option<i64> {
 /// where there is none.
 pub fn from_local(local: i64, unit: TimeUnit, zone: &Tz) -> Option<i64> {
     let shown = naive(local, unit)?;
-    let offset = match zone.offset_from_local_datetime(&shown).earliest() {
-        Some(offset) => offset,
-        None => {
-            let before = shown.checked_sub_signed(TimeDelta::try_hours(3)?)?;
-            zone.offset_from_local_datetime(&before).earliest()?
-        }
+    let offset = if let Some(offset) = zone.offset_from_local_datetime(&shown).earliest() {
+        offset
+    } else {
+        let before = shown.checked_sub_signed(TimeDelta::try_hours(3)?)?;
+        zone.offset_from_local_datetime(&before).earliest()?
     };
     let seconds = i64::from(offset.fix().local_minus_utc());
     local.checked_sub(seconds.checked_mul(units_per_second(unit))?)
@@ -115,7 +114,7 @@ fn split_offset(text: &str) -> Option<(&str, i32)> {
     let at = colon + text[colon..].find(['+', '-'])?;
     let (local, offset) = text.split_at(at);
     let sign = if offset.starts_with('-') { -1 } else { 1 };
-    let (hours, minutes) = match offset[1..].as_bytes() {
+    let (hours, minutes) = match &offset.as_bytes()[1..] {
         [h1, h2] => ([*h1, *h2], [b'0', b'0']),
         [h1, h2, m1, m2] | [h1, h2, b':', m1, m2] => ([*h1, *h2], [*m1, *m2]),
         _ => return None,

@@ -1,6 +1,6 @@
 //! Expressions as SQL, which reads back as the same expression.
 //!
-//! Names of types and operators are DuckDB's, so that the text runs there too as far as both mean
+//! Names of types and operators are `DuckDB`'s, so that the text runs there too as far as both mean
 //! the same. What is computed stands in parentheses; what has a type that its digits do not show
 //! stands in a cast.
 

@@ -62,7 +62,7 @@ pub struct Signature {
     pub about: &'static str,
     /// Expressions with their values as text.
     pub examples: &'static [(&'static str, &'static str)],
-    /// Where it differs from DuckDB's function of this name; empty where it does not.
+    /// Where it differs from `DuckDB`'s function of this name; empty where it does not.
     pub differs: &'static str,
     /// Why these arguments, bound and typed, can't be right: a constant pattern that is none.
     check: fn(&[Expr]) -> Result<(), String>,
@@ -289,7 +289,7 @@ impl Signature {
         Self { nulls, ..self }
     }
 
-    /// Is not DuckDB's function of this name in every respect.
+    /// Is not `DuckDB`'s function of this name in every respect.
     const fn differs(self, how: &'static str) -> Self {
         Self { differs: how, ..self }
     }

@@ -166,16 +166,16 @@ pub(crate) fn like(
     let is_scalar = input.is_scalar() && pattern.is_scalar();
     if pattern.is_scalar() {
         let texts = text_array(input.array())?;
-        let Some(pattern) = Texts::new(pattern)?.get(0) else {
+        let Some(one) = Texts::new(pattern)?.get(0) else {
             return Ok(Value::new(Arc::new(BooleanArray::new_null(texts.len())), is_scalar));
         };
-        let matcher = ready(pattern, escape, ignores_case)?;
+        let matcher = ready(one, escape, ignores_case)?;
         return Ok(Value::new(Arc::new(all_like(texts, &matcher, negated)), is_scalar));
     }
     let (texts, patterns) = (Texts::new(input)?, Texts::new(pattern)?);
     let found = (0..rows).map(|row| {
-        let Some((text, pattern)) = texts.get(row).zip(patterns.get(row)) else { return Ok(None) };
-        let matcher = ready(pattern, escape, ignores_case)?;
+        let Some((text, one)) = texts.get(row).zip(patterns.get(row)) else { return Ok(None) };
+        let matcher = ready(one, escape, ignores_case)?;
         Ok(Some(matcher.matches(text) != negated))
     });
     let found: BooleanArray = found.collect::<Result<_>>()?;
@@ -251,7 +251,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_fast_pattern_finds_what_a_slow_one_does(text in "[abü]{0,8}", pattern in "[abü%_]{0,6}") {
-            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            let chars = |from: &str| from.chars().collect::<Vec<_>>();
             let expected = slow(&chars(&text), &chars(&pattern));
             prop_assert_eq!(compile(&pattern, None, false).unwrap().matches(&text), expected);
             prop_assert_eq!(compile(&pattern, None, true).unwrap().matches(&text), expected);

@@ -1,19 +1,43 @@
-//! Arrow IPC, as a file or as a stream. Text leaves as `Utf8`, because not every
-//! reader knows views.
+//! Arrow IPC, as a file or as a stream. Text leaves as `Utf8` and bytes as `Binary`, because not
+//! every reader knows views.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::RecordBatch,
-    compute::cast,
+    array::{RecordBatch, RecordBatchOptions},
+    compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Schema, SchemaRef},
-    ipc::writer::{FileWriter, StreamWriter},
+    ipc::{
+        CompressionType,
+        writer::{FileWriter, IpcWriteOptions, StreamWriter},
+    },
 };
 
-use crate::{Result, formats::Encoder};
+use crate::{
+    Result,
+    formats::{Encoder, compression::Compression},
+};
 
 pub(crate) mod file;
 pub(crate) mod read;
+
+/// What may compress the buffers.
+pub(crate) const COMPRESSIONS: [Compression; 3] =
+    [Compression::None, Compression::Lz4, Compression::Zstd];
+
+/// The most rows of a record batch of a file.
+pub(crate) const BATCH_ROWS: usize = 1 << 16;
+/// About the most bytes of a record batch of a file, as its types have it.
+pub(crate) const BATCH_BYTES: usize = 16 << 20;
+
+fn write_options(compression: Compression) -> Result<IpcWriteOptions> {
+    let compression = match compression {
+        Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        Compression::Zstd => Some(CompressionType::ZSTD),
+        _ => None,
+    };
+    Ok(IpcWriteOptions::default().try_with_compression(compression)?)
+}
 
 /// Rows as an Arrow IPC file, one record batch for each.
 pub(crate) struct ArrowEncoder {
@@ -27,9 +51,10 @@ impl ArrowEncoder {
     ///
     /// # Errors
     /// Arrow's, where a type has no place in a file.
-    pub(crate) fn new(schema: &SchemaRef) -> Result<Self> {
+    pub(crate) fn new(schema: &SchemaRef, compression: Compression) -> Result<Self> {
         let schema = edge_schema(schema);
-        let writer = FileWriter::try_new(Vec::new(), &schema)?;
+        let options = write_options(compression)?;
+        let writer = FileWriter::try_new_with_options(Vec::new(), &schema, options)?;
         Ok(Self { schema, writer })
     }
 
@@ -38,13 +63,32 @@ impl ArrowEncoder {
     }
 }
 
-/// The schema as it is outside of pipelines: text as `Utf8`.
+/// The schema as it is outside of pipelines: text as `Utf8`, bytes as `Binary`, nested ones too.
 pub fn edge_schema(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8View => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+    let fields: Vec<_> = schema.fields().iter().map(edge_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn edge_field(field: &Arc<Field>) -> Arc<Field> {
+    match field.data_type() {
+        data_type @ (DataType::Utf8View
+        | DataType::BinaryView
+        | DataType::List(_)
+        | DataType::Struct(_)) => {
+            Arc::new(Field::clone(field).with_data_type(edge_type(data_type)))
+        }
         _ => Arc::clone(field),
-    });
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    }
+}
+
+fn edge_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(element) => DataType::List(edge_field(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(edge_field).collect()),
+        other => other.clone(),
+    }
 }
 
 /// The batch under an [`edge_schema`], whose columns differ from its own in the form of text.
@@ -52,10 +96,16 @@ pub(crate) fn edge_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Reco
     let columns = (batch.columns().iter().zip(schema.fields()))
         .map(|(column, field)| match column.data_type() {
             same if same == field.data_type() => Ok(Arc::clone(column)),
-            _ => cast(column, field.data_type()),
+            // Strict: a value without a place is an error, never a null.
+            _ => cast_with_options(
+                column,
+                field.data_type(),
+                &CastOptions { safe: false, ..CastOptions::default() },
+            ),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?)
 }
 
 impl Encoder for ArrowEncoder {

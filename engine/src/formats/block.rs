@@ -14,11 +14,12 @@ use arrow::{
 /// Bytes of a file that begin at a record.
 pub(crate) struct Block {
     bytes: Buffer,
-    /// `bytes[..text_bytes]` is UTF-8; nothing may change it after [`Block::new`].
+    /// `bytes[..text_bytes]` is UTF-8; nothing may change it after it was checked.
     text_bytes: usize,
     is_invalid: bool,
     offset: u64,
     is_last: bool,
+    is_whole: bool,
 }
 
 /// What stands before the text of some files, and is not part of it.
@@ -28,21 +29,55 @@ impl Block {
     /// `bytes` stand at `offset` in their file; behind the `is_last` block comes no record.
     pub(crate) fn new(bytes: Buffer, offset: u64, is_last: bool) -> Self {
         // The line that is cut off at the end comes again, whole, with the next block.
-        let lines = if is_last {
-            bytes.len()
-        } else {
-            memchr::memrchr(b'\n', &bytes).map_or(0, |newline| newline + 1)
-        };
+        let lines = lines_of(&bytes, is_last);
         // Several times as fast as the standard check on text that is not all ASCII, but it does
         // not say where it failed.
-        let (text_bytes, is_invalid) = match simdutf8::basic::from_utf8(&bytes[..lines]) {
-            Ok(_) => (lines, false),
-            Err(_) => match std::str::from_utf8(&bytes[..lines]) {
-                Ok(_) => (lines, false),
-                Err(error) => (error.valid_up_to(), true),
-            },
+        if simdutf8::basic::from_utf8(&bytes[..lines]).is_ok() {
+            let (is_invalid, is_whole) = (false, false);
+            return Self { bytes, text_bytes: lines, is_invalid, offset, is_last, is_whole };
+        }
+        Self::checked(bytes, lines, offset, is_last)
+    }
+
+    /// As [`Block::new`], where records don't end with lines: the text ends where its last
+    /// character does.
+    pub(crate) fn whole(bytes: Buffer, offset: u64, is_last: bool) -> Self {
+        let all = bytes.len();
+        Self { is_whole: true, ..Self::checked(bytes, all, offset, is_last) }
+    }
+
+    /// The check goes up to what is no text, and not once more over all that is behind that.
+    fn checked(bytes: Buffer, checked: usize, offset: u64, is_last: bool) -> Self {
+        let (text_bytes, is_invalid) = match std::str::from_utf8(&bytes[..checked]) {
+            Ok(_) => (checked, false),
+            // A character that the bytes cut off gets its end with the next block.
+            Err(error) => {
+                let is_cut = error.error_len().is_none() && checked == bytes.len() && !is_last;
+                (error.valid_up_to(), !is_cut)
+            }
         };
-        Self { bytes, text_bytes, is_invalid, offset, is_last }
+        Self { bytes, text_bytes, is_invalid, offset, is_last, is_whole: false }
+    }
+
+    /// What of the block is behind byte `at`, where its text ends before that.
+    pub(crate) fn behind(&self, at: usize) -> Option<Self> {
+        if at <= self.text_bytes || at >= self.bytes.len() {
+            return None;
+        }
+        let (bytes, offset) = (self.bytes.slice(at), self.offset + at as u64);
+        let checked = if self.is_whole { bytes.len() } else { lines_of(&bytes, self.is_last) };
+        let rest = Self::checked(bytes, checked, offset, self.is_last);
+        Some(Self { is_whole: self.is_whole, ..rest })
+    }
+
+    /// Whether no record comes behind the block.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// Whether records don't end with lines.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// All bytes: the text and what is behind it.
@@ -53,7 +88,7 @@ impl Block {
     /// The whole lines, up to the first byte that is not UTF-8.
     pub(crate) fn text(&self) -> &str {
         #[expect(unsafe_code, reason = "checking again would read every byte twice")]
-        // SAFETY: `new` has checked exactly these bytes, and a buffer's bytes don't change while
+        // SAFETY: `new` or `checked` has checked exactly these bytes, and a buffer's bytes don't change while
         // it is shared.
         unsafe {
             std::str::from_utf8_unchecked(&self.bytes[..self.text_bytes])
@@ -90,6 +125,15 @@ impl Block {
         } else {
             from
         }
+    }
+}
+
+/// How many bytes the whole lines have.
+fn lines_of(bytes: &[u8], is_last: bool) -> usize {
+    if is_last {
+        bytes.len()
+    } else {
+        memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1)
     }
 }
 
@@ -259,6 +303,10 @@ mod tests {
         let invalid = Block::new(Buffer::from(b"one\ntw\xffo\nthree\n".as_slice()), 0, true);
         assert_eq!((invalid.text(), invalid.invalid_line()), ("one\ntw", Some(4..8)));
         assert!(!invalid.ends_with_text());
+        let behind = invalid.behind(9).unwrap();
+        assert_eq!((behind.text(), behind.offset(), behind.is_last()), ("three\n", 9, true));
+        let whole = Block::whole(Buffer::from(b"[1, \xc3".as_slice()), 0, false);
+        assert_eq!((whole.text(), whole.invalid_line()), ("[1, ", None));
     }
 
     #[test]

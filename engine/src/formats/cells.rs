@@ -1,45 +1,54 @@
 //! [`Cells`]: a batch's columns as encoders of text read them, value by value.
 //!
 //! Types are looked at once a batch. What an encoder does with a value that may need quoting is its
-//! own [`Style`]; numbers and times are the same in all.
-
-use std::{fmt::Write, sync::Arc};
+//! own [`Style`]; numbers and times are the same in all. Nested values are JSON in all of them.
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float32Array, Float64Array,
-        Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, BooleanArray, ListArray,
+        PrimitiveArray, RecordBatch, StringViewArray,
     },
-    compute::cast,
     datatypes::{
-        DataType, Date32Type, Float32Type, Float64Type, Int64Type, TimeUnit,
-        TimestampMicrosecondType, UInt64Type,
+        DataType, Date32Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
+        DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type,
+        Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
+        IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+        UInt16Type, UInt32Type, UInt64Type, i256,
     },
     error::ArrowError,
-    util::display::{ArrayFormatter, FormatOptions},
 };
 
-use crate::{Result, formats::scalar};
+use crate::{
+    Result,
+    formats::{
+        normal::normalise,
+        scalar::{self, bytes::write_hex, decimal::write_decimal, time, time::Zone},
+    },
+};
 
 /// How an encoder writes what is not the same in all.
 pub(crate) trait Style {
     /// Appends text.
     fn text(&self, value: &str, out: &mut Vec<u8>);
 
-    /// Appends a date or time, which was written as `value`.
+    /// Appends a date, a time, or bytes, which were written as `value`.
     fn time(&self, value: &[u8], out: &mut Vec<u8>);
 
     /// Appends a float, which was written as `value` in the shortest form with `.0`.
     fn float(&self, value: &[u8], is_finite: bool, out: &mut Vec<u8>);
+
+    /// Appends a list or a struct, which was written as JSON.
+    fn nested(&self, value: &[u8], out: &mut Vec<u8>);
 }
 
-/// A batch's columns with every type turned into one of few.
+/// A batch's columns, all of types that pipelines have.
 pub(crate) struct Normal(Vec<ArrayRef>);
 
 impl Normal {
-    /// The columns of `batch`; only types that are not read by any format are copied.
+    /// The columns of `batch`; only types that no pipeline has are copied.
     pub(crate) fn new(batch: &RecordBatch) -> Result<Self> {
-        Ok(Self(batch.columns().iter().map(normal).collect::<Result<_, ArrowError>>()?))
+        Ok(Self(batch.columns().iter().map(normalise).collect::<Result<_>>()?))
     }
 
     /// Them, typed.
@@ -48,74 +57,125 @@ impl Normal {
     }
 }
 
-fn normal(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let to = match array.data_type() {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 => DataType::Int64,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::UInt64,
-        DataType::Float16 => DataType::Float32,
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, None) => {
-            DataType::Timestamp(TimeUnit::Microsecond, None)
-        }
-        DataType::Dictionary(_, values) => {
-            return normal(&cast(array, values)?);
-        }
-        _ => return Ok(Arc::clone(array)),
-    };
-    cast(array, &to)
+/// One column.
+pub(crate) struct Cells<'a> {
+    array: &'a dyn Array,
+    values: Values<'a>,
 }
 
-/// One column.
-pub(crate) enum Cells<'a> {
+enum Values<'a> {
+    Nothing,
     Bool(&'a BooleanArray),
-    Int(&'a Int64Array),
-    UInt(&'a UInt64Array),
-    Float32(&'a Float32Array),
-    Float(&'a Float64Array),
+    Int(Ints<'a>),
+    Float32(&'a PrimitiveArray<Float32Type>),
+    Float(&'a PrimitiveArray<Float64Type>),
+    Decimal128(&'a PrimitiveArray<Decimal128Type>, i8),
+    Decimal256(&'a PrimitiveArray<Decimal256Type>, i8),
     Text(&'a StringViewArray),
-    Date(&'a Date32Array),
-    Timestamp(&'a TimestampMicrosecondArray),
-    /// Any other type, by Arrow's own formatter.
-    Other(&'a dyn Array, ArrayFormatter<'a>),
+    Binary(&'a BinaryViewArray),
+    Date(&'a PrimitiveArray<Date32Type>),
+    Time(&'a [i64]),
+    Timestamp(&'a [i64], TimeUnit, Option<Zone>),
+    Duration(&'a [i64], TimeUnit),
+    Interval(&'a PrimitiveArray<IntervalMonthDayNanoType>),
+    List(&'a ListArray, Box<Cells<'a>>),
+    /// The members, each behind what stands before its value: `{"a":`, `,"b":`.
+    Struct(Vec<(Vec<u8>, Cells<'a>)>),
+}
+
+enum Ints<'a> {
+    Int8(&'a [i8]),
+    Int16(&'a [i16]),
+    Int32(&'a [i32]),
+    Int64(&'a [i64]),
+    UInt8(&'a [u8]),
+    UInt16(&'a [u16]),
+    UInt32(&'a [u32]),
+    UInt64(&'a [u64]),
+}
+
+fn slice<T: ArrowPrimitiveType>(array: &dyn Array) -> &[T::Native] {
+    array.as_primitive::<T>().values()
+}
+
+fn timestamps(array: &dyn Array, unit: TimeUnit) -> &[i64] {
+    match unit {
+        TimeUnit::Second => slice::<TimestampSecondType>(array),
+        TimeUnit::Millisecond => slice::<TimestampMillisecondType>(array),
+        TimeUnit::Microsecond => slice::<TimestampMicrosecondType>(array),
+        TimeUnit::Nanosecond => slice::<TimestampNanosecondType>(array),
+    }
+}
+
+fn durations(array: &dyn Array, unit: TimeUnit) -> &[i64] {
+    match unit {
+        TimeUnit::Second => slice::<DurationSecondType>(array),
+        TimeUnit::Millisecond => slice::<DurationMillisecondType>(array),
+        TimeUnit::Microsecond => slice::<DurationMicrosecondType>(array),
+        TimeUnit::Nanosecond => slice::<DurationNanosecondType>(array),
+    }
 }
 
 impl<'a> Cells<'a> {
     fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
-        Ok(match array.data_type() {
-            DataType::Boolean => Self::Bool(array.as_boolean()),
-            DataType::Int64 => Self::Int(array.as_primitive::<Int64Type>()),
-            DataType::UInt64 => Self::UInt(array.as_primitive::<UInt64Type>()),
-            DataType::Float32 => Self::Float32(array.as_primitive::<Float32Type>()),
-            DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>()),
-            DataType::Utf8View => Self::Text(array.as_string_view()),
-            DataType::Date32 => Self::Date(array.as_primitive::<Date32Type>()),
-            DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                Self::Timestamp(array.as_primitive::<TimestampMicrosecondType>())
+        let unknown = |what: &dyn std::fmt::Display| {
+            ArrowError::NotYetImplemented(format!("values of type {what} as text"))
+        };
+        let values = match array.data_type() {
+            DataType::Null => Values::Nothing,
+            DataType::Boolean => Values::Bool(array.as_boolean()),
+            DataType::Int8 => Values::Int(Ints::Int8(slice::<Int8Type>(array))),
+            DataType::Int16 => Values::Int(Ints::Int16(slice::<Int16Type>(array))),
+            DataType::Int32 => Values::Int(Ints::Int32(slice::<Int32Type>(array))),
+            DataType::Int64 => Values::Int(Ints::Int64(slice::<Int64Type>(array))),
+            DataType::UInt8 => Values::Int(Ints::UInt8(slice::<UInt8Type>(array))),
+            DataType::UInt16 => Values::Int(Ints::UInt16(slice::<UInt16Type>(array))),
+            DataType::UInt32 => Values::Int(Ints::UInt32(slice::<UInt32Type>(array))),
+            DataType::UInt64 => Values::Int(Ints::UInt64(slice::<UInt64Type>(array))),
+            DataType::Float32 => Values::Float32(array.as_primitive()),
+            DataType::Float64 => Values::Float(array.as_primitive()),
+            DataType::Decimal128(_, scale) => Values::Decimal128(array.as_primitive(), *scale),
+            DataType::Decimal256(_, scale) => Values::Decimal256(array.as_primitive(), *scale),
+            DataType::Utf8View => Values::Text(array.as_string_view()),
+            DataType::BinaryView => Values::Binary(array.as_binary_view()),
+            DataType::Date32 => Values::Date(array.as_primitive()),
+            DataType::Time64(TimeUnit::Microsecond) => {
+                Values::Time(slice::<Time64MicrosecondType>(array))
             }
-            _ => Self::Other(array, ArrayFormatter::try_new(array, &FormatOptions::new())?),
-        })
+            DataType::Timestamp(unit, zone) => {
+                let zone = match zone {
+                    Some(name) => Some(Zone::named(name).ok_or_else(|| unknown(name))?),
+                    None => None,
+                };
+                Values::Timestamp(timestamps(array, *unit), *unit, zone)
+            }
+            DataType::Duration(unit) => Values::Duration(durations(array, *unit), *unit),
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                Values::Interval(array.as_primitive())
+            }
+            DataType::List(_) => {
+                let list = array.as_list::<i32>();
+                Values::List(list, Box::new(Self::new(list.values())?))
+            }
+            DataType::Struct(fields) => {
+                let columns = array.as_struct().columns().iter().zip(fields).enumerate();
+                let members = columns.map(|(number, (column, field))| {
+                    Ok((before(number, field), Self::new(column)?))
+                });
+                Values::Struct(members.collect::<Result<_, ArrowError>>()?)
+            }
+            other => return Err(unknown(other)),
+        };
+        Ok(Self { array, values })
     }
 
     /// Whether a row has no value.
     #[inline]
     pub(crate) fn is_null(&self, row: usize) -> bool {
-        match self {
-            Self::Bool(array) => array.is_null(row),
-            Self::Int(array) => array.is_null(row),
-            Self::UInt(array) => array.is_null(row),
-            Self::Float32(array) => array.is_null(row),
-            Self::Float(array) => array.is_null(row),
-            Self::Text(array) => array.is_null(row),
-            Self::Date(array) => array.is_null(row),
-            Self::Timestamp(array) => array.is_null(row),
-            Self::Other(array, _) => array.is_null(row),
-        }
+        matches!(self.values, Values::Nothing) || self.array.is_null(row)
     }
 
     /// Appends a row's value, which is not null; `scratch` is for what is not known to fit as it is.
-    ///
-    /// # Errors
-    /// Arrow's, for values that its formatter can't write.
     #[inline]
     pub(crate) fn write(
         &self,
@@ -123,48 +183,158 @@ impl<'a> Cells<'a> {
         style: &impl Style,
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
-    ) -> Result<()> {
-        match self {
-            Self::Text(array) => style.text(array.value(row), out),
-            Self::Int(array) => scalar::write_int64(array.value(row), out),
-            Self::UInt(array) => scalar::write_uint64(array.value(row), out),
-            Self::Bool(array) => scalar::write_bool(array.value(row), out),
-            Self::Float(array) => {
+    ) {
+        let bytes = &mut scratch.bytes;
+        bytes.clear();
+        match &self.values {
+            Values::Nothing => return,
+            Values::Text(array) => return style.text(array.value(row), out),
+            Values::Int(ints) => return ints.write(row, out),
+            Values::Bool(array) => return scalar::write_bool(array.value(row), out),
+            Values::Decimal128(array, scale) => {
+                return write_decimal(&array.value(row).to_string(), *scale, out);
+            }
+            Values::Decimal256(array, scale) => {
+                let value: i256 = array.value(row);
+                return write_decimal(&value.to_string(), *scale, out);
+            }
+            Values::Float(array) => {
                 let value = array.value(row);
-                scratch.bytes.clear();
-                scalar::write_float64(value, &mut scratch.bytes);
-                style.float(&scratch.bytes, value.is_finite(), out);
+                scalar::write_float64(value, bytes);
+                return style.float(bytes, value.is_finite(), out);
             }
-            Self::Float32(array) => {
+            Values::Float32(array) => {
                 let value = array.value(row);
-                scratch.bytes.clear();
-                scalar::write_float32(value, &mut scratch.bytes);
-                style.float(&scratch.bytes, value.is_finite(), out);
+                scalar::write_float32(value, bytes);
+                return style.float(bytes, value.is_finite(), out);
             }
-            Self::Date(array) => {
-                scratch.bytes.clear();
-                scalar::write_date(array.value(row), &mut scratch.bytes);
-                style.time(&scratch.bytes, out);
+            Values::List(..) | Values::Struct(_) => {
+                self.write_json(row, bytes);
+                return style.nested(bytes, out);
             }
-            Self::Timestamp(array) => {
-                scratch.bytes.clear();
-                scalar::write_timestamp(array.value(row), &mut scratch.bytes);
-                style.time(&scratch.bytes, out);
+            Values::Binary(array) => write_hex(array.value(row), bytes),
+            Values::Date(array) => scalar::write_date(array.value(row), bytes),
+            Values::Time(values) => {
+                time::write_time_of_day(values[row], TimeUnit::Microsecond, bytes);
             }
-            Self::Other(_, formatter) => {
-                scratch.text.clear();
-                write!(scratch.text, "{}", formatter.value(row))
-                    .map_err(|_| ArrowError::CastError(String::from("a value has no text")))?;
-                style.text(&scratch.text, out);
+            Values::Timestamp(values, unit, None) => {
+                time::write_timestamp(values[row], *unit, bytes);
             }
+            Values::Timestamp(values, unit, Some(zone)) => {
+                time::write_moment(values[row], *unit, *zone, bytes);
+            }
+            Values::Duration(values, unit) => time::write_duration(values[row], *unit, bytes),
+            Values::Interval(array) => time::write_interval(array.value(row), bytes),
         }
-        Ok(())
+        style.time(bytes, out);
     }
+
+    /// Appends a row's value as JSON.
+    fn write_json(&self, row: usize, out: &mut Vec<u8>) {
+        if self.is_null(row) {
+            out.extend_from_slice(b"null");
+            return;
+        }
+        match &self.values {
+            Values::List(list, elements) => {
+                let offsets = list.value_offsets();
+                let end = usize::try_from(offsets[row + 1]).unwrap_or_default();
+                let start = usize::try_from(offsets[row]).unwrap_or_default();
+                out.push(b'[');
+                for element in start..end {
+                    if element > start {
+                        out.push(b',');
+                    }
+                    elements.write_json(element, out);
+                }
+                out.push(b']');
+            }
+            Values::Struct(members) => {
+                if members.is_empty() {
+                    out.push(b'{');
+                }
+                for (before, member) in members {
+                    out.extend_from_slice(before);
+                    member.write_json(row, out);
+                }
+                out.push(b'}');
+            }
+            _ => self.write(row, &Json, &mut Scratch::default(), out),
+        }
+    }
+}
+
+impl Ints<'_> {
+    #[inline]
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Int8(values) => scalar::write_int64(values[row].into(), out),
+            Self::Int16(values) => scalar::write_int64(values[row].into(), out),
+            Self::Int32(values) => scalar::write_int64(values[row].into(), out),
+            Self::Int64(values) => scalar::write_int64(values[row], out),
+            Self::UInt8(values) => scalar::write_uint64(values[row].into(), out),
+            Self::UInt16(values) => scalar::write_uint64(values[row].into(), out),
+            Self::UInt32(values) => scalar::write_uint64(values[row].into(), out),
+            Self::UInt64(values) => scalar::write_uint64(values[row], out),
+        }
+    }
+}
+
+/// What stands before an object's member of this number.
+pub(crate) fn before(number: usize, field: &arrow::datatypes::Field) -> Vec<u8> {
+    let mut before = vec![if number == 0 { b'{' } else { b',' }];
+    Json.text(field.name(), &mut before);
+    before.push(b':');
+    before
 }
 
 /// Memory that one encoder uses again for every value.
 #[derive(Default)]
 pub(crate) struct Scratch {
     bytes: Vec<u8>,
-    text: String,
+}
+
+/// Values as JSON has them.
+pub(crate) struct Json;
+
+impl Style for Json {
+    fn text(&self, value: &str, out: &mut Vec<u8>) {
+        out.push(b'"');
+        let bytes = value.as_bytes();
+        let mut start = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
+                continue;
+            }
+            out.extend_from_slice(&bytes[start..at]);
+            start = at + 1;
+            match byte {
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+                _ => {
+                    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+                    out.extend_from_slice(b"\\u00");
+                    out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+                }
+            }
+        }
+        out.extend_from_slice(&bytes[start..]);
+        out.push(b'"');
+    }
+
+    fn time(&self, value: &[u8], out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    }
+
+    fn float(&self, value: &[u8], is_finite: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(if is_finite { value } else { b"null" });
+    }
+
+    fn nested(&self, value: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(value);
+    }
 }

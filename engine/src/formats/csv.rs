@@ -2,15 +2,22 @@
 //!
 //! What the RFC leaves open is decided here, so that reading gives back exactly what was written:
 //!
-//! - Nothing between delimiters is null; `""` is the empty string.
+//! - Nothing between delimiters is null; `""` is the empty string. `null` names further texts that
+//!   stand for no value, where they are not quoted.
 //! - A quote opens a field only as its first byte; elsewhere in an unquoted field it is text.
-//!   Behind the closing quote must come a delimiter or the record's end.
+//!   Behind the closing quote must come a delimiter or the record's end. Inside quotes a doubled
+//!   quote is one, and `escape` makes any character behind it stand for itself.
 //! - Records end with LF or CRLF, the last one also with the file. A CR anywhere else is text.
-//! - An empty line is skipped, except in a file of one column, where it is a null.
-//! - A record with another number of fields than the file has columns is a bad row.
-//! - Blanks belong to their field. A byte order mark at the start of a file does not.
+//! - An empty line is skipped, except in a file of one column, where it is a null; so is a line
+//!   whose first character is `comment`, wherever a record could begin.
+//! - A record with another number of fields than the file has columns is a bad row; with `ragged`
+//!   as `pad` only one with more.
+//! - Blanks (and tabs) belong to their field, with `trim` only those inside of quotes. A byte order
+//!   mark at the start of a file does not.
 //! - With a header, every file has its own, and all name the same columns in the same order; a
 //!   file without a byte has none and no rows.
+//! - Lists and structs are JSON, bytes are hexadecimal digits; [`crate::formats::scalar`] says the
+//!   others.
 //!
 //! Written are records that end with LF, quoted only where reading needs it; floats in the
 //! shortest form that reads back, with `.0` where whole, so that an inferred type comes back too.
@@ -21,12 +28,21 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     formats::{
-        BATCH_ROWS, DeclaredColumn, Decoded, Decoder, Encoder, MAX_RECORD_BYTES, Refusal,
+        BadRecords, DeclaredColumn, Decoded, Decoder, Encoder, Refusal,
         block::Block,
         cells::{Normal, Scratch, Style},
-        fields::{Columns, Field, Fields, Kind},
+        fields::{Columns, Fields, Kind},
+        intake::Intake,
+        values::{Pattern, Rules},
     },
 };
+
+mod dialect;
+pub(crate) mod records;
+
+pub(crate) use dialect::{Dialect, State};
+use records::Layout;
+pub(crate) use records::{check_header, header, split};
 
 /// How CSV is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +53,140 @@ pub struct CsvOptions {
     pub columns: Option<Vec<DeclaredColumn>>,
     /// Between fields.
     pub delimiter: u8,
+    /// Around fields; `None`: no character is.
+    #[serde(default = "usual_quote")]
+    pub quote: Option<u8>,
+    /// Before a character inside quotes that stands for itself.
+    #[serde(default)]
+    pub escape: Option<u8>,
+    /// Begins a line that is no record.
+    #[serde(default)]
+    pub comment: Option<u8>,
+    /// Unquoted texts that stand for no value, beside nothing at all.
+    #[serde(default)]
+    pub nulls: Nulls,
+    /// Whether blanks around fields are no part of them.
+    #[serde(default)]
+    pub trim: bool,
+    /// Whether fields that a record lacks at its end are nulls.
+    #[serde(default)]
+    pub pads: bool,
+    /// How dates are written, as `strftime` has it; ISO 8601 where absent.
+    #[serde(default)]
+    pub date_format: Option<String>,
+    /// How timestamps are written, as `strftime` has it; ISO 8601 where absent.
+    #[serde(default)]
+    pub timestamp_format: Option<String>,
+    /// What all text formats have.
+    #[serde(default)]
+    pub intake: Intake,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it stands for a field that may be absent")]
+fn usual_quote() -> Option<u8> {
+    Some(b'"')
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            header: false,
+            columns: None,
+            delimiter: b',',
+            quote: usual_quote(),
+            escape: None,
+            comment: None,
+            nulls: Nulls::default(),
+            trim: false,
+            pads: false,
+            date_format: None,
+            timestamp_format: None,
+            intake: Intake::default(),
+        }
+    }
+}
+
+/// Texts that stand for no value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nulls(pub Vec<String>);
+
+impl Nulls {
+    /// Whether `text` is one of them.
+    #[inline]
+    fn contains(&self, text: &[u8]) -> bool {
+        self.0.iter().any(|null| null.as_bytes() == text)
+    }
+}
+
+impl CsvOptions {
+    /// The characters that the files are made of.
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect {
+            delimiter: self.delimiter,
+            quote: self.quote,
+            // Doubled quotes are told apart anyway.
+            escape: self.escape.filter(|escape| self.quote.is_some_and(|quote| quote != *escape)),
+            comment: self.comment,
+            trim: self.trim,
+        }
+    }
+
+    /// What tells the files' fields apart.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout { dialect: self.dialect(), nulls: self.nulls.clone(), pads: self.pads }
+    }
+
+    /// Whether only header, columns and delimiter are not as they usually are.
+    pub fn is_usual(&self) -> bool {
+        let Self { header, columns, delimiter, intake, .. } = self;
+        let usual = Self {
+            header: *header,
+            columns: columns.clone(),
+            delimiter: *delimiter,
+            intake: intake.clone(),
+            ..Self::default()
+        };
+        *self == usual
+    }
+
+    /// How its fields say values.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            scalar_kind: Kind::Text,
+            unescape: self.layout().unescape(),
+            date: self.date_format.as_deref().and_then(Pattern::new),
+            timestamp: self.timestamp_format.as_deref().and_then(Pattern::new),
+            leaves_out: true,
+        }
+    }
+
+    /// Whether its characters can be told apart.
+    ///
+    /// # Errors
+    /// [`Error::Evaluate`] for two that are the same, and for those that can't be what they are.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_delimiter(self.delimiter)?;
+        let named = [
+            ("delimiter", Some(self.delimiter)),
+            ("quote", self.quote),
+            ("escape", self.escape.filter(|escape| self.quote != Some(*escape))),
+            ("comment", self.comment),
+        ];
+        for (at, (name, byte)) in named.iter().enumerate() {
+            let Some(byte) = byte else { continue };
+            let same = named[..at].iter().find(|(_, other)| other.as_ref() == Some(byte));
+            let reason = if let Some((other, _)) = same {
+                format!("`{other}` and `{name}` are both `{}`", byte.escape_ascii())
+            } else if !byte.is_ascii() || matches!(byte, b'\n' | b'\r') {
+                format!("`{name}` must be one ASCII character, and no line break")
+            } else {
+                continue;
+            };
+            return Err(Error::Evaluate { reason });
+        }
+        Ok(())
+    }
 }
 
 /// How CSV is written.
@@ -52,7 +202,7 @@ pub struct CsvWriteOptions {
 pub(crate) struct CsvDecoder {
     /// The names that a header must have.
     header: Option<Vec<String>>,
-    delimiter: u8,
+    layout: Layout,
     columns: Columns,
     fields: Fields,
 }
@@ -63,13 +213,13 @@ impl CsvDecoder {
     /// # Errors
     /// [`Error::Evaluate`]: a type that can't be read, or a delimiter that can't delimit.
     pub(crate) fn new(options: &CsvOptions, schema: SchemaRef) -> Result<Self> {
-        check_delimiter(options.delimiter)?;
+        options.check()?;
         let names = schema.fields().iter().map(|field| field.name().clone()).collect();
         Ok(Self {
             header: options.header.then_some(names),
-            delimiter: options.delimiter,
+            layout: options.layout(),
             fields: Fields::new(schema.fields().len()),
-            columns: Columns::new(schema, Kind::Text, unescape)?,
+            columns: Columns::new(schema, options.rules())?,
         })
     }
 }
@@ -94,340 +244,33 @@ pub(crate) fn check_delimiter(delimiter: u8) -> Result<()> {
 }
 
 impl Decoder for CsvDecoder {
-    fn decode(&mut self, block: &Block, from: usize) -> Result<Decoded, Refusal> {
+    fn decode(
+        &mut self,
+        block: &Block,
+        from: usize,
+        bad: &mut BadRecords,
+    ) -> Result<Decoded, Refusal> {
         let mut from = from;
         if block.offset() == 0 && from == 0 {
             if let Some(expected) = &self.header {
-                match header(block, self.delimiter)? {
+                match header(block, &self.layout)? {
                     Some((names, end)) => {
                         check_header(block, expected, &names, end)?;
                         from = end;
                     }
-                    None => return block.ran_out(0),
+                    None => return block.ran_out(0, bad),
                 }
             } else {
                 from = block.behind_byte_order_mark(0);
             }
         }
-        let end = split(block, from, self.delimiter, &mut self.fields)?;
+        let end = split(block, from, &self.layout, &mut self.fields, bad)?;
         if self.fields.records.is_empty() {
-            return block.ran_out(end);
+            return Ok(Decoded { batch: None, end });
         }
-        let (batch, end) = self.columns.rows(block, &mut self.fields, end)?;
-        Ok(Decoded { batch: Some(batch), end })
+        let (batch, end) = self.columns.rows(block, &self.fields, end, bad)?;
+        Ok(Decoded { batch, end })
     }
-}
-
-/// The names in the header of the file whose first block this is, and where its records begin;
-/// `None` if the header is not wholly in the block.
-pub(crate) fn header(
-    block: &Block,
-    delimiter: u8,
-) -> Result<Option<(Vec<String>, usize)>, Refusal> {
-    let bytes = block.text().as_bytes();
-    let mut from = block.behind_byte_order_mark(0);
-    while let Some(blank) = blank_line(&bytes[from..]) {
-        from += blank;
-    }
-    if from == bytes.len() {
-        return Ok(None);
-    }
-    let mut fields = Vec::new();
-    match record(bytes, from, &mut Ends::new(delimiter), block.ends_with_text(), &mut fields) {
-        Record::Whole { next } => {
-            let names: Vec<String> = fields.iter().map(|field| string(block, *field)).collect();
-            if names.iter().any(|name| name.contains('\r')) {
-                // The file's lines end with it, or every row would be part of the header.
-                let reason = String::from(
-                    "the header holds a carriage return: lines end with LF or CRLF, not with CR",
-                );
-                return Err(Refusal::BadRecord { range: from..next, column: None, reason });
-            }
-            Ok(Some((names, next)))
-        }
-        Record::Cut => refuse_cut(block, from).map(|()| None),
-        Record::Bad { at } => Err(behind_quote(block, from, at)),
-    }
-}
-
-/// A field's text; nothing for a null.
-pub(crate) fn string(block: &Block, field: Field) -> String {
-    let text = &block.text()[field.range()];
-    if field.kind() == Kind::Escaped {
-        let mut unescaped = String::new();
-        unescape(text, &mut unescaped);
-        return unescaped;
-    }
-    text.to_owned()
-}
-
-/// Whether a header names what is expected of it.
-pub(crate) fn check_header(
-    block: &Block,
-    expected: &[String],
-    found: &[String],
-    end: usize,
-) -> Result<(), Refusal> {
-    if expected == found {
-        return Ok(());
-    }
-    let start = block.behind_byte_order_mark(0);
-    let mut end = end;
-    while end > start && matches!(block.bytes()[end - 1], b'\n' | b'\r') {
-        end -= 1;
-    }
-    let names = |names: &[String]| format!("`{}`", names.join("`, `"));
-    Err(Refusal::BadRecord {
-        range: start..end,
-        column: None,
-        reason: format!(
-            "the header names {}, expected {}",
-            names(found).escape_debug(),
-            names(expected).escape_debug()
-        ),
-    })
-}
-
-/// Fills `fields` with the records from `from` on, a batch at most, and says where the first one
-/// begins that is not in it. Behind a bad record it does not go.
-///
-/// # Errors
-/// The first record is bad, or is cut and can't become whole.
-pub(crate) fn split(
-    block: &Block,
-    from: usize,
-    delimiter: u8,
-    fields: &mut Fields,
-) -> Result<usize, Refusal> {
-    fields.clear();
-    let bytes = block.text().as_bytes();
-    let ends_with_text = block.ends_with_text();
-    let width = fields.width;
-    let mut ends = Ends::new(delimiter);
-    let mut start = from;
-    while fields.records.len() < BATCH_ROWS && start < bytes.len() {
-        if width != 1
-            && let Some(blank) = blank_line(&bytes[start..])
-        {
-            start += blank;
-            continue;
-        }
-        let before = fields.places.len();
-        let refusal = match record(bytes, start, &mut ends, ends_with_text, &mut fields.places) {
-            Record::Whole { next } => {
-                let found = fields.places.len() - before;
-                let end = record_end(bytes, start, next);
-                if (end - start) as u64 > MAX_RECORD_BYTES {
-                    Refusal::TooLarge { start }
-                } else if found == width {
-                    fields.records.push(start);
-                    start = next;
-                    continue;
-                } else {
-                    let reason = format!("expected {width} fields, found {found}");
-                    Refusal::BadRecord { range: start..end, column: None, reason }
-                }
-            }
-            Record::Cut => {
-                fields.places.truncate(before);
-                if fields.records.is_empty() {
-                    refuse_cut(block, start)?;
-                }
-                return Ok(start);
-            }
-            Record::Bad { at } => behind_quote(block, start, at),
-        };
-        fields.places.truncate(before);
-        return if fields.records.is_empty() { Err(refusal) } else { Ok(start) };
-    }
-    Ok(start)
-}
-
-/// How many bytes the line that `bytes` begin with has, if it is an empty one.
-fn blank_line(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [b'\n', ..] => Some(1),
-        [b'\r', b'\n', ..] => Some(2),
-        _ => None,
-    }
-}
-
-/// The end of a record without its line break.
-fn record_end(bytes: &[u8], start: usize, next: usize) -> usize {
-    match &bytes[start..next] {
-        [.., b'\r', b'\n'] => next - 2,
-        [.., b'\n'] => next - 1,
-        _ => next,
-    }
-}
-
-/// Whether a record that has no end in the block's text may get one.
-fn refuse_cut(block: &Block, start: usize) -> Result<(), Refusal> {
-    if block.ends_with_text() && ((block.text().len() - start) as u64) <= MAX_RECORD_BYTES {
-        return Err(Refusal::BadRecord {
-            range: start..block.text().len(),
-            column: None,
-            reason: String::from("a quote is opened and never closed"),
-        });
-    }
-    block.ran_out(start).map(|_| ())
-}
-
-fn behind_quote(block: &Block, start: usize, at: usize) -> Refusal {
-    Refusal::BadRecord {
-        range: start..block.line_at(at).end,
-        column: None,
-        reason: String::from("expected a delimiter or the line's end behind a closing quote"),
-    }
-}
-
-/// How a record ended.
-enum Record {
-    /// Whole; the next one begins there.
-    Whole { next: usize },
-    /// The bytes end before the record does.
-    Cut,
-    /// Something stands behind a closing quote at `at`.
-    Bad { at: usize },
-}
-
-/// Appends the fields of the record at `start`; `is_last` if the end of the bytes ends it too.
-#[inline]
-fn record(
-    bytes: &[u8],
-    start: usize,
-    ends: &mut Ends,
-    is_last: bool,
-    fields: &mut Vec<Field>,
-) -> Record {
-    let mut at = start;
-    loop {
-        if bytes.get(at) == Some(&b'"') {
-            let Some((field, behind)) = quoted(bytes, at, is_last) else { return Record::Cut };
-            fields.push(field);
-            match &bytes[behind..] {
-                [] => return Record::Whole { next: behind },
-                [b'\n', ..] => return Record::Whole { next: behind + 1 },
-                [b'\r', b'\n', ..] => return Record::Whole { next: behind + 2 },
-                [b'\r'] if !is_last => return Record::Cut,
-                [other, ..] if *other == ends.delimiter => at = behind + 1,
-                [_, ..] => return Record::Bad { at: behind },
-            }
-            continue;
-        }
-        let Some(end) = ends.next(bytes, at) else {
-            if !is_last {
-                return Record::Cut;
-            }
-            fields.push(unquoted(at, bytes.len()));
-            return Record::Whole { next: bytes.len() };
-        };
-        if bytes[end] == b'\n' {
-            let has_return = end > at && bytes[end - 1] == b'\r';
-            fields.push(unquoted(at, end - usize::from(has_return)));
-            return Record::Whole { next: end + 1 };
-        }
-        fields.push(unquoted(at, end));
-        at = end + 1;
-    }
-}
-
-#[inline]
-fn unquoted(start: usize, end: usize) -> Field {
-    if start == end { Field::NULL } else { Field::new(start, end, Kind::Text) }
-}
-
-/// The field whose opening quote is at `open`, and what is behind its closing quote; `None` if the
-/// bytes end before that is certain.
-fn quoted(bytes: &[u8], open: usize, is_last: bool) -> Option<(Field, usize)> {
-    let start = open + 1;
-    let mut at = start;
-    let mut kind = Kind::Text;
-    loop {
-        let quote = at + memchr::memchr(b'"', &bytes[at..])?;
-        match bytes.get(quote + 1) {
-            Some(b'"') => {
-                kind = Kind::Escaped;
-                at = quote + 2;
-            }
-            None if !is_last => return None,
-            _ => return Some((Field::new(start, quote, kind), quote + 1)),
-        }
-    }
-}
-
-/// Finds where fields end outside of quotes. It looks at 64 bytes at once and remembers what it
-/// saw, because fields are much shorter than that.
-struct Ends {
-    delimiter: u8,
-    /// Where the bytes begin that were looked at.
-    base: usize,
-    /// A bit for each of them: whether it is a delimiter or a newline. None before the first look.
-    found: Option<u64>,
-}
-
-impl Ends {
-    fn new(delimiter: u8) -> Self {
-        Self { delimiter, base: 0, found: None }
-    }
-
-    /// The first delimiter or newline from `from` on. `bytes` are always the same, and `from`
-    /// never goes back.
-    #[inline]
-    fn next(&mut self, bytes: &[u8], from: usize) -> Option<usize> {
-        let mut from = from;
-        loop {
-            // A base behind `from` is one that a longer search has left: it is of no use here.
-            let skipped = from.wrapping_sub(self.base);
-            if let Some(found) = self.found
-                && skipped < 64
-            {
-                let found = found >> skipped;
-                if found != 0 {
-                    return Some(from + found.trailing_zeros() as usize);
-                }
-                from = self.base + 64;
-            }
-            if from >= bytes.len() {
-                return None;
-            }
-            self.base = from;
-            self.found = Some(match bytes[from..].first_chunk::<64>() {
-                Some(chunk) => bits(chunk, self.delimiter, b'\n'),
-                None => bits_of_few(&bytes[from..], self.delimiter, b'\n'),
-            });
-        }
-    }
-}
-
-/// A bit for each byte that is one of two.
-#[inline]
-fn bits(chunk: &[u8; 64], one: u8, other: u8) -> u64 {
-    /// Brings the lowest bits of eight bytes side by side into the product's highest byte.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    // Compilers make vector code of this loop, but not of one that gathers the bits as well.
-    let equal = chunk.map(|byte| u8::from(byte == one || byte == other));
-    equal
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .rev()
-        .fold(0, |found, eight| found << 8 | u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56)
-}
-
-/// A bit for each byte that is one of two, of at most 64 bytes.
-fn bits_of_few(bytes: &[u8], one: u8, other: u8) -> u64 {
-    bytes.iter().rev().fold(0, |found, byte| found << 1 | u64::from(*byte == one || *byte == other))
-}
-
-/// Makes one quote of each two.
-fn unescape(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some(quote) = memchr::memchr(b'"', rest.as_bytes()) {
-        out.push_str(&rest[..=quote]);
-        rest = rest.get(quote + 2..).unwrap_or_default();
-    }
-    out.push_str(rest);
 }
 
 /// Rows as records.
@@ -475,7 +318,7 @@ impl Encoder for CsvEncoder {
                     out.push(self.delimiter);
                 }
                 if !column.is_null(row) {
-                    column.write(row, &style, &mut self.scratch, out)?;
+                    column.write(row, &style, &mut self.scratch, out);
                 }
             }
             out.push(b'\n');
@@ -531,6 +374,10 @@ impl Style for Quoting {
     fn float(&self, value: &[u8], _is_finite: bool, out: &mut Vec<u8>) {
         self.bytes(value, out);
     }
+
+    fn nested(&self, value: &[u8], out: &mut Vec<u8>) {
+        self.bytes(value, out);
+    }
 }
 
 #[cfg(test)]
@@ -544,7 +391,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{CsvOptions, Ends};
+    use super::{CsvOptions, records::Ends};
     use crate::{
         formats::{DeclaredColumn, Format, infer},
         operators::Operator,
@@ -561,11 +408,11 @@ mod tests {
             data_type: Some(DataType::Utf8View),
         };
         let columns = Some((0..u8::try_from(count).unwrap()).map(column).collect());
-        Format::Csv(CsvOptions { header: false, columns, delimiter: b',' })
+        Format::Csv(CsvOptions { columns, ..CsvOptions::default() })
     }
 
     fn with_header() -> Format {
-        Format::Csv(CsvOptions { header: true, columns: None, delimiter: b',' })
+        Format::Csv(CsvOptions { header: true, ..CsvOptions::default() })
     }
 
     /// Rows as text: fields joined by `|`, a null as `∅`.

@@ -1,25 +1,25 @@
 //! [`Fields`]: the fields of a batch's records as places in a block, and their way into columns.
 //!
-//! A decoder first only finds where fields are. Columns are then made one after the other, each in
-//! a loop of its own type, and only those that are wanted.
+//! A decoder first only finds where fields are. Columns are then made one after the other, and
+//! rows with a value that is not of its column's type are taken out, or end the batch.
 
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, RecordBatch},
-    buffer::{BooleanBuffer, NullBuffer},
-    datatypes::{
-        DataType, Date32Type, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit,
-        TimestampMicrosecondType,
-    },
+    array::{BooleanArray, RecordBatch},
+    buffer::BooleanBuffer,
+    compute::filter_record_batch,
+    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
 };
 
 use crate::{
     Error, Result,
+    expr::parse::type_name,
     formats::{
-        Refusal,
-        block::{Block, Views},
-        scalar,
+        BadRecord, BadRecords, Refusal,
+        block::Block,
+        jsonl::scan,
+        values::{Rules, Value},
     },
 };
 
@@ -74,8 +74,34 @@ impl Field {
     }
 }
 
-/// Appends a field's text, freed of what its format escapes with.
-pub(crate) type Unescape = fn(&str, &mut String);
+/// What a format escapes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unescape {
+    /// Quotes that are doubled or stand behind `escape`.
+    Csv { quote: u8, escape: u8 },
+    /// JSON's backslash.
+    Json,
+}
+
+impl Unescape {
+    /// Appends a field's text, freed of what is escaped.
+    pub(crate) fn append(self, text: &str, out: &mut String) {
+        match self {
+            Self::Json => scan::unescape(text, out),
+            Self::Csv { quote, escape } => {
+                let mut rest = text;
+                while let Some(at) = memchr::memchr2(quote, escape, rest.as_bytes()) {
+                    // The character behind it stands for itself, whatever it is.
+                    out.push_str(&rest[..at]);
+                    let mut behind = rest[at + 1..].chars();
+                    out.extend(behind.next());
+                    rest = behind.as_str();
+                }
+                out.push_str(rest);
+            }
+        }
+    }
+}
 
 /// The places of all fields of some records.
 pub(crate) struct Fields {
@@ -83,6 +109,8 @@ pub(crate) struct Fields {
     pub(crate) width: usize,
     /// Where each record begins.
     pub(crate) records: Vec<usize>,
+    /// Where each record ends, without its line break.
+    pub(crate) ends: Vec<usize>,
     /// The fields, record after record.
     pub(crate) places: Vec<Field>,
 }
@@ -90,17 +118,24 @@ pub(crate) struct Fields {
 impl Fields {
     /// Room for records of `width` fields.
     pub(crate) fn new(width: usize) -> Self {
-        Self { width, records: Vec::new(), places: Vec::new() }
+        Self { width, records: Vec::new(), ends: Vec::new(), places: Vec::new() }
     }
 
     /// Forgets all records.
     pub(crate) fn clear(&mut self) {
         self.records.clear();
+        self.ends.clear();
         self.places.clear();
     }
 
+    /// Adds a record whose fields are in their places.
+    pub(crate) fn add(&mut self, record: Range<usize>) {
+        self.records.push(record.start);
+        self.ends.push(record.end);
+    }
+
     /// The fields of one column.
-    pub(crate) fn column(&self, column: usize) -> impl ExactSizeIterator<Item = Field> {
+    pub(crate) fn column(&self, column: usize) -> impl ExactSizeIterator<Item = Field> + Clone {
         let from_first = self.places.get(column..).unwrap_or_default();
         from_first.iter().step_by(self.width.max(1)).copied()
     }
@@ -109,28 +144,8 @@ impl Fields {
 /// How fields become the columns of a schema.
 pub(crate) struct Columns {
     schema: SchemaRef,
-    chosen: Vec<Column>,
-    /// The kind of field that holds a bool or a number.
-    scalar_kind: Kind,
-    unescape: Unescape,
-}
-
-/// One column of the batch.
-struct Column {
-    /// Its place in the record.
-    field: usize,
-    value: Value,
-}
-
-/// The types that fields are read as.
-#[derive(Clone, Copy)]
-enum Value {
-    Bool,
-    Int64,
-    Float64,
-    Text,
-    Date,
-    Timestamp,
+    values: Vec<Value>,
+    rules: Rules,
 }
 
 /// The type of a timestamp column.
@@ -141,184 +156,86 @@ impl Columns {
     ///
     /// # Errors
     /// [`Error::Evaluate`] where a column has a type that text can't be read as.
-    pub(crate) fn new(schema: SchemaRef, scalar_kind: Kind, unescape: Unescape) -> Result<Self> {
-        let chosen = (schema.fields().iter().enumerate())
-            .map(|(field, column)| Ok(Column { field, value: value_of(column)? }))
-            .collect::<Result<_>>()?;
-        Ok(Self { schema, chosen, scalar_kind, unescape })
+    pub(crate) fn new(schema: SchemaRef, rules: Rules) -> Result<Self> {
+        let values = schema.fields().iter().map(value_of).collect::<Result<_>>()?;
+        Ok(Self { schema, values, rules })
     }
 
-    /// The batch that all records make.
+    /// The batch of all records whose values are of their columns' types, the others among the
+    /// `bad` ones; where none is tolerated, the batch of those before the first such record. With
+    /// it comes where the first record begins that is in neither; `end` is where the last ends.
     ///
     /// # Errors
-    /// The first record with a value that is not of its column's type.
-    fn batch(&self, block: &Block, fields: &Fields) -> Result<RecordBatch, Failed> {
-        let mut arrays = Vec::with_capacity(self.chosen.len());
-        let mut first: Option<BadValue> = None;
-        for (number, column) in self.chosen.iter().enumerate() {
-            match self.array(column, block, fields) {
-                Ok(array) => arrays.push(array),
-                Err(record) if first.as_ref().is_none_or(|bad| record < bad.record) => {
-                    first = Some(BadValue { record, column: number });
-                }
-                Err(_) => {}
-            }
-        }
-        match first {
-            Some(bad) => Err(Failed::Value(bad)),
-            None => RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-                .map_err(|error| Failed::Refusal(error.into())),
-        }
-    }
-
-    /// The batch of all records up to the first with a value that is not of its column's type, and
-    /// where the first record begins that is not in it. `end` is where the last record ends.
-    ///
-    /// # Errors
-    /// The first record is that one.
+    /// The first record is such a one, and none is tolerated.
     pub(crate) fn rows(
         &self,
         block: &Block,
-        fields: &mut Fields,
-        end: usize,
-    ) -> Result<(RecordBatch, usize), Refusal> {
-        let mut end = end;
-        loop {
-            let bad = match self.batch(block, fields) {
-                Ok(batch) => return Ok((batch, end)),
-                Err(Failed::Refusal(refusal)) => return Err(refusal),
-                Err(Failed::Value(bad)) => bad,
-            };
-            let start = fields.records[bad.record];
-            if bad.record == 0 {
-                let next = fields.records.get(1).copied().unwrap_or(end);
-                return Err(self.refusal(block, fields, &bad, start..next));
-            }
-            fields.records.truncate(bad.record);
-            fields.places.truncate(bad.record * fields.width);
-            end = start;
-        }
-    }
-
-    fn refusal(
-        &self,
-        block: &Block,
         fields: &Fields,
-        bad: &BadValue,
-        range: Range<usize>,
-    ) -> Refusal {
-        let column = &self.chosen[bad.column];
-        let field = fields.places[bad.record * fields.width + column.field];
-        let found: String = block.text()[field.range()].chars().take(SHOWN_CHARACTERS).collect();
-        let expected = match column.value {
-            Value::Bool => "bool",
-            Value::Int64 => "int64",
-            Value::Float64 => "float64",
-            Value::Text => "string",
-            Value::Date => "date",
-            Value::Timestamp => "timestamp",
+        end: usize,
+        bad: &mut BadRecords,
+    ) -> Result<(Option<RecordBatch>, usize), Refusal> {
+        let mut refused: Vec<(u32, usize)> = Vec::new();
+        let mut of_column = Vec::new();
+        let columns = self.values.iter().enumerate().map(|(number, value)| {
+            let array =
+                value.array(&self.rules, block, fields.column(number), None, &mut of_column);
+            refused.extend(of_column.drain(..).map(|record| (record, number)));
+            array
+        });
+        let columns = columns.collect();
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        if refused.is_empty() {
+            return Ok((Some(batch), end));
+        }
+        refused.sort_unstable();
+        refused.dedup_by_key(|(record, _)| *record);
+        let refusal = |(record, column): &(u32, usize)| {
+            self.refusal(block, fields, *record as usize, *column)
         };
-        let mut end = range.end;
-        while end > range.start && matches!(block.bytes()[end - 1], b'\n' | b'\r') {
-            end -= 1;
+        if !bad.are_tolerated {
+            let first = refused[0].0 as usize;
+            if first == 0 {
+                return Err(Refusal::BadRecord(refusal(&refused[0])));
+            }
+            return Ok((Some(batch.slice(0, first)), fields.records[first]));
         }
-        Refusal::BadRecord {
-            range: range.start..end,
-            column: Some(self.schema.field(bad.column).name().clone()),
-            reason: format!("expected {expected}, found `{}`", found.escape_debug()),
+        let mut is_good = vec![true; batch.num_rows()];
+        for (record, _) in &refused {
+            is_good[*record as usize] = false;
         }
+        bad.found.extend(refused.iter().map(refusal));
+        let mask = BooleanArray::new(BooleanBuffer::from(is_good), None);
+        let kept = filter_record_batch(&batch, &mask)?;
+        Ok(((kept.num_rows() > 0).then_some(kept), end))
     }
 
-    /// One column; the error is the first record with a value that is not of its type.
-    fn array(&self, column: &Column, block: &Block, fields: &Fields) -> Result<ArrayRef, usize> {
-        let values = fields.column(column.field);
-        let text = block.text();
-        let scalar_kind = self.scalar_kind;
-        match column.value {
-            Value::Bool => {
-                let mut nulls = Vec::with_capacity(values.len());
-                let mut bools = Vec::with_capacity(values.len());
-                for (record, field) in values.enumerate() {
-                    let value = match field.kind() {
-                        Kind::Null => Some(false),
-                        kind if kind == scalar_kind => {
-                            scalar::parse_bool(&text.as_bytes()[field.range()])
-                        }
-                        _ => None,
-                    };
-                    bools.push(value.ok_or(record)?);
-                    nulls.push(field.kind() != Kind::Null);
-                }
-                Ok(Arc::new(BooleanArray::new(BooleanBuffer::from(bools), valid(nulls))))
-            }
-            Value::Int64 => primitive::<Int64Type>(values, |field| {
-                let is_scalar = field.kind() == scalar_kind;
-                is_scalar.then(|| scalar::parse_int64(&text.as_bytes()[field.range()])).flatten()
-            }),
-            Value::Float64 => primitive::<Float64Type>(values, |field| {
-                let is_scalar = field.kind() == scalar_kind;
-                is_scalar.then(|| scalar::parse_float64(&text[field.range()])).flatten()
-            }),
-            Value::Date => primitive::<Date32Type>(values, |field| {
-                let is_text = field.kind() == Kind::Text;
-                is_text.then(|| scalar::parse_date(&text.as_bytes()[field.range()])).flatten()
-            }),
-            Value::Timestamp => primitive::<TimestampMicrosecondType>(values, |field| {
-                let is_text = field.kind() == Kind::Text;
-                is_text.then(|| scalar::parse_timestamp(&text.as_bytes()[field.range()])).flatten()
-            }),
-            Value::Text => Ok(self.text(values, block)),
+    fn refusal(&self, block: &Block, fields: &Fields, record: usize, column: usize) -> BadRecord {
+        let field = fields.places[record * fields.width + column];
+        let found: String = block.text()[field.range()].chars().take(SHOWN_CHARACTERS).collect();
+        let column = self.schema.field(column);
+        BadRecord {
+            range: fields.records[record]..fields.ends[record],
+            column: Some(column.name().clone()),
+            reason: format!(
+                "expected {}, found `{}`",
+                type_name(column.data_type()),
+                found.escape_debug()
+            ),
         }
-    }
-
-    fn text(&self, values: impl ExactSizeIterator<Item = Field>, block: &Block) -> ArrayRef {
-        let mut nulls = Vec::with_capacity(values.len());
-        let mut views = Views::new(block, values.len());
-        for field in values {
-            let range = field.range();
-            match field.kind() {
-                Kind::Null => views.push_empty(),
-                Kind::Text | Kind::Literal => views.push(range.start, range.end),
-                Kind::Escaped => {
-                    views.push_unescaped(|out| (self.unescape)(&block.text()[range], out));
-                }
-            }
-            nulls.push(field.kind() != Kind::Null);
-        }
-        Arc::new(views.finish(valid(nulls)))
     }
 }
 
 /// How many characters of a bad value a message shows; the record follows it anyway.
 const SHOWN_CHARACTERS: usize = 60;
 
-/// A value that is not of its column's type.
-struct BadValue {
-    record: usize,
-    column: usize,
-}
-
-enum Failed {
-    Value(BadValue),
-    Refusal(Refusal),
-}
-
-fn value_of(column: &arrow::datatypes::Field) -> Result<Value> {
-    match column.data_type() {
-        DataType::Boolean => Ok(Value::Bool),
-        DataType::Int64 => Ok(Value::Int64),
-        DataType::Float64 => Ok(Value::Float64),
-        DataType::Utf8View => Ok(Value::Text),
-        DataType::Date32 => Ok(Value::Date),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => Ok(Value::Timestamp),
-        other => Err(Error::Evaluate {
-            reason: format!(
-                "column `{}` can't be read as {other}: a text file's columns are bool, int64, \
-                 float64, string, date or timestamp",
-                column.name()
-            ),
-        }),
-    }
+fn value_of(column: &Arc<arrow::datatypes::Field>) -> Result<Value> {
+    Value::of(column.data_type()).ok_or_else(|| Error::Evaluate {
+        reason: format!(
+            "column `{}` can't be read as {}: no text says values of that type",
+            column.name(),
+            type_name(column.data_type())
+        ),
+    })
 }
 
 /// Whether all columns have types that text can be read as.
@@ -327,24 +244,4 @@ fn value_of(column: &arrow::datatypes::Field) -> Result<Value> {
 /// [`Error::Evaluate`] for the first that has none.
 pub(crate) fn check_types(schema: &Schema) -> Result<()> {
     schema.fields().iter().try_for_each(|column| value_of(column).map(|_| ()))
-}
-
-/// A validity mask, or none where all values are there.
-fn valid(valid: Vec<bool>) -> Option<NullBuffer> {
-    Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0)
-}
-
-/// A column of fixed-width values; the error is the first record that `parse` refuses.
-fn primitive<T: ArrowPrimitiveType>(
-    fields: impl ExactSizeIterator<Item = Field>,
-    parse: impl Fn(Field) -> Option<T::Native>,
-) -> Result<ArrayRef, usize> {
-    let mut nulls = Vec::with_capacity(fields.len());
-    let mut values = Vec::with_capacity(fields.len());
-    for (record, field) in fields.enumerate() {
-        let is_null = field.kind() == Kind::Null;
-        values.push(if is_null { T::Native::default() } else { parse(field).ok_or(record)? });
-        nulls.push(!is_null);
-    }
-    Ok(Arc::new(PrimitiveArray::<T>::new(values.into(), valid(nulls))))
 }

@@ -7,8 +7,14 @@
 //!   sign stay text, so that postcodes and telephone numbers survive; so do integers beyond int64,
 //!   because a float would lose their digits. `NaN` and infinities make a float column only beside
 //!   numbers. A column without a value is text.
-//! - JSON: the types that JSON has. Integers beyond int64, nested values and mixtures of types are
-//!   kept as JSON text in a string column; dates are strings unless declared.
+//!   With a format for dates or timestamps, texts of that format are, and no others.
+//! - JSON: the types that JSON has, arrays as lists and objects as structs, whose elements and
+//!   members have the narrowest type of all of them. Integers beyond int64, mixtures of types,
+//!   empty objects, those with too many different members and what is nested too deep are kept as
+//!   JSON text in a string column; dates are strings unless declared.
+//!
+//! Records that are none (bad rows) are passed over here: what becomes of them is decided where
+//! they are read.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,16 +24,21 @@ use crate::{
     Error, Result,
     disk::Disk,
     formats::{
-        DeclaredColumn, Format, Refusal,
+        BadRecord, BadRecords, DeclaredColumn, Format, Refusal,
         block::Block,
         csv::{self, CsvOptions},
-        fields::{Field, Fields, Kind, TIMESTAMP, check_types},
+        fields::{Fields, check_types},
         jsonl::{self, JsonlOptions},
-        scalar, text,
+        normal::normal_type,
+        text,
     },
     plan::InputFile,
     source::{blocks::Blocks, columnar, split::Split},
 };
+
+mod seen;
+
+use seen::Seen;
 
 /// The sample ends with the batch that reaches so many records.
 const SAMPLE_RECORDS: usize = 10_000;
@@ -43,13 +54,13 @@ const SAMPLE_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// `BadRow` where the header is not what is declared, has an empty or a repeated name, or is not
-/// there; and for bad records in the sample. `RecordTooLarge`, `InputNotFound`, `InputChanged`,
+/// there, and where no record names a column. `RecordTooLarge`, `InputNotFound`, `InputChanged`,
 /// `Io`. `Evaluate` for a declared type that text can't be read as.
 pub fn schema(disk: &Arc<dyn Disk>, format: &Format, files: &[InputFile]) -> Result<SchemaRef> {
     let schema = match format {
-        Format::Text => return Ok(text::schema()),
-        Format::Csv(options) => csv_schema(disk, options, files)?,
-        Format::Jsonl(options) => jsonl_schema(disk, options, files)?,
+        Format::Text(_) => return Ok(text::schema()),
+        Format::Csv(options) => csv_schema(disk, format, options, files)?,
+        Format::Jsonl(options) => jsonl_schema(disk, format, options, files)?,
         Format::Parquet | Format::Arrow => {
             return columnar::schema::inspect(format, files, None, disk).map(|found| found.schema);
         }
@@ -58,22 +69,28 @@ pub fn schema(disk: &Arc<dyn Disk>, format: &Format, files: &[InputFile]) -> Res
     Ok(Arc::new(schema))
 }
 
-fn csv_schema(disk: &Arc<dyn Disk>, options: &CsvOptions, files: &[InputFile]) -> Result<Schema> {
-    csv::check_delimiter(options.delimiter)?;
+fn csv_schema(
+    disk: &Arc<dyn Disk>,
+    format: &Format,
+    options: &CsvOptions,
+    files: &[InputFile],
+) -> Result<Schema> {
+    options.check()?;
     let declared = options.columns.as_deref();
     let mut names: Option<Vec<String>> =
         declared.map(|columns| columns.iter().map(|column| column.name.clone()).collect());
     if let Some(schema) = declared.filter(|_| !options.header).and_then(declared_schema) {
         return Ok(schema);
     }
+    let (layout, rules) = (options.layout(), options.rules());
     let mut fields = Fields::new(names.as_ref().map_or(0, Vec::len));
     let mut seen = vec![Seen::default(); fields.width];
-    sample(disk, files, |block, from| {
+    sample(disk, format, files, |block, from, bad| {
         let mut from = from;
         if block.offset() == 0 && from == 0 {
             from = block.behind_byte_order_mark(0);
             if options.header {
-                let Some((found, end)) = csv::header(block, options.delimiter)? else {
+                let Some((found, end)) = csv::header(block, &layout)? else {
                     return Ok(Sampled { records: 0, end: 0 });
                 };
                 if let Some(expected) = &names {
@@ -85,24 +102,31 @@ fn csv_schema(disk: &Arc<dyn Disk>, options: &CsvOptions, files: &[InputFile]) -
                     names = Some(found);
                 }
                 from = end;
+            } else if names.is_none() {
+                // Nobody names the columns: the first record says how many there are.
+                let Some((found, _)) = csv::header(block, &layout)? else {
+                    return Ok(Sampled { records: 0, end: 0 });
+                };
+                fields.width = found.len();
+                seen.resize(found.len(), Seen::default());
+                names = Some((1..=found.len()).map(|number| format!("column{number}")).collect());
             }
         }
-        let end = csv::split(block, from, options.delimiter, &mut fields)?;
+        let end = csv::split(block, from, &layout, &mut fields, bad)?;
         for (number, column) in seen.iter_mut().enumerate() {
-            fields.column(number).for_each(|field| column.add(seen_in_csv(block, field)));
+            fields.column(number).for_each(|field| column.add_csv(block, field, &rules));
         }
-        if fields.records.is_empty() {
-            block.ran_out(end)?;
-        }
-        Ok(Sampled { records: fields.records.len(), end })
+        Ok(Sampled { records: fields.records.len() + bad.found.len(), end })
     })?;
     let Some(names) = names else { return Err(nothing_to_name_columns(files)) };
-    let types = seen.into_iter().map(Seen::csv_type);
+    let has_patterns = rules.date.is_some() || rules.timestamp.is_some();
+    let types = seen.into_iter().map(|column| column.csv_type(has_patterns));
     Ok(typed_schema(names.into_iter().zip(types), declared))
 }
 
 fn jsonl_schema(
     disk: &Arc<dyn Disk>,
+    format: &Format,
     options: &JsonlOptions,
     files: &[InputFile],
 ) -> Result<Schema> {
@@ -115,8 +139,12 @@ fn jsonl_schema(
     let mut places: HashMap<String, usize> =
         names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
     let mut seen = vec![Seen::default(); names.len()];
-    sample(disk, files, |block, from| {
-        let (records, end) = jsonl::visit(block, from, &mut |key, field| {
+    let mut items = jsonl::Items::default();
+    let first_bad = sample(disk, format, files, |block, from, bad| {
+        if block.offset() == 0 && from == 0 {
+            items = jsonl::Items::default();
+        }
+        let (records, end) = jsonl::visit(block, from, &mut items, bad, &mut |key, field| {
             let place = match places.get(key) {
                 Some(place) => *place,
                 None if declared.is_some() => return,
@@ -127,12 +155,13 @@ fn jsonl_schema(
                     names.len() - 1
                 }
             };
-            seen[place].add(seen_in_json(block, field));
+            seen[place].add_json(block, field, 0);
         })?;
         Ok(Sampled { records, end })
     })?;
     if names.is_empty() {
-        return Err(nothing_to_name_columns(files));
+        // A bad row says more than that there is nothing.
+        return Err(first_bad.unwrap_or_else(|| nothing_to_name_columns(files)));
     }
     let types = seen.into_iter().map(Seen::json_type);
     Ok(typed_schema(names.into_iter().zip(types), declared))
@@ -160,12 +189,9 @@ fn typed_schema(
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-/// Text as it is inside a pipeline.
+/// A type as it is inside a pipeline.
 fn as_view(data_type: DataType) -> DataType {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        other => other,
-    }
+    normal_type(&data_type).unwrap_or(data_type)
 }
 
 fn check_names(names: &[String], range: std::ops::Range<usize>) -> Result<(), Refusal> {
@@ -178,7 +204,7 @@ fn check_names(names: &[String], range: std::ops::Range<usize>) -> Result<(), Re
     } else {
         return Ok(());
     };
-    Err(Refusal::BadRecord { range, column: None, reason })
+    Err(Refusal::BadRecord(BadRecord { range, column: None, reason }))
 }
 
 fn nothing_to_name_columns(files: &[InputFile]) -> Error {
@@ -203,146 +229,60 @@ struct Sampled {
 }
 
 /// Calls `visit` with blocks of the files and where in them it left off, until the sample is large
-/// enough or the files end.
+/// enough or the files end; gives the first bad row as an error.
 fn sample(
     disk: &Arc<dyn Disk>,
+    format: &Format,
     files: &[InputFile],
-    mut visit: impl FnMut(&Block, usize) -> Result<Sampled, Refusal>,
-) -> Result<()> {
+    mut visit: impl FnMut(&Block, usize, &mut BadRecords) -> Result<Sampled, Refusal>,
+) -> Result<Option<Error>> {
     let (mut records, mut bytes) = (0, 0);
+    let mut bad = BadRecords { are_tolerated: true, found: Vec::new() };
+    let mut first_bad = None;
     for file in files {
         let whole = Split { file: file.clone(), start: 0, end: file.size_bytes, aligned: true };
-        let mut blocks = Blocks::open(&whole, disk)?;
+        let mut blocks = Blocks::open(&whole, format, disk)?;
         let mut rest = Vec::new();
-        while let Some(block) = blocks.next(&rest)? {
-            let mut from = 0;
+        while let Some(next) = blocks.next(&rest)? {
+            let (mut block, mut from) = (next, 0);
             loop {
                 if records >= SAMPLE_RECORDS || bytes >= SAMPLE_BYTES {
-                    return Ok(());
+                    return Ok(first_bad);
                 }
-                let sampled =
-                    visit(&block, from).map_err(|refusal| blocks.error(&block, refusal))?;
+                bad.found.clear();
+                let sampled = visit(&block, from, &mut bad);
+                let sampled = sampled.map_err(|refusal| blocks.error(&block, refusal))?;
+                if let Some(record) = bad.found.first().filter(|_| first_bad.is_none()) {
+                    let row = blocks.bad_row(&block, record.clone());
+                    first_bad = Some(blocks.bad_row_error(row));
+                }
                 records += sampled.records;
                 bytes += sampled.end - from;
                 from = sampled.end;
+                if let Some(behind) = block.behind(from) {
+                    blocks.pass(&block, from);
+                    (block, from) = (behind, 0);
+                }
                 if sampled.records == 0 {
                     break;
                 }
             }
+            blocks.pass(&block, from);
             rest = block.bytes()[from..].to_vec();
         }
     }
-    Ok(())
-}
-
-/// The kinds of values that a column was seen with, one bit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Seen(u8);
-
-impl Seen {
-    const NULL: Self = Self(0);
-    const BOOL: Self = Self(1);
-    const INT: Self = Self(2);
-    const FLOAT: Self = Self(4);
-    const NOT_FINITE: Self = Self(8);
-    const DATE: Self = Self(16);
-    const TIMESTAMP: Self = Self(32);
-    const TEXT: Self = Self(64);
-
-    fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    fn has(self, kinds: Self) -> bool {
-        self.0 & kinds.0 != 0
-    }
-
-    /// Whether something was seen, and nothing but these.
-    fn is_only(self, kinds: &[Self]) -> bool {
-        let kinds = kinds.iter().fold(0, |bits, kind| bits | kind.0);
-        self.0 != 0 && self.0 & !kinds == 0
-    }
-
-    fn csv_type(self) -> DataType {
-        if self.is_only(&[Self::DATE]) {
-            DataType::Date32
-        } else if self.is_only(&[Self::DATE, Self::TIMESTAMP]) {
-            TIMESTAMP
-        } else {
-            self.json_type()
-        }
-    }
-
-    fn json_type(self) -> DataType {
-        if self.is_only(&[Self::BOOL]) {
-            DataType::Boolean
-        } else if self.is_only(&[Self::INT]) {
-            DataType::Int64
-        } else if self.is_only(&[Self::INT, Self::FLOAT, Self::NOT_FINITE])
-            && self.has(Self(Self::INT.0 | Self::FLOAT.0))
-        {
-            DataType::Float64
-        } else {
-            DataType::Utf8View
-        }
-    }
-}
-
-fn seen_in_csv(block: &Block, field: Field) -> Seen {
-    let text = &block.text()[field.range()];
-    match field.kind() {
-        Kind::Null => Seen::NULL,
-        Kind::Text => seen_in_text(text),
-        Kind::Escaped | Kind::Literal => Seen::TEXT,
-    }
-}
-
-/// The narrowest kind that some text is of.
-fn seen_in_text(text: &str) -> Seen {
-    let bytes = text.as_bytes();
-    let unsigned = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    match unsigned {
-        [b'0', b'0'..=b'9', ..] if scalar::parse_date(bytes).is_some() => Seen::DATE,
-        [b'0', b'0'..=b'9', ..] if scalar::parse_timestamp(bytes).is_some() => Seen::TIMESTAMP,
-        [] | [b'0', b'0'..=b'9', ..] | [b'+', ..] => Seen::TEXT,
-        digits if digits.iter().all(u8::is_ascii_digit) => {
-            if scalar::parse_int64(bytes).is_some() {
-                Seen::INT
-            } else {
-                Seen::TEXT
-            }
-        }
-        [b'0'..=b'9' | b'.', ..] if scalar::parse_float64(text).is_some() => Seen::FLOAT,
-        _ if scalar::parse_date(bytes).is_some() => Seen::DATE,
-        _ if scalar::parse_timestamp(bytes).is_some() => Seen::TIMESTAMP,
-        _ if scalar::parse_bool(bytes).is_some() => Seen::BOOL,
-        b"NaN" | b"inf" => Seen::NOT_FINITE,
-        _ => Seen::TEXT,
-    }
-}
-
-fn seen_in_json(block: &Block, field: Field) -> Seen {
-    let text = &block.text()[field.range()];
-    match (field.kind(), text.as_bytes()) {
-        (Kind::Null, _) => Seen::NULL,
-        (Kind::Text | Kind::Escaped, _) | (_, [b'{' | b'[', ..]) => Seen::TEXT,
-        (_, [b't' | b'f', ..]) => Seen::BOOL,
-        (_, number) if number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
-            // One beyond float64 stays as it is written.
-            if scalar::parse_float64(text).is_some() { Seen::FLOAT } else { Seen::TEXT }
-        }
-        (_, number) if scalar::parse_int64(number).is_some() => Seen::INT,
-        _ => Seen::TEXT,
-    }
+    Ok(first_bad)
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::DataType;
 
-    use super::{TIMESTAMP, schema};
+    use super::schema;
     use crate::{
-        formats::{DeclaredColumn, Format, csv::CsvOptions, jsonl::JsonlOptions},
+        formats::{
+            DeclaredColumn, Format, csv::CsvOptions, fields::TIMESTAMP, jsonl::JsonlOptions,
+        },
         source::tests::Input,
     };
 
@@ -354,7 +294,7 @@ mod tests {
             };
             columns.iter().map(declared).collect()
         });
-        Format::Csv(CsvOptions { header, columns, delimiter: b',' })
+        Format::Csv(CsvOptions { header, columns, ..CsvOptions::default() })
     }
 
     fn columns(format: &Format, files: &[&str]) -> Vec<(String, DataType)> {
@@ -442,6 +382,17 @@ mod tests {
         assert_eq!(types, [DataType::Utf8View, DataType::Float64]);
     }
 
+    fn list(element: DataType) -> DataType {
+        DataType::new_list(element, true)
+    }
+
+    fn object(members: &[(&str, DataType)]) -> DataType {
+        let field = |(name, data_type): &(&str, DataType)| {
+            arrow::datatypes::Field::new(*name, data_type.clone(), true)
+        };
+        DataType::Struct(members.iter().map(field).collect())
+    }
+
     #[test]
     fn keys_of_objects_come_in_order_of_first_appearance() {
         let jsonl = Format::Jsonl(JsonlOptions::default());
@@ -449,14 +400,20 @@ mod tests {
             "{\"z\": 1, \"a\": \"x\", \"n\": null}\n",
             "\n",
             "{\"a\": \"2024-01-01\", \"m\": {\"k\": [1]}, \"z\": 2.5, \"b\": true}\n",
+            "{\"m\": {\"k\": [2.5, null], \"t\": \"x\"}, \"l\": [[], [1]], \"o\": {}, \"c\": [1]}\n",
+            "no object\n{\"c\": {\"x\": 1}, \"s\": [1, \"x\"]}\n",
             "{\"big\": 12345678901234567890, \"mix\": 1}\n{\"mix\": \"x\"}"
         );
         let expected = [
             ("z", DataType::Float64),
             ("a", DataType::Utf8View),
             ("n", DataType::Utf8View),
-            ("m", DataType::Utf8View),
+            ("m", object(&[("k", list(DataType::Float64)), ("t", DataType::Utf8View)])),
             ("b", DataType::Boolean),
+            ("l", list(list(DataType::Int64))),
+            ("o", DataType::Utf8View),
+            ("c", DataType::Utf8View),
+            ("s", list(DataType::Utf8View)),
             ("big", DataType::Utf8View),
             ("mix", DataType::Utf8View),
         ];

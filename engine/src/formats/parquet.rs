@@ -1,13 +1,19 @@
-//! Parquet files. Text leaves as `Utf8`, columns are compressed with Zstandard.
+//! Parquet files. Text leaves as `Utf8`, bytes as `Binary`; columns have dictionaries where those
+//! pay, statistics for row groups and pages, and are compressed.
 //!
-//! A row group is held back until it is full, in rows or in bytes, or until the caller wants its
-//! memory back.
+//! Times in seconds, which the format has not, leave in milliseconds.
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    error::ArrowError,
+};
 use parquet::{
     arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
+    basic::{Compression as Codec, ZstdLevel},
+    file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
 
 use crate::{
@@ -15,6 +21,8 @@ use crate::{
     formats::{
         Encoder,
         arrow::{edge_batch, edge_schema},
+        compression::Compression,
+        layout::group_rows,
     },
 };
 
@@ -23,11 +31,27 @@ pub(crate) mod file;
 pub(crate) mod prune;
 pub(crate) mod read;
 
-/// The most rows of a row group.
-const GROUP_ROWS: usize = 1 << 20;
+/// The most rows of a row group of a download.
+const STREAM_ROWS: usize = 1 << 20;
+/// About the most bytes of a row group of a download, encoded.
+const STREAM_BYTES: usize = 8 << 20;
+/// The most rows of a row group of a file: enough for statistics to mean something, and few enough
+/// for tasks to share a file.
+const GROUP_ROWS: usize = 1 << 17;
+/// About the most bytes of a row group of a file, as its types have it.
+const GROUP_BYTES: usize = 64 << 20;
+/// The writer gets so many rows at once, since pages end between its batches.
+pub(crate) const WRITE_ROWS: usize = 8192;
 
-/// About the most bytes of a row group, encoded.
-const GROUP_BYTES: usize = 8 << 20;
+/// What may compress the pages.
+pub(crate) const COMPRESSIONS: [Compression; 6] = [
+    Compression::None,
+    Compression::Snappy,
+    Compression::Gzip,
+    Compression::Zstd,
+    Compression::Lz4,
+    Compression::Brotli,
+];
 
 /// Rows as a Parquet file.
 pub(crate) struct ParquetEncoder {
@@ -37,25 +61,92 @@ pub(crate) struct ParquetEncoder {
 }
 
 impl ParquetEncoder {
-    /// An encoder of rows with this schema.
+    /// An encoder of rows with this schema, for a stream: a row group is held back until it is
+    /// full, in rows or in bytes, or until the caller wants its memory back.
     ///
     /// # Errors
     /// Arrow's, where a type has no place in a file.
     pub(crate) fn new(schema: &SchemaRef) -> Result<Self> {
-        let schema = edge_schema(schema);
-        let properties = WriterProperties::builder()
-            .set_created_by(concat!("minispark ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_max_row_group_bytes(Some(GROUP_BYTES))
-            .build();
-        let writer = ArrowWriter::try_new(Vec::new(), SchemaRef::clone(&schema), Some(properties))
+        let properties = properties(Compression::Zstd)
+            .set_max_row_group_row_count(Some(STREAM_ROWS))
+            .set_max_row_group_bytes(Some(STREAM_BYTES));
+        Self::with(schema, properties)
+    }
+
+    /// An encoder for a file, whose row groups and pages follow from its rows alone; it wants them
+    /// in batches of [`WRITE_ROWS`].
+    ///
+    /// # Errors
+    /// As [`ParquetEncoder::new`].
+    pub(crate) fn of_file(schema: &SchemaRef, compression: Compression) -> Result<Self> {
+        let rows = group_rows(schema, GROUP_BYTES, GROUP_ROWS);
+        let properties = properties(compression).set_max_row_group_row_count(Some(rows));
+        Self::with(schema, properties.set_max_row_group_bytes(None))
+    }
+
+    fn with(schema: &SchemaRef, properties: WriterPropertiesBuilder) -> Result<Self> {
+        if let Some(refused) = schema.fields().iter().find(|field| !is_writable(field.data_type()))
+        {
+            let (name, data_type) = (refused.name(), refused.data_type());
+            let message = format!("Parquet has no place for column `{name}` of type {data_type}");
+            return Err(ArrowError::NotYetImplemented(message).into());
+        }
+        let schema = file_schema(&edge_schema(schema));
+        let schema_for_writer = SchemaRef::clone(&schema);
+        let writer = ArrowWriter::try_new(Vec::new(), schema_for_writer, Some(properties.build()))
             .map_err(ArrowError::from)?;
         Ok(Self { schema, writer })
     }
 
     fn empty_into(&mut self, out: &mut Vec<u8>) {
         out.append(self.writer.inner_mut());
+    }
+}
+
+fn properties(compression: Compression) -> WriterPropertiesBuilder {
+    let codec = match compression {
+        Compression::None | Compression::Bzip2 => Codec::UNCOMPRESSED,
+        Compression::Snappy => Codec::SNAPPY,
+        Compression::Gzip => Codec::GZIP(parquet::basic::GzipLevel::default()),
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
+        Compression::Lz4 => Codec::LZ4_RAW,
+        Compression::Brotli => Codec::BROTLI(parquet::basic::BrotliLevel::default()),
+    };
+    WriterProperties::builder()
+        .set_created_by(concat!("minispark ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(codec)
+}
+
+/// Whether a type can be written.
+fn is_writable(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(_) => false,
+        DataType::List(element) => is_writable(element.data_type()),
+        DataType::Struct(fields) => {
+            !fields.is_empty() && fields.iter().all(|field| is_writable(field.data_type()))
+        }
+        _ => true,
+    }
+}
+
+/// The schema as a file can have it.
+fn file_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(file_field).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn file_field(field: &Arc<Field>) -> Arc<Field> {
+    Arc::new(Field::clone(field).with_data_type(file_type(field.data_type())))
+}
+
+fn file_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::List(element) => DataType::List(file_field(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(file_field).collect()),
+        other => other.clone(),
     }
 }
 

@@ -3,9 +3,10 @@
 //! A line ends with LF or CRLF; the last one may end with the file. Every line is a row, the empty
 //! one too. NUL and a CR that is not before a LF are data. The text must be UTF-8, and a byte
 //! order mark at the start of a file is no part of it.
-
+//!
 //! Rows are written with their columns joined by `, `, a null as nothing, floats in the shortest
-//! form and whole ones without a fraction, times as ISO 8601, and a line break inside a value as
+//! form and whole ones without a fraction, times as ISO 8601, bytes as hexadecimal digits, lists
+//! and structs as JSON, and a line break inside a value as
 //! the two characters `\n` or `\r`. That is for people: unlike CSV it can't be read back exactly.
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use arrow::{
 use crate::{
     Result,
     formats::{
-        BATCH_ROWS, Decoded, Decoder, Encoder, MAX_RECORD_BYTES, Refusal,
+        BATCH_ROWS, BadRecords, Decoded, Decoder, Encoder, MAX_RECORD_BYTES, Refusal,
         block::{Block, Views},
         cells::{Normal, Scratch, Style},
     },
@@ -39,12 +40,17 @@ pub(crate) struct TextDecoder {
 }
 
 impl Decoder for TextDecoder {
-    fn decode(&mut self, block: &Block, from: usize) -> Result<Decoded, Refusal> {
+    fn decode(
+        &mut self,
+        block: &Block,
+        from: usize,
+        bad: &mut BadRecords,
+    ) -> Result<Decoded, Refusal> {
         let from = block.behind_byte_order_mark(from);
         let mut lines = Views::new(block, BATCH_ROWS);
         let end = push_lines(block, from, &mut lines);
         if lines.len() == 0 {
-            return block.ran_out(end);
+            return block.ran_out(end, bad);
         }
         let column: ArrayRef = Arc::new(lines.finish(None));
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![column])?;
@@ -57,6 +63,9 @@ impl Decoder for TextDecoder {
 fn push_lines(block: &Block, from: usize, lines: &mut Views<'_>) -> usize {
     let bytes = block.text().as_bytes();
     let mut start = from;
+    if start > bytes.len() {
+        return start;
+    }
     for newline in memchr::memchr_iter(b'\n', &bytes[from..]) {
         let newline = from + newline;
         if (newline - start) as u64 > MAX_RECORD_BYTES {
@@ -93,7 +102,7 @@ impl Encoder for TextEncoder {
                     out.extend_from_slice(b", ");
                 }
                 if !column.is_null(row) {
-                    column.write(row, &Line, &mut self.scratch, out)?;
+                    column.write(row, &Line, &mut self.scratch, out);
                 }
             }
             out.push(b'\n');
@@ -121,6 +130,10 @@ impl Style for Line {
 
     fn float(&self, value: &[u8], _is_finite: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(value.strip_suffix(b".0").unwrap_or(value));
+    }
+
+    fn nested(&self, value: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(value);
     }
 }
 

@@ -26,8 +26,10 @@ use crate::{
 mod fields;
 mod files;
 mod columnar;
+mod writers;
 mod graph;
 mod nodes;
+mod text_formats;
 mod keyed;
 pub mod sql;
 mod join;

@@ -392,3 +392,6 @@ fn no_state(array: &dyn Array) -> Error {
 fn refused(function: &str, of: &DataType) -> Error {
     Error::Internal(format!("aggregate {function} over {of}"))
 }
+
+#[cfg(test)]
+mod tests;

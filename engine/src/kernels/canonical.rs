@@ -85,7 +85,7 @@ mod tests {
         let nested: ArrayRef = Arc::new(StructArray::from(vec![(field, list)]));
         let found = with_one_zero_and_nan(&nested).unwrap();
         assert_eq!(found.data_type(), nested.data_type());
-        let inner = found.as_struct().column(0).as_list::<i32>().values().clone();
+        let inner = found.as_struct().column(0).as_list::<i32>().values();
         let values = inner.as_primitive::<Float64Type>();
         assert_eq!(values.value(0).to_bits(), 0);
         assert!(values.is_null(1) && values.value(2).is_sign_positive());

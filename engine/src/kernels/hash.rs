@@ -328,11 +328,14 @@ mod tests {
 
     use arrow::{
         array::{
-            ArrayRef, BooleanArray, Date32Array, DictionaryArray, Float32Array, Float64Array,
-            Int8Array, Int32Array, Int64Array, LargeStringArray, NullArray, StringArray,
-            StringViewArray, TimestampMicrosecondArray, UInt32Array,
+            ArrayRef, BooleanArray, BooleanBuilder, Date32Array, Decimal128Array, Decimal256Array,
+            DictionaryArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array,
+            IntervalMonthDayNanoArray, LargeStringArray, ListArray, ListBuilder, NullArray,
+            StringArray, StringViewArray, StringViewBuilder, StructArray,
+            TimestampMicrosecondArray, UInt32Array,
         },
-        datatypes::Int8Type,
+        buffer::NullBuffer,
+        datatypes::{DataType, Field, Fields, Int8Type, Int64Type, IntervalMonthDayNano, i256},
     };
 
     use super::hash_columns;
@@ -441,6 +444,75 @@ mod tests {
             [0xef45_0b00_54b1_87a7, 0x8c49_363a_21c2_7cc2, 0x112b_9d89_65d1_5def]
         );
         assert_eq!(hash(&[array(texts)]), [0xd085_57e5_8462_cf19, 0x51e7_571e_6f41_bca4]);
+    }
+
+    #[test]
+    fn decimals_and_intervals_hash_to_the_vectors() {
+        let narrow = Decimal128Array::from(vec![Some(0), Some(1), Some(-1), Some(12345), None]);
+        let expected = [
+            0x32e1_591a_8b87_608b,
+            0x0b19_b619_8f28_2208,
+            0x96a0_ee6d_6fe1_2194,
+            0xb724_e20c_c28b_c8b5,
+            0x8c49_363a_21c2_7cc2,
+        ];
+        assert_eq!(hash(&[array(narrow.clone())]), expected);
+        let dictionary =
+            DictionaryArray::<Int8Type>::new(vec![Some(3), None, Some(0)].into(), Arc::new(narrow));
+        assert_eq!(hash(&[array(dictionary)]), [expected[3], expected[4], expected[0]]);
+        let wide = Decimal256Array::from(vec![i256::ZERO, i256::ONE, i256::MINUS_ONE]);
+        assert_eq!(
+            hash(&[array(wide)]),
+            [0x21db_389e_8113_20fa, 0x80c0_4bfa_a4f2_9fd0, 0xabf2_29f2_c07f_5ebf]
+        );
+        let intervals = IntervalMonthDayNanoArray::from(vec![
+            IntervalMonthDayNano::new(1, 2, 3),
+            IntervalMonthDayNano::new(-1, 0, 5),
+        ]);
+        assert_eq!(hash(&[array(intervals)]), [0x0742_b24c_84e8_204d, 0x2bd3_a90f_7fdd_6731]);
+    }
+
+    #[test]
+    fn lists_and_structs_hash_to_the_vectors() {
+        let lists = [
+            Some(vec![]),
+            Some(vec![Some(1)]),
+            Some(vec![Some(1), Some(2)]),
+            Some(vec![None]),
+            Some(vec![Some(2), Some(1)]),
+            None,
+        ];
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+        let expected = [
+            0x112b_9d89_65d1_5def,
+            0x245d_7faf_b5d3_4920,
+            0xcacf_c380_3d8d_ab96,
+            0xa3de_8c2a_544b_e0d8,
+            0x4d65_0f55_620d_378b,
+            0x8c49_363a_21c2_7cc2,
+        ];
+        assert_eq!(hash(&[array(lists.clone())]), expected);
+        assert_eq!(hash(&[array(lists.slice(2, 3))]), expected[2..5]);
+        let fields = Fields::from(vec![
+            Field::new("a", DataType::Int64, true),
+            Field::new("b", DataType::Utf8View, true),
+        ]);
+        let members: Vec<ArrayRef> = vec![
+            array(Int64Array::from(vec![Some(1), None, Some(7)])),
+            array(StringViewArray::from(vec![Some("x"), None, Some("y")])),
+        ];
+        let nulls = NullBuffer::from(vec![true, true, false]);
+        let structs = StructArray::new(fields, members, Some(nulls));
+        assert_eq!(
+            hash(&[array(structs)]),
+            [0x396d_645a_cb29_c084, 0xcf15_033e_b7ee_cf2c, 0x8c49_363a_21c2_7cc2]
+        );
+        let mut texts = ListBuilder::new(StringViewBuilder::new());
+        texts.append_value([Some("ab"), Some("")]);
+        assert_eq!(hash(&[array(texts.finish())]), [0x2b40_0f0d_7ebb_e137]);
+        let mut bools = ListBuilder::new(BooleanBuilder::new());
+        bools.append_value([Some(true), Some(false)]);
+        assert_eq!(hash(&[array(bools.finish())]), [0x42b8_c2b8_9b9f_dcc9]);
     }
 
     #[test]

@@ -323,11 +323,12 @@ mod tests {
 
     use arrow::{
         array::{
-            ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringViewArray,
+            ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
+            Float64Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray,
             TimestampMicrosecondArray, UInt64Array,
         },
         compute::concat,
-        datatypes::DataType,
+        datatypes::{DataType, Float64Type, IntervalMonthDayNano, i256},
         util::display::array_value_to_string,
     };
     use proptest::prelude::*;
@@ -458,6 +459,38 @@ mod tests {
             (0..rows).map(|n| Some(format!("some long text, number {n}"))).collect();
         check(&[vec![Arc::new(numbers)]], |hash| hash);
         check(&[vec![Arc::new(times), Arc::new(texts)]], |hash| hash);
+    }
+
+    #[test]
+    fn keys_may_be_of_any_type() {
+        let decimals = vec![Some(1), Some(-1), None, Some(1), Some(10i128.pow(37)), Some(0)];
+        let wide = [1, -1, 0, 1, 7, 7].map(i256::from_i128);
+        let bytes: Vec<Option<&[u8]>> =
+            vec![Some(b"\xff"), None, Some(b""), Some(b"\xff"), Some(b"longer than a view"), None];
+        let intervals = [1, 1, 2, -1, 1, 0].map(|n| IntervalMonthDayNano::new(n, n / 2, 3));
+        let list = |list: &[f64]| Some(list.iter().map(|n| Some(*n)).collect::<Vec<_>>());
+        let lists = ListArray::from_iter_primitive::<Float64Type, _, _>([
+            list(&[0.0, f64::NAN]),
+            list(&[-0.0, -f64::NAN]),
+            None,
+            list(&[]),
+            list(&[1.0]),
+            None,
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Decimal128Array::from(decimals).with_data_type(DataType::Decimal128(38, 0))),
+            Arc::new(
+                Decimal256Array::from(wide.to_vec()).with_data_type(DataType::Decimal256(76, 0)),
+            ),
+            Arc::new(BinaryViewArray::from(bytes)),
+            Arc::new(IntervalMonthDayNanoArray::from(intervals.to_vec())),
+            Arc::new(lists),
+        ];
+        for column in &columns {
+            check(&[vec![Arc::clone(column)], vec![column.slice(2, 3)]], |hash| hash);
+            check(&[vec![Arc::clone(column)]], |_| 7);
+        }
+        check(&[columns], |hash| hash);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `expect`: rows as they are, or an error that shows what is wrong with them.
+//! `expect`: rows as they are, or an error that shows what is wrong with them; wrong rows may be put
+//! aside instead.
 
 use arrow::{
     array::{BooleanArray, RecordBatch},
@@ -10,6 +11,7 @@ use crate::{
     formats::{self, WriteFormat},
     operators::Operator,
     plan::Check,
+    source::quarantine::{BadRow, Gate},
 };
 
 /// The most rows that an error shows.
@@ -20,9 +22,10 @@ const SHOWN_CHARACTERS: usize = 500;
 
 /// Passes the rows of `input` on once `offences` have given none, and while every check holds.
 ///
-/// - Shape: same schema, same rows, same order.
+/// - Shape: same schema, same order, same rows; with a gate those for which a check does not hold
+///   leave through it, each by the first such check, and a batch left without rows is not passed on.
 /// - Memory: one batch.
-/// - Errors: [`Error::Expectation`]; [`Error::Evaluate`] of a check.
+/// - Errors: [`Error::Expectation`]; [`Error::Evaluate`] of a check; those of the gate.
 pub struct Expect {
     /// The node, for the error.
     pub node: String,
@@ -32,6 +35,8 @@ pub struct Expect {
     pub checks: Vec<Check>,
     /// What must give no row, with what a row offends against.
     pub offences: Vec<(Box<dyn Operator>, String)>,
+    /// Where rows go for which a check does not hold; without one they are an error.
+    pub(crate) gate: Option<Gate>,
 }
 
 impl Operator for Expect {
@@ -41,16 +46,30 @@ impl Operator for Expect {
                 return Err(self.failed(&check, &rows));
             }
         }
-        let Some(batch) = self.input.next()? else { return Ok(None) };
-        for check in &self.checks {
-            let holds = check.predicate.evaluate(&batch)?;
-            if holds.true_count() < batch.num_rows() {
+        while let Some(batch) = self.input.next()? {
+            let mut right = batch;
+            for check in &self.checks {
+                let holds = check.predicate.evaluate(&right)?;
+                if holds.true_count() == right.num_rows() {
+                    continue;
+                }
                 let offends: BooleanArray =
                     holds.iter().map(|holds| Some(holds != Some(true))).collect();
-                return Err(self.failed(&check.text, &filter_record_batch(&batch, &offends)?));
+                let wrong = filter_record_batch(&right, &offends)?;
+                let Some(gate) = &self.gate else {
+                    return Err(self.failed(&check.text, &wrong));
+                };
+                for row in lines(&wrong)? {
+                    let (reason, raw) = (check.text.clone(), row.into_bytes());
+                    gate.reject(&BadRow { reason, raw, ..BadRow::default() })?;
+                }
+                right = filter_record_batch(&right, &holds)?;
+            }
+            if right.num_rows() > 0 {
+                return Ok(Some(right));
             }
         }
-        Ok(Some(batch))
+        Ok(None)
     }
 }
 
@@ -66,14 +85,19 @@ impl Expect {
 
 /// Rows as people read them.
 fn shown(rows: &RecordBatch) -> Result<String> {
-    let mut encoder = formats::encoder(&WriteFormat::Jsonl, &rows.schema())?;
-    let mut bytes = Vec::new();
-    encoder.encode(rows, &mut bytes)?;
-    encoder.finish(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim_end().replace('\n', ", ");
+    let text = lines(rows)?.join(", ");
     if text.chars().count() <= SHOWN_CHARACTERS {
         return Ok(text);
     }
     Ok(text.chars().take(SHOWN_CHARACTERS).chain(['…']).collect())
+}
+
+/// Each row as a JSON object.
+fn lines(rows: &RecordBatch) -> Result<Vec<String>> {
+    let mut encoder = formats::encoder(&WriteFormat::Jsonl, &rows.schema())?;
+    let mut bytes = Vec::new();
+    encoder.begin(&mut bytes)?;
+    encoder.encode(rows, &mut bytes)?;
+    encoder.finish(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).lines().map(String::from).collect())
 }

@@ -4,7 +4,7 @@
 
 use arrow::{array::RecordBatch, compute::filter_record_batch};
 
-use crate::{Result, expr::Predicate, operators::Operator};
+use crate::{Result, expr::Predicate, operators::Operator, task::metrics::RowCounter};
 
 /// Keeps the rows of `input` for which `predicate` is true; a null counts as false (SQL `WHERE`).
 ///
@@ -16,12 +16,18 @@ pub struct Filter {
     pub input: Box<dyn Operator>,
     /// Which stay.
     pub predicate: Predicate,
+    /// Counts those that don't.
+    pub dropped: RowCounter,
 }
 
 impl Operator for Filter {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(batch) = self.input.next()? {
-            let kept = filter_record_batch(&batch, &self.predicate.evaluate(&batch)?)?;
+            let stays = self.predicate.evaluate(&batch)?;
+            // By the predicate and not by what is left, so that the one checks the other.
+            let dropped = batch.num_rows() - stays.true_count();
+            self.dropped.add(dropped as u64);
+            let kept = filter_record_batch(&batch, &stays)?;
             if kept.num_rows() > 0 {
                 return Ok(Some(kept));
             }
@@ -38,11 +44,13 @@ mod tests {
     use crate::{
         expr::parse,
         operators::{Batches, Operator},
+        task::metrics::RowCounter,
     };
 
     fn filter(batches: Vec<RecordBatch>, predicate: &str) -> Vec<RecordBatch> {
         let predicate = parse::predicate(predicate, batches[0].schema_ref()).unwrap();
-        let mut filter = Filter { input: Box::new(Batches::new(batches)), predicate };
+        let input = Box::new(Batches::new(batches));
+        let mut filter = Filter { input, predicate, dropped: RowCounter::default() };
         let mut kept = Vec::new();
         while let Some(batch) = filter.next().unwrap() {
             kept.push(batch);

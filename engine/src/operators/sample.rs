@@ -14,6 +14,7 @@ use crate::{
     Result,
     kernels::hash::{SEED, hash_columns},
     operators::Operator,
+    task::metrics::RowCounter,
 };
 
 /// Keeps the rows of `input` whose seeded hash, of 2³², lies below `threshold`.
@@ -28,6 +29,8 @@ pub struct Sample {
     pub threshold: u64,
     /// Another seed picks other rows.
     pub seed: u64,
+    /// Counts the rows that are not picked.
+    pub dropped: RowCounter,
 }
 
 impl Operator for Sample {
@@ -40,6 +43,7 @@ impl Operator for Sample {
                 xxh3_64_with_seed(&hash.to_le_bytes(), self.seed) >> 32 < self.threshold
             };
             let picked: BooleanArray = hashes.iter().map(|hash| Some(is_picked(hash))).collect();
+            self.dropped.add((batch.num_rows() - picked.true_count()) as u64);
             let kept = filter_record_batch(&batch, &picked)?;
             if kept.num_rows() > 0 {
                 return Ok(Some(kept));

@@ -321,6 +321,9 @@ impl SortedRun {
 }
 
 #[cfg(test)]
+mod types;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use std::{cmp::Ordering, path::Path, sync::atomic::Ordering::Relaxed};
 

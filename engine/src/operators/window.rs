@@ -148,8 +148,8 @@ impl Window {
     }
 
     /// Takes a batch in; what is whole by now is computed.
-    fn take(&mut self, batch: RecordBatch) -> Result<()> {
-        let starts = self.starts.of(&batch)?;
+    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let starts = self.starts.of(batch)?;
         // The rows from here on are not known to be whole yet.
         let rest = match self.hold {
             Hold::Rows => batch.num_rows(),
@@ -171,21 +171,21 @@ impl Window {
         }
         self.compute()?;
         let count = batch.num_rows() - rest;
-        if count > 0 { self.hold(batch.slice(rest, count), &starts[rest..]) } else { Ok(()) }
+        if count > 0 { self.hold(&batch.slice(rest, count), &starts[rest..]) } else { Ok(()) }
     }
 
     /// Keeps rows until they are whole.
-    fn hold(&mut self, batch: RecordBatch, starts: &[Start]) -> Result<()> {
+    fn hold(&mut self, rows: &RecordBatch, starts: &[Start]) -> Result<()> {
         // A few rows of a batch must not keep all of it.
-        let batch = compact(&batch)?;
+        let batch = compact(rows)?;
         let work = ROW_BYTES * (self.functions.len() as u64 + 1) * batch.num_rows() as u64;
         let bytes = 2 * unique_bytes(&batch) + work;
         let held = &mut self.held;
         if !held.reservation.try_grow(bytes) {
             if held.reservation.held_bytes() + bytes > MIN_HELD_BYTES {
-                let rows = held.starts.len() + starts.len();
+                let count = held.starts.len() + starts.len();
                 return Err(Error::MemoryLimit {
-                    operator: format!("window over a partition of {rows} rows or more"),
+                    operator: format!("window over a partition of {count} rows or more"),
                     asked_bytes: bytes,
                     budget_bytes: self.context.budget.limit_bytes(),
                 });
@@ -243,7 +243,7 @@ impl Operator for Window {
             }
             if let Some(batch) = self.input.next()? {
                 self.context.cancel.check()?;
-                self.take(batch)?;
+                self.take(&batch)?;
             } else {
                 self.has_ended = true;
                 self.compute()?;

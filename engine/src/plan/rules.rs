@@ -43,6 +43,8 @@ pub fn apply(plan: Plan) -> Plan {
         // The next rule goes through the nodes once, from inputs to outputs or back.
         nodes = Nodes(nodes.in_order());
         rules.extend(done.into_iter().map(|what| Applied { rule: String::from(rule), what }));
+        // Each rule finds every node behind its inputs.
+        nodes = Nodes(nodes.in_order());
     }
     Plan { nodes: nodes.0, rules, ..plan }
 }

@@ -112,13 +112,17 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::ReadStatistics;
-    use crate::{expr::parse, formats::Format, plan::Read};
+    use crate::{
+        expr::parse,
+        formats::{Format, intake::Intake},
+        plan::Read,
+    };
 
     #[test]
     fn projections_follow_one_another_and_sizes_follow_them() {
         let field = |name| Field::new(name, DataType::Int64, true);
         let schema = Arc::new(Schema::new(vec![field("a"), field("b"), field("c")]));
-        let mut read = Read::of(Format::Text, Vec::new(), None);
+        let mut read = Read::of(Format::Text(Intake::default()), Vec::new(), None);
         read.statistics = Some(ReadStatistics { rows: 5, column_bytes: vec![1, 20, 300] });
         assert_eq!((read.estimated_rows(), read.estimated_bytes()), (Some(5), 321));
         let two = read.project(&schema, &[2, 1]);

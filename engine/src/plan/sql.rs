@@ -15,7 +15,7 @@ use crate::{
         parse::sql_type_name,
         window::{Frame, FrameBound, FrameUnit, Kind, Offset, WindowFunction},
     },
-    formats::{Format, csv::CsvOptions},
+    formats::{Format, csv::CsvOptions, intake::Encoding},
     plan::{JoinColumn, JoinKind, Node, Op, Order, Plan, Read, Separator},
 };
 
@@ -361,8 +361,27 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
         let columns: Vec<_> = schema.fields().iter().map(|field| column(field)).collect();
         format!("{{{}}}", columns.join(", "))
     };
+    if !read.scan.folders.is_empty() && read.format != Format::Parquet {
+        return Err("the names of folders give it columns");
+    }
+    let intake = read.format.intake();
+    if intake.on_bad_row.tolerates() {
+        return Err("a reader that leaves bad rows out");
+    }
+    if intake.compression.is_some() || intake.encoding != Encoding::Utf8 {
+        return Err("a reader with a `compression` or an `encoding`");
+    }
     Ok(match &read.format {
-        Format::Text => format!(
+        Format::Csv(options) if !options.is_usual() => {
+            return Err("a `read_csv` with options beyond `header`, `columns` and `delimiter`");
+        }
+        Format::Jsonl(options) if options.date_format.is_some() => {
+            return Err("a `read_jsonl` with a `date_format`");
+        }
+        Format::Jsonl(options) if options.timestamp_format.is_some() => {
+            return Err("a `read_jsonl` with a `timestamp_format`");
+        }
+        Format::Text(_) => format!(
             "read_csv({paths}, header = false, delim = '\\x01', quote = '', escape = '', \
              auto_detect = false, columns = {})",
             columns()
@@ -373,12 +392,22 @@ fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
             quoted(&char::from(*delimiter).to_string()),
             columns()
         ),
-        Format::Parquet => format!("read_parquet({paths})"),
-        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
         Format::Jsonl(_) => format!(
             "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
             columns()
         ),
+        Format::Parquet => {
+            let names = select(schema.fields().iter().map(|field| {
+                let field = field.name().as_str();
+                (field, name(field))
+            }));
+            let hive = !read.scan.folders.is_empty();
+            format!(
+                "(select {names} from read_parquet({paths}, union_by_name = true, \
+                 hive_partitioning = {hive}))"
+            )
+        }
+        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
     })
 }
 

@@ -10,10 +10,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::{
     Error, Result,
     disk::Disk,
-    expr::{Aggregate, Expr, OrderKey, SortKey, parse},
+    expr::{Expr, SortKey},
     id::StageId,
-    kernels::accumulate::takes_order,
-    operators::reduce_by_key::state_fields,
     plan::{
         Distribution, NodeIndex, Op, Order, Output, Plan, Share, Sink, Stage, Step, StepIndex,
         StepKind, Target, with_hash_column,
@@ -23,7 +21,9 @@ use crate::{
 
 mod join;
 mod order;
+mod reduce;
 mod relational;
+mod layout;
 mod window;
 
 use relational::as_it_is;
@@ -174,8 +174,9 @@ impl Cutter<'_> {
     fn sink(&mut self, leaf: NodeIndex, pipeline: Pipeline) {
         let node = self.plan.nodes[leaf.index()].clone();
         let (pipeline, target, ordered) = if let Op::Write(write) = node.op {
-            let ordered = self.plan.nodes[node.inputs[0].index()].order != Order::None;
-            (self.in_sequence(leaf, pipeline), Target::Files(write), ordered)
+            let order = self.plan.nodes[node.inputs[0].index()].order.clone();
+            let ordered = order != Order::None || write.stable;
+            (self.laid_out(leaf, pipeline, &write, &order), Target::Files(write), ordered)
         } else {
             (self.in_one_order(leaf, pipeline, &node.order), Target::Text, true)
         };
@@ -279,9 +280,13 @@ impl Cutter<'_> {
             }
             Op::Reduce { keys, aggregates } => {
                 let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
-                let input = self.rows_of(node.inputs[0])?;
-                let aggregates = completed(aggregates, &input.schema(), has_order);
-                self.reduced(index, schema, input, keys, aggregates)
+                let below = self.rows_of(node.inputs[0])?;
+                self.reduced(
+                    index,
+                    schema,
+                    below,
+                    reduce::Reduction { keys, aggregates, has_order },
+                )
             }
             Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
@@ -314,7 +319,9 @@ impl Cutter<'_> {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(as_it_is(index, input))
             }
-            Op::Expect { checks, offences } => self.expected(index, &node.inputs, checks, offences),
+            Op::Expect { checks, offences, on_fail } => {
+                self.expected(index, &node.inputs, checks, offences, on_fail)
+            }
             Op::Sort { keys, limit } => {
                 let input = self.rows_of(node.inputs[0])?;
                 Ok(self.sorted(index, input, &keys, limit))
@@ -329,48 +336,6 @@ impl Cutter<'_> {
             }
             Op::Write(_) => self.rows_of(node.inputs[0]),
         }
-    }
-
-    /// Aggregation on the map side, an exchange by key hash, final aggregation.
-    fn reduced(
-        &mut self,
-        node: NodeIndex,
-        schema: SchemaRef,
-        below: Pipeline,
-        keys: Vec<Expr>,
-        aggregates: Vec<Aggregate>,
-    ) -> Result<Pipeline> {
-        let key_count = keys.len();
-        let names = schema.fields().iter().skip(key_count).map(|field| field.name().as_str());
-        let mut fields: Vec<_> = schema.fields().iter().take(key_count).cloned().collect();
-        let states = state_fields(&aggregates, &names.collect::<Vec<_>>())?;
-        fields.extend(states.into_iter().map(Arc::new));
-        let partial_schema = with_hash_column(&Schema::new(fields));
-
-        let bytes = below.bytes;
-        let is_one_task =
-            below.partitions == 1 && (bytes <= self.sizes.bucket_bytes || key_count == 0);
-        let text =
-            keys.iter().zip(schema.fields()).map(|(_, field)| field.name().clone()).collect();
-        let partial = below.then(node, Arc::clone(&partial_schema), |input| {
-            StepKind::PartialReduce { input, keys, aggregates: aggregates.clone() }
-        });
-        let merged = if is_one_task {
-            partial
-        } else if key_count == 0 {
-            // There is one group, and one row even over nothing: one task merges what all found.
-            self.gathered(node, partial, Share::All)
-        } else {
-            let buckets = self.buckets(bytes);
-            let distribution = Distribution::Hash { keys: text, buckets };
-            let stage = self.close(partial, Output::Exchange(distribution));
-            reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)
-        };
-        Ok(merged.then(node, schema, |input| StepKind::FinalReduce {
-            input,
-            keys: key_count,
-            aggregates,
-        }))
     }
 
     /// Each partition sorted, then all merged into one.
@@ -463,23 +428,6 @@ impl Cutter<'_> {
     }
 }
 
-/// The aggregates with an order for their rows where the input has none: all its columns, ascending,
-/// behind what they say themselves.
-fn completed(mut aggregates: Vec<Aggregate>, schema: &Schema, has_order: bool) -> Vec<Aggregate> {
-    for aggregate in aggregates.iter_mut().filter(|aggregate| takes_order(aggregate)) {
-        if has_order {
-            continue;
-        }
-        for index in 0..schema.fields().len() {
-            let expr = parse::column(schema, index);
-            if aggregate.order_by.iter().all(|key| key.expr != expr) {
-                aggregate.order_by.push(OrderKey { expr, descending: false, nulls_first: false });
-            }
-        }
-    }
-    aggregates
-}
-
 /// A pipeline that begins with what other stages put out.
 fn reading(
     node: NodeIndex,
@@ -567,6 +515,7 @@ pub(super) mod tests {
                 Share::Bucket => format!("bucket of {stage}"),
                 Share::Partition => format!("partition of {stage}"),
                 Share::Section { first, .. } => format!("section {first} of {stage}"),
+                Share::Neighbours { .. } => format!("neighbours of {stage}"),
                 Share::All => format!("all of {stage}"),
                 Share::Merged { .. } => format!("merge of {stage}"),
             },

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    formats::{WriteFormat, compression::Compression},
-    plan::Write,
-};
+use crate::{formats::WriteFormat, plan::Write};
 
 /// What a writer does where its target is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +43,18 @@ impl Write {
     pub fn of(path: PathBuf, format: WriteFormat) -> Self {
         Self {
             path,
+            compression: format.default_compression(),
             format,
-            compression: Compression::None,
             mode: WriteMode::Error,
             partition_by: Vec::new(),
+            files: None,
+            stable: false,
         }
+    }
+
+    /// What the names of its files end with.
+    pub fn extension(&self) -> String {
+        let suffix = if self.format.is_text() { self.compression.suffix() } else { "" };
+        format!("{}{suffix}", self.format.extension())
     }
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{Outcome, Session, SessionOptions};
 use crate::{
     disk::{DataDisks, Disk, RealDisk},
-    plan::stages::Sizes,
+    plan::{JoinKind, Op, stages::Sizes},
     schedule::JobStatus,
     task::context::CancelFlag,
 };
@@ -34,7 +34,7 @@ impl Place {
         Self(folder)
     }
 
-    fn run(&self, document: &str, sizes: Sizes) -> Outcome {
+    fn session(&self, sizes: Sizes) -> Session {
         let path = |name: &str| self.0.path().join(name);
         let options = SessionOptions {
             base_dir: self.0.path().to_owned(),
@@ -44,7 +44,11 @@ impl Place {
             memory_bytes: 1 << 28,
             data: DataDisks::everywhere(),
         };
-        let session = Session::new(options).unwrap().with_sizes(sizes);
+        Session::new(options).unwrap().with_sizes(sizes)
+    }
+
+    fn run(&self, document: &str, sizes: Sizes) -> Outcome {
+        let session = self.session(sizes);
         let checked = session.check(document, true);
         let checked = checked.unwrap_or_else(|problems| panic!("{problems:#?}\n{document}"));
         session.run(checked, &CancelFlag::default(), &mut |_| {}).unwrap()
@@ -376,6 +380,31 @@ fn rows_that_are_as_expected_pass_and_are_counted_once() {
 }
 
 #[test]
+fn rows_of_joins_and_unions_are_counted_once_whatever_the_cut() {
+    let place = two();
+    let document = over(
+        r#"{"id": "u", "op": "union"}, {"id": "j", "op": "join", "key": "t", "how": "left"},
+           {"id": "c", "op": "cache"}, {"id": "last", "op": "repartition", "partitions": 5}"#,
+        r#"["a", "u"], ["b", "u"], ["u", "j"], ["b", "j"], ["j", "c"], ["c", "last"]"#,
+    );
+    for sizes in CUTS {
+        let outcome = place.run(&document, sizes);
+        assert_eq!(outcome.status, JobStatus::Completed, "{:?}", outcome.error);
+        let counted = |id: &str| {
+            let index = outcome.view.plan.nodes.iter().position(|node| node.id == id).unwrap();
+            let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
+            (rows.rows_in, rows.rows_out)
+        };
+        // Ten rows on the left and four on the right; `x` has three rows there and one here, `z`
+        // one and one, and a null has no partner.
+        assert_eq!(counted("u"), (10, 10), "{sizes:?}");
+        assert_eq!(counted("j"), (14, 10), "{sizes:?}");
+        assert_eq!(counted("c"), (10, 10), "{sizes:?}");
+        assert_eq!(counted("last"), (10, 10), "{sizes:?}");
+    }
+}
+
+#[test]
 fn what_is_not_as_expected_fails_the_job_with_the_first_rows() {
     let place = Place::new(&[("a.csv", "n,t\n1,x\n1,\n2,z\n"), ("b.csv", "z\n0\n")]);
     let error = |fields: &str| {
@@ -398,6 +427,38 @@ fn what_is_not_as_expected_fails_the_job_with_the_first_rows() {
         error(r#""rows": {"max": 2}"#),
         r#"`last` expects rows: 0 to 2; it found {"rows":3}"#
     );
+}
+
+#[test]
+fn rows_that_are_not_as_expected_may_be_put_aside_and_add_up() {
+    let place = Place::new(&[("a.csv", "n,t\n1,x\n1,\n2,z\n,y\n5,\n"), ("b.csv", "z\n0\n")]);
+    let expect = r#"{"id": "last", "op": "expect", "not_null": ["n", "t"], "where": "n < 2",
+        "on_fail": "quarantine"}"#;
+    let document = over(expect, r#"["a", "last"]"#);
+    check(&place, &document, &["1, x"]);
+    for sizes in CUTS {
+        let outcome = place.run(&document, sizes);
+        let index = outcome.view.plan.nodes.iter().position(|node| node.id == "last").unwrap();
+        let rows = outcome.view.rows.iter().find(|rows| rows.node.index() == index).unwrap();
+        assert_eq!((rows.rows_in, rows.rows_out, rows.quarantined), (5, 1, 4));
+        let folder = place.0.path().join("out").join(format!("{}_bad", outcome.job));
+        let mut lines = read(&folder.join("last-00000.jsonl"));
+        lines.sort();
+        let found = lines.iter().map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", row["reason"].as_str().unwrap(), row["raw"].as_str().unwrap())
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        // Each by the first check that it offends.
+        let expected = [
+            r#"not_null: n {"n":null,"t":"y"}"#,
+            r#"not_null: t {"n":1,"t":null}"#,
+            r#"not_null: t {"n":5,"t":null}"#,
+            r#"where: n < 2 {"n":2,"t":"z"}"#,
+        ];
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]
@@ -426,4 +487,37 @@ fn a_missing_row_is_counted_too() {
     let (code, message) = place.error(&document);
     assert_eq!(code, crate::error::Code::ExpectationFailed);
     assert_eq!(message, r#"`last` expects rows: at least 1; it found {"rows":0}"#);
+}
+
+#[test]
+fn not_in_knows_all_of_the_right_side_however_it_is_cut() {
+    let place = Place::new(&[("a.csv", "n\n1\n2\n\n3\n"), ("b.csv", "n\n1\n\n4\n1\n")]);
+    let run = |filter: &str, sizes| {
+        let document = over(
+            &format!(
+                r#"{{"id": "f", "op": "filter", "where": "{filter}"}},
+                   {{"id": "last", "op": "join", "key": "n", "how": "anti"}}"#
+            ),
+            r#"["b", "f"], ["a", "last"], ["f", "last"]"#,
+        );
+        let session = place.session(sizes);
+        let mut checked = session.check(&document, true).unwrap();
+        for node in &mut checked.plan.nodes {
+            if let Op::Join { how, .. } = &mut node.op {
+                *how = JoinKind::Anti { null_aware: true };
+            }
+        }
+        let outcome = session.run(checked, &CancelFlag::default(), &mut |_| {}).unwrap();
+        assert_eq!(outcome.status, JobStatus::Completed, "{:?}", outcome.error);
+        let mut lines = read(&outcome.sinks[0].path);
+        lines.sort();
+        lines
+    };
+    for sizes in CUTS {
+        // A null on the right could be anything; without it 1 is in and a null could be; in nothing
+        // there is not even a null.
+        assert!(run("true", sizes).is_empty());
+        assert_eq!(run("n is not null", sizes), ["2", "3"]);
+        assert_eq!(run("n > 9", sizes), ["", "1", "2", "3"]);
+    }
 }

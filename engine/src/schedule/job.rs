@@ -16,12 +16,14 @@ use std::{
 };
 
 use crate::{
+    error::{Class, Code},
     exchange::MapOutput,
     id::{Attempt, Epoch, JobId, StageId, TaskAttempt, TaskId, WorkerId},
     plan::{Distribution, NodeIndex, Output, Plan, Stage},
     schedule::{
         Command, Fact, JobError, JobStatus, Now, Settings,
         ledger::{End as LedgerEnd, Restored},
+        recover::{self, Verdict},
         stage::{Accepted, Life, Regained, Run, StageState, TaskState},
         worker::Workers,
     },
@@ -151,7 +153,7 @@ impl Job {
             failure_count: 0,
             reruns: 0,
             commit_failures: 0,
-            rows: nodes.map(|node| NodeRows { node, rows_in: 0, rows_out: 0 }).collect(),
+            rows: nodes.map(NodeRows::none).collect(),
             shuffled_bytes: 0,
             spilled_bytes: 0,
             queued: None,
@@ -177,8 +179,7 @@ impl Job {
             job.done += totals.tasks;
             for counted in &totals.nodes {
                 if let Some(rows) = job.rows.get_mut(counted.node.index()) {
-                    rows.rows_in += counted.rows_in;
-                    rows.rows_out += counted.rows_out;
+                    rows.count(counted, u64::saturating_add);
                 }
             }
             if !stage.is_sink {
@@ -259,7 +260,10 @@ impl Job {
                     reader.is_needed && !reader.is_done()
                 })
         };
-        self.stages.iter().any(|stage| is_read(stage) && stage.is_held_by(worker, epoch))
+        self.stages.iter().any(|stage| {
+            (is_read(stage) && stage.is_held_by(worker, epoch))
+                || stage.holds_bad_rows(worker, epoch)
+        })
     }
 
     /// The attempts under way, with who runs them.
@@ -433,7 +437,16 @@ impl Job {
     // What attempts come to.
 
     /// The current attempt succeeded.
-    pub(super) fn task_done(&mut self, turn: &mut Turn<'_>, output: MapOutput, report: TaskReport) {
+    ///
+    /// More bad rows than a node may have end the job.
+    pub(super) fn task_done(
+        &mut self,
+        turn: &mut Turn<'_>,
+        output: MapOutput,
+        report: TaskReport,
+    ) -> Verdict {
+        let (attempt, worker) = (output.map, output.worker.clone());
+        let first_bad_row = report.first_bad_row.clone();
         let task = output.map.task;
         let index = task.stage.index();
         turn.record(Fact::OutputAccepted { output: output.clone(), report: report.clone() });
@@ -446,11 +459,34 @@ impl Job {
         for input in self.stages[index].inputs.clone() {
             self.stages[input].reruns = 0;
         }
-        if self.stages[index].is_complete() {
+        let is_stage_done = self.stages[index].is_complete();
+        if let Some(reason) = self.too_many_bad_rows(index, is_stage_done, first_bad_row) {
+            let failure = recover::failure(Class::Fail, Code::BadRowsLimit, reason);
+            return Err(self.error(attempt, &worker, failure));
+        }
+        if is_stage_done {
             turn.record(Fact::StageDone { job: self.id, stage: task.stage });
             self.replan(turn);
             self.settle(turn);
         }
+        Ok(())
+    }
+
+    /// Why the bad rows of a node that the stage works for are too many; their share is looked at
+    /// once all tasks of the stage are done.
+    fn too_many_bad_rows(
+        &self,
+        stage: usize,
+        is_stage_done: bool,
+        first: Option<String>,
+    ) -> Option<String> {
+        self.stages[stage].nodes.iter().find_map(|node| {
+            let (node, rows) = (self.plan.nodes.get(node.index())?, self.rows.get(node.index())?);
+            let policy = node.op.on_bad_row()?;
+            let reason = policy.exceeded(rows.quarantined, rows.rows_in, is_stage_done)?;
+            let first = first.as_ref().map(|row| format!("; one is {row}")).unwrap_or_default();
+            Some(format!("too many bad rows in `{}`: {reason}{first}", node.id))
+        })
     }
 
     /// The back-off of a task or of the commit is over.
@@ -473,7 +509,9 @@ impl Job {
     // Committing.
 
     pub(super) fn has_all_results(&self) -> bool {
-        self.stages.iter().all(|stage| !stage.is_sink || stage.is_complete())
+        self.stages
+            .iter()
+            .all(|stage| if stage.is_sink { stage.is_complete() } else { !stage.lacks_bad_rows() })
     }
 
     /// Goes on to the commit when there is nothing left to compute, and back when there is.
@@ -528,7 +566,9 @@ impl Job {
                 let reader = &self.stages[reader];
                 reader.is_needed && !reader.is_complete()
             };
-            let is_needed = stage.is_sink || stage.readers.iter().any(is_wanted_by);
+            // Bad rows are written with the results, whoever has read the stage's others.
+            let is_needed =
+                stage.is_sink || stage.readers.iter().any(is_wanted_by) || stage.lacks_bad_rows();
             self.stages[index].is_needed = is_needed;
             while is_needed && let Some(accepted) = self.stages[index].reopen_lost() {
                 self.done -= 1;
@@ -569,8 +609,7 @@ impl Job {
     fn count_rows(&mut self, stage: usize, report: &TaskReport, apply: fn(u64, u64) -> u64) {
         for counted in &report.nodes {
             if let Some(rows) = self.rows.get_mut(counted.node.index()) {
-                rows.rows_in = apply(rows.rows_in, counted.rows_in);
-                rows.rows_out = apply(rows.rows_out, counted.rows_out);
+                rows.count(counted, apply);
             }
         }
         if !self.stages[stage].is_sink {

@@ -245,10 +245,7 @@ impl Totals {
         for counted in &report.nodes {
             let known = self.nodes.iter_mut().find(|known| known.node == counted.node);
             match known {
-                Some(known) => {
-                    known.rows_in = apply(known.rows_in, counted.rows_in);
-                    known.rows_out = apply(known.rows_out, counted.rows_out);
-                }
+                Some(known) => known.count(counted, apply),
                 None => self.nodes.push(*counted),
             }
         }

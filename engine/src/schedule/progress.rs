@@ -111,7 +111,7 @@ mod tests {
 
     use super::{Progress, Read};
     use crate::{
-        formats::Format,
+        formats::{Format, intake::Intake},
         id::{JobId, StageId, TaskId},
         plan::{Distribution, InputFile, NodeIndex, Output, Plan, Scan, Stage, Step, StepKind},
         source::split::Split,
@@ -126,7 +126,10 @@ mod tests {
         let step = Step {
             node: NodeIndex(0),
             schema,
-            kind: StepKind::Source { format: Format::Text, scan: Scan::default() },
+            kind: StepKind::Source {
+                format: Format::Text(Intake::default()),
+                scan: Scan::default(),
+            },
         };
         let stage = |id, splits: Vec<Split>, inputs| Stage {
             id: StageId(id),

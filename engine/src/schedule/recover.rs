@@ -247,7 +247,12 @@ impl Job {
         Box::new(JobError { failure, nodes, attempt: None, worker: None })
     }
 
-    fn error(&self, attempt: TaskAttempt, worker: &WorkerId, failure: Failure) -> Box<JobError> {
+    pub(super) fn error(
+        &self,
+        attempt: TaskAttempt,
+        worker: &WorkerId,
+        failure: Failure,
+    ) -> Box<JobError> {
         let nodes = self.node_ids(attempt.task.stage);
         let (attempt, worker) = (Some(attempt), Some(worker.clone()));
         Box::new(JobError { failure, nodes, attempt, worker })

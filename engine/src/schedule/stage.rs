@@ -119,6 +119,8 @@ pub(super) struct StageState {
     /// The nodes it works for.
     pub(super) nodes: Vec<NodeIndex>,
     pub(super) is_sink: bool,
+    /// Whether its tasks may keep bad rows beside their outputs.
+    keeps_bad_rows: bool,
     /// Whether somebody still wants its outputs; without that no task of it starts.
     pub(super) is_needed: bool,
     /// Re-runs for failed fetches since a reader last succeeded.
@@ -139,6 +141,7 @@ impl StageState {
             readers: Vec::new(),
             nodes: stage.nodes(),
             is_sink: matches!(stage.output, Output::Sink(_)),
+            keeps_bad_rows: stage.keeps_bad_rows(),
             is_needed: false,
             reruns: 0,
         }
@@ -169,6 +172,26 @@ impl StageState {
     /// Whether every output can be read.
     pub(super) fn is_complete(&self) -> bool {
         self.is_done() && self.lost.is_empty()
+    }
+
+    /// Whether bad rows of it can't be read, yet or any more, that are to be written.
+    pub(super) fn lacks_bad_rows(&self) -> bool {
+        let keeps = |partition: &u32| {
+            let accepted = self.task(*partition).and_then(TaskState::accepted);
+            accepted.is_some_and(|accepted| accepted.report.kept_bad_rows > 0)
+        };
+        self.keeps_bad_rows && (!self.is_done() || self.lost.iter().any(keeps))
+    }
+
+    /// Whether the worker's life holds bad rows that count.
+    pub(super) fn holds_bad_rows(&self, worker: &WorkerId, epoch: Epoch) -> bool {
+        self.keeps_bad_rows
+            && self.tasks.iter().filter_map(TaskState::accepted).any(|accepted| {
+                let output = &accepted.output;
+                accepted.report.kept_bad_rows > 0
+                    && output.epoch == epoch
+                    && output.worker == *worker
+            })
     }
 
     /// The task that gets the next slot.
@@ -284,7 +307,7 @@ impl StageState {
                 }
                 Phase::Done(accepted) => {
                     let Accepted { output, report } = &**accepted;
-                    if report.part.is_none() && !is_known(&output.worker, output.epoch) {
+                    if report.parts.is_none() && !is_known(&output.worker, output.epoch) {
                         self.lost.insert(partition);
                     }
                 }
@@ -306,7 +329,7 @@ impl StageState {
             let is_gone = task.accepted().is_some_and(|Accepted { output, report }| {
                 output.epoch == epoch
                     && output.worker == *worker
-                    && report.part.is_none()
+                    && report.parts.is_none()
                     && !is_held(output.map)
             });
             if is_gone {
@@ -352,7 +375,7 @@ impl StageState {
         (0..).zip(&self.tasks).any(|(partition, task)| {
             !self.lost.contains(&partition)
                 && task.accepted().is_some_and(|Accepted { output, report }| {
-                    output.epoch == epoch && output.worker == *worker && report.part.is_none()
+                    output.epoch == epoch && output.worker == *worker && report.parts.is_none()
                 })
         })
     }

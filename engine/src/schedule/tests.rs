@@ -323,13 +323,7 @@ fn a_part_in_a_shared_folder_outlives_its_writer() {
     else {
         unreachable!()
     };
-    report.part = Some(crate::task::Part {
-        path: "part".into(),
-        rows: 0,
-        bytes: 0,
-        checksum: String::new(),
-        content_checksum: 0,
-    });
+    report.parts = Some(Vec::new());
     cluster.step(Event::TaskDone { worker, epoch, attempt, report });
     assert_eq!(cluster.lost("w0"), "");
     assert_eq!(cluster.view(A).tasks_done, 1);
@@ -787,7 +781,7 @@ impl Cluster {
 
     fn done_event(id: &str, epoch: u64, of: &str) -> Event {
         let node = NodeIndex(attempt(of).task.stage.0);
-        let nodes = vec![NodeRows { node, rows_in: 10, rows_out: 5 }];
+        let nodes = vec![NodeRows { rows_in: 10, rows_out: 5, ..NodeRows::none(node) }];
         let report = TaskReport { nodes, bytes: 100, ..TaskReport::default() };
         Event::TaskDone { worker: worker(id), epoch: Epoch(epoch), attempt: attempt(of), report }
     }

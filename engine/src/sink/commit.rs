@@ -1,11 +1,9 @@
 //! Publishing results: rename, then manifest; a result appears whole or not at all.
 //!
-//! A text sink is one file and appears by one rename. A writer's folder is made ready beside its
-//! target, manifest included, and appears by one rename too.
+//! A text sink is one file and appears by one rename. How a writer's folder does, [`folder`] says.
 
 use std::{
     collections::BTreeSet,
-    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,20 +11,22 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod folder;
+pub mod manifest;
+
+use manifest::{Manifest, ManifestFile};
+
 use crate::{
     Error, Result,
     disk::Disk,
     exchange::{Exchange, MapOutput},
-    formats::WriteFormat,
+    formats::{WriteFormat, compression::Compression},
     id::JobId,
     memory::Budget,
     plan::{Sink, Target},
     sink::{Checksum, STAGING, attempt_file, write_parts},
     task::{Part, context::CancelFlag},
 };
-
-/// The file that makes a folder a result.
-const MANIFEST: &str = "_manifest.json";
 
 /// Puts the results of jobs in place.
 #[derive(Clone, Debug)]
@@ -58,6 +58,12 @@ pub struct Published {
     pub ordered: bool,
     /// How the files are to be read.
     pub format: WriteFormat,
+    /// How those are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// The columns that stand in the names of folders, and not in the files.
+    #[serde(default)]
+    pub folders: Vec<String>,
     /// The same rows as an Arrow IPC file, where a text result keeps one.
     pub typed: Option<PathBuf>,
     /// The size of that file, in bytes.
@@ -93,41 +99,6 @@ pub struct PublishedFile {
     pub checksum: String,
 }
 
-/// What `_manifest.json` says of a writer's folder.
-#[derive(Serialize)]
-struct Manifest<'a> {
-    version: u32,
-    job_id: JobId,
-    engine: &'static str,
-    sink: &'a str,
-    schema: Vec<ManifestColumn<'a>>,
-    rows: u64,
-    content_checksum: String,
-    files: Vec<ManifestFile<'a>>,
-}
-
-/// What of a manifest tells whose it is and what it lists.
-#[derive(Deserialize)]
-struct Found {
-    job_id: JobId,
-    sink: String,
-    files: Vec<PublishedFile>,
-}
-
-#[derive(Serialize)]
-struct ManifestColumn<'a> {
-    name: &'a str,
-    r#type: String,
-}
-
-#[derive(Serialize)]
-struct ManifestFile<'a> {
-    path: String,
-    rows: u64,
-    bytes: u64,
-    checksum: &'a str,
-}
-
 impl Publisher {
     /// Pulls a sink's partitions from the stores that hold them and encodes each into an attempt
     /// file; of a text sink also into a typed copy beside it.
@@ -145,30 +116,27 @@ impl Publisher {
         cancel: &CancelFlag,
     ) -> Result<Vec<Part>> {
         let staging = sink.staging(job, &self.output_dir);
-        outputs
+        let of_outputs = outputs
             .iter()
             .map(|output| {
                 let input = exchange.open(output, 0, &self.budget, cancel)?;
                 let path = attempt_file(&staging, sink, output.map);
                 let typed = (sink.target_is_text()).then(|| typed_attempt(&path));
-                let written =
-                    write_parts(sink, input, &path, typed.as_deref(), &*self.disk, cancel)?;
-                Ok(written.0)
+                write_parts(sink, input, &path, typed.as_deref(), &*self.disk, cancel)
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        Ok(of_outputs.concat())
     }
 
     /// Refuses a commit of which a part could not be published, before any is.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] where a writer's target is there and is not this job's own.
+    /// [`Error::OutputExists`] and [`Error::OutputUnfit`] where a writer's target is there, is not
+    /// this job's own, and is nothing that its mode can go on with.
     pub fn check_targets(&self, job: JobId, sinks: &[&Sink]) -> Result<()> {
         for sink in sinks {
-            if let Target::Files(write) = &sink.target
-                && self.disk.exists(&write.path)
-                && self.published_files(job, sink, &write.path).is_none()
-            {
-                return Err(Error::OutputExists { path: write.path.clone() });
+            if let Target::Files(write) = &sink.target {
+                self.check_target(job, sink, write)?;
             }
         }
         Ok(())
@@ -177,12 +145,12 @@ impl Publisher {
     /// Puts a sink's parts, ordered by partition, in place.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] where a writer's target is there already; those of the disk.
+    /// As [`Publisher::check_targets`]; those of the disk.
     pub fn publish(&self, job: JobId, sink: &Sink, parts: &[Part]) -> Result<Published> {
         let (path, files, typed) = match &sink.target {
             Target::Text => self.publish_text(job, sink, parts)?,
             Target::Files(write) => {
-                let files = self.publish_folder(job, sink, &write.path, parts)?;
+                let files = self.publish_folder(job, sink, write, parts)?;
                 (write.path.clone(), files, None)
             }
         };
@@ -195,6 +163,11 @@ impl Publisher {
             schema: Arc::clone(&sink.schema),
             ordered: sink.ordered,
             format: sink.format().clone(),
+            compression: match &sink.target {
+                Target::Text => Compression::None,
+                Target::Files(write) => write.compression,
+            },
+            folders: sink.folder_columns(),
             typed_bytes: typed.as_ref().map_or(0, |copy| self.size(copy)),
             typed,
         })
@@ -211,8 +184,15 @@ impl Publisher {
             .filter(|sink| keep_typed && sink.target_is_text())
             .map(|sink| typed_copy(&self.output_dir, job, sink))
             .collect();
-        let folders: BTreeSet<PathBuf> =
+        let mut folders: BTreeSet<PathBuf> =
             sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
+        for sink in sinks {
+            if let Target::Files(write) = &sink.target {
+                self.sweep_unlisted(job, write)?;
+            }
+        }
+        // Bad rows that belong to no sink.
+        folders.insert(self.output_dir.join(STAGING).join(job.to_string()));
         for staging in folders.iter().filter(|staging| self.disk.exists(staging)) {
             for path in self.disk.list(staging).map_err(Error::io("list", staging))? {
                 if !kept.contains(&path) {
@@ -250,12 +230,29 @@ impl Publisher {
     /// Those of the disk.
     pub fn withdraw(&self, job: JobId, result: &Published) -> Result<()> {
         let path = &result.path;
-        let removed = match result.format {
-            WriteFormat::Text => self.disk.remove(path),
-            _ if self.files_of(job, &result.sink, path).is_some() => self.disk.remove_dir_all(path),
-            _ => Ok(()),
-        };
-        removed.map_err(Error::io("remove", path))
+        let bad_rows = self.output_dir.join(format!("{job}_bad"));
+        self.disk.remove_dir_all(&bad_rows).map_err(Error::io("remove", &bad_rows))?;
+        if let [file] = result.files.as_slice()
+            && file.path == *path
+        {
+            return self.disk.remove(path).map_err(Error::io("remove", path));
+        }
+        let Some(manifest) = Manifest::read(&*self.disk, path) else { return Ok(()) };
+        if manifest.job_id != job || manifest.sink != result.sink {
+            return Ok(());
+        }
+        let is_own =
+            |file: &ManifestFile| result.files.iter().any(|own| own.path == path.join(&file.path));
+        if manifest.files.iter().all(is_own) {
+            return self.disk.remove_dir_all(path).map_err(Error::io("remove", path));
+        }
+        // What other jobs wrote there stays.
+        let (own, files) = manifest.files.iter().cloned().partition(is_own);
+        let others = manifest.with_files(files);
+        self.put_manifest(&others, path)?;
+        let own: Vec<ManifestFile> = own;
+        own.iter().for_each(|file| self.remove_listed(path, file));
+        Ok(())
     }
 
     fn publish_text(
@@ -279,118 +276,19 @@ impl Publisher {
         Ok((target.clone(), vec![published(part, target)], typed))
     }
 
-    fn publish_folder(
-        &self,
-        job: JobId,
-        sink: &Sink,
-        target: &Path,
-        parts: &[Part],
-    ) -> Result<Vec<PublishedFile>> {
-        let names: Vec<String> = (0..parts.len())
-            .map(|number| format!("part-{number:05}.{}", sink.format().extension()))
-            .collect();
-        if let Some(files) = self.published_files(job, sink, target) {
-            // An earlier try got so far and could not say so. What is there counts, since its rows
-            // may stand in another order than those of the parts that were made since.
-            return Ok(files);
-        }
-        if self.disk.exists(target) {
-            return Err(Error::OutputExists { path: target.to_owned() });
-        }
-        let ready = sink.staging(job, &self.output_dir).join(format!("{}-ready", sink.id));
-        self.disk.create_dir_all(&ready).map_err(Error::io("create", &ready))?;
-        for (part, name) in parts.iter().zip(&names) {
-            let path = ready.join(name);
-            self.disk.rename(&part.path, &path).map_err(Error::io("write", &path))?;
-        }
-        self.write_manifest(job, sink, &ready, parts, &names)?;
-        self.sync(&ready)?;
-        self.disk.rename(&ready, target).map_err(|source| match source.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
-                Error::OutputExists { path: target.to_owned() }
-            }
-            _ => Error::io("write", target)(source),
-        })?;
-        if let Some(parent) = target.parent() {
-            self.sync(parent)?;
-        }
-        Ok(in_place(parts, &names, target))
-    }
-
-    /// The files of a folder that is this very result of this very job, by its manifest.
-    fn published_files(
-        &self,
-        job: JobId,
-        sink: &Sink,
-        folder: &Path,
-    ) -> Option<Vec<PublishedFile>> {
-        self.files_of(job, &sink.id, folder)
-    }
-
-    fn files_of(&self, job: JobId, sink: &str, folder: &Path) -> Option<Vec<PublishedFile>> {
-        let read = || -> io::Result<Vec<u8>> {
-            let file = self.disk.open(&folder.join(MANIFEST))?;
-            let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, 0)?;
-            Ok(bytes)
-        };
-        let manifest: Found = serde_json::from_slice(&read().ok()?).ok()?;
-        let is_it = manifest.job_id == job && manifest.sink == sink;
-        let in_folder =
-            |file: PublishedFile| PublishedFile { path: folder.join(file.path), ..file };
-        is_it.then(|| manifest.files.into_iter().map(in_folder).collect())
-    }
-
-    fn write_manifest(
-        &self,
-        job: JobId,
-        sink: &Sink,
-        folder: &Path,
-        parts: &[Part],
-        names: &[String],
-    ) -> Result<()> {
-        let content = parts.iter().fold(0_u64, |sum, part| sum.wrapping_add(part.content_checksum));
-        let manifest = Manifest {
-            version: 1,
-            job_id: job,
-            engine: env!("CARGO_PKG_VERSION"),
-            sink: &sink.id,
-            schema: sink
-                .schema
-                .fields()
-                .iter()
-                .map(|field| ManifestColumn {
-                    name: field.name(),
-                    r#type: crate::expr::parse::type_name(field.data_type()),
-                })
-                .collect(),
-            rows: parts.iter().map(|part| part.rows).sum(),
-            content_checksum: format!("xxh3-64-sum:{content:016x}"),
-            files: parts
-                .iter()
-                .zip(names)
-                .map(|(part, name)| ManifestFile {
-                    path: name.clone(),
-                    rows: part.rows,
-                    bytes: part.bytes,
-                    checksum: &part.checksum,
-                })
-                .collect(),
-        };
-        let text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| Error::Internal(format!("manifest: {error}")))?;
-        let path = folder.join(MANIFEST);
-        let mut file = self.disk.create(&path).map_err(Error::io("create", &path))?;
-        file.write_all(&text).map_err(Error::io("write", &path))?;
-        file.sync().map_err(Error::io("sync", &path))
-    }
-
     fn sync(&self, folder: &Path) -> Result<()> {
         self.disk.sync_dir(folder).map_err(Error::io("sync", folder))
     }
 }
 
 impl Sink {
+    /// The names of the columns that name folders.
+    fn folder_columns(&self) -> Vec<String> {
+        let Target::Files(write) = &self.target else { return Vec::new() };
+        let names = write.partition_by.iter().map(|column| self.schema.field(*column).name());
+        names.cloned().collect()
+    }
+
     fn target_is_text(&self) -> bool {
         matches!(self.target, Target::Text)
     }
@@ -406,33 +304,33 @@ fn typed_copy(output_dir: &Path, job: JobId, sink: &Sink) -> PathBuf {
     output_dir.join(STAGING).join(job.to_string()).join(format!("{}.arrow", sink.id))
 }
 
-fn in_place(parts: &[Part], names: &[String], folder: &Path) -> Vec<PublishedFile> {
-    parts.iter().zip(names).map(|(part, name)| published(part, folder.join(name))).collect()
-}
-
 fn published(part: &Part, path: PathBuf) -> PublishedFile {
     PublishedFile { path, rows: part.rows, bytes: part.bytes, checksum: part.checksum.clone() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        io,
+        path::{Path, PathBuf},
+        sync::Arc,
+    };
 
     use arrow::{
-        array::{Int64Array, RecordBatch},
+        array::{ArrayRef, Int64Array, RecordBatch},
         datatypes::{DataType, Field, Schema},
     };
     use tempfile::TempDir;
 
-    use super::Publisher;
+    use super::{Published, Publisher, manifest::Manifest};
     use crate::{
         Error,
-        disk::{Disk, RealDisk},
+        disk::{Disk, Lock, ReadAt, RealDisk, WriteFile},
         formats::{WriteFormat, csv::CsvWriteOptions},
         id::{Attempt, JobId, StageId, TaskAttempt, TaskId, Term},
         memory::Budget,
         operators::Batches,
-        plan::{NodeIndex, Sink, Target, Write},
+        plan::{NodeIndex, Sink, Target, Write, WriteMode},
         sink::{attempt_file, write_part},
         task::{Part, context::CancelFlag},
     };
@@ -463,17 +361,17 @@ mod tests {
             let input = Box::new(Batches::new(vec![batch]));
             write_part(sink, input, &path, &*publisher.disk, &CancelFlag::default()).unwrap()
         };
-        (0..).zip(numbers).map(part).collect()
+        (0..).zip(numbers).flat_map(part).collect()
     }
 
-    fn text(path: &std::path::Path) -> String {
+    fn text(path: &Path) -> String {
         let file = RealDisk.open(path).unwrap();
         let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
         file.read_exact_at(&mut bytes, 0).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
-    fn names(folder: &std::path::Path) -> Vec<String> {
+    fn names(folder: &Path) -> Vec<String> {
         let paths = RealDisk.list(folder).unwrap();
         paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     }
@@ -543,5 +441,190 @@ mod tests {
         publisher.sweep(job, &[&sink], true).unwrap();
         assert_eq!(names(folder.path()), [format!("{job}_out.txt")]);
         assert_eq!(text(&result.path), "5\n");
+    }
+
+    /// A sink that writes in this mode; with `folders` by the parity of `n`, and of text else.
+    fn moded(folder: &TempDir, mode: WriteMode, folders: bool) -> Sink {
+        let mut sink = sink(csv(folder));
+        if folders {
+            let fields = vec![
+                Field::new("odd", DataType::Int64, true),
+                Field::new("n", DataType::Int64, true),
+            ];
+            sink.schema = Arc::new(Schema::new(fields));
+        }
+        if let Target::Files(write) = &mut sink.target {
+            write.mode = mode;
+            write.partition_by = if folders { vec![0] } else { Vec::new() };
+        }
+        sink
+    }
+
+    /// Attempt files of these numbers, by their parity where the sink has folders.
+    fn written(publisher: &Publisher, job: JobId, sink: &Sink, numbers: &[i64]) -> Vec<Part> {
+        if sink.schema.fields().len() == 1 {
+            return parts(publisher, job, sink, numbers);
+        }
+        let mut sorted = numbers.to_vec();
+        sorted.sort_by_key(|number| number % 2);
+        let odd = Arc::new(Int64Array::from_iter_values(sorted.iter().map(|number| number % 2)));
+        let columns: Vec<ArrayRef> = vec![odd, Arc::new(Int64Array::from(sorted))];
+        let batch = RecordBatch::try_new(Arc::clone(&sink.schema), columns).unwrap();
+        let path = sink.staging(job, &publisher.output_dir).join("attempt.csv");
+        let input = Box::new(Batches::new(vec![batch]));
+        write_part(sink, input, &path, &*publisher.disk, &CancelFlag::default()).unwrap()
+    }
+
+    fn publish(publisher: &Publisher, sink: &Sink, numbers: &[i64]) -> Published {
+        let job = JobId::random();
+        let parts = written(publisher, job, sink, numbers);
+        publisher.check_targets(job, &[sink]).unwrap();
+        let result = publisher.publish(job, sink, &parts).unwrap();
+        // A second try finds itself done.
+        assert_eq!(publisher.publish(job, sink, &parts).unwrap().files, result.files);
+        publisher.sweep(job, &[sink], false).unwrap();
+        result
+    }
+
+    /// The numbers of the files that the manifest lists; all files must be listed.
+    fn listed(folder: &TempDir) -> Vec<i64> {
+        let target = folder.path().join("numbers");
+        let manifest = Manifest::read(&RealDisk, &target).unwrap();
+        let mut numbers = Vec::new();
+        for file in &manifest.files {
+            let text = text(&target.join(&file.path));
+            numbers.extend(text.lines().skip(1).map(|line| line.parse::<i64>().unwrap()));
+        }
+        let below = |path: PathBuf| match RealDisk.list(&path) {
+            Ok(entries) => entries,
+            Err(_) => vec![path],
+        };
+        let all: Vec<_> = RealDisk.list(&target).unwrap().into_iter().flat_map(below).collect();
+        assert_eq!(all.len(), manifest.files.len() + 1, "{all:?}");
+        assert_eq!(manifest.rows, numbers.len() as u64);
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// A disk that knows no exchange of names.
+    #[derive(Debug)]
+    struct PlainDisk;
+
+    impl Disk for PlainDisk {
+        fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+            RealDisk.open(path)
+        }
+        fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+            RealDisk.create(path)
+        }
+        fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+            RealDisk.truncate(path, bytes)
+        }
+        fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+            RealDisk.create_dir_all(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.rename(from, to)
+        }
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_file(path)
+        }
+        fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_dir_all(path)
+        }
+        fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove_empty_dir(path)
+        }
+        fn true_name(&self, path: &Path) -> io::Result<PathBuf> {
+            RealDisk.true_name(path)
+        }
+        fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+            RealDisk.lock(path)
+        }
+        fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+            RealDisk.list(path)
+        }
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            RealDisk.sync_dir(path)
+        }
+        fn exists(&self, path: &Path) -> bool {
+            RealDisk.exists(path)
+        }
+    }
+
+    #[test]
+    fn overwrite_puts_the_new_folder_in_the_place_of_the_old() {
+        for disk in [RealDisk::shared(), Arc::new(PlainDisk)] {
+            let folder = TempDir::new().unwrap();
+            let publisher = Publisher { disk, ..publisher(&folder) };
+            let sink = moded(&folder, WriteMode::Overwrite, false);
+            publish(&publisher, &sink, &[1, 2, 3]);
+            assert_eq!(listed(&folder), [1, 2, 3]);
+            publish(&publisher, &sink, &[4]);
+            assert_eq!(listed(&folder), [4]);
+            assert_eq!(names(folder.path()), ["numbers"]);
+        }
+    }
+
+    #[test]
+    fn append_adds_files_and_what_a_job_wrote_can_be_withdrawn_alone() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let sink = moded(&folder, WriteMode::Append, false);
+        publish(&publisher, &sink, &[1, 2]);
+        let second = publish(&publisher, &sink, &[3]);
+        assert_eq!(listed(&folder), [1, 2, 3]);
+        assert_eq!((second.rows, second.files.len()), (1, 1));
+        let target = folder.path().join("numbers");
+        let job = Manifest::read(&RealDisk, &target).unwrap().job_id;
+        publisher.withdraw(job, &second).unwrap();
+        assert_eq!(listed(&folder), [1, 2]);
+    }
+
+    #[test]
+    fn overwrite_partitions_replaces_the_folders_that_it_has() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let sink = moded(&folder, WriteMode::OverwritePartitions, true);
+        publish(&publisher, &sink, &[1, 2, 3, 4]);
+        assert_eq!(listed(&folder), [1, 2, 3, 4]);
+        let target = folder.path().join("numbers");
+        assert_eq!(names(&target), ["_manifest.json", "odd=0", "odd=1"]);
+        publish(&publisher, &sink, &[6, 8]);
+        assert_eq!(listed(&folder), [1, 3, 6, 8]);
+    }
+
+    #[test]
+    fn files_of_a_try_that_broke_off_are_not_listed_and_are_swept() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let sink = moded(&folder, WriteMode::Append, false);
+        publish(&publisher, &sink, &[1]);
+        let job = JobId::random();
+        let parts = parts(&publisher, job, &sink, &[2]);
+        let target = folder.path().join("numbers");
+        RealDisk.rename(&parts[0].path, &target.join(format!("part-{job}-00000.csv"))).unwrap();
+        // The redo goes on from there; a job that ends otherwise leaves nothing.
+        publisher.sweep(job, &[&sink], false).unwrap();
+        assert_eq!(listed(&folder), [1]);
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_or_of_other_columns_is_left_as_it_is() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let target = folder.path().join("numbers");
+        RealDisk.create_dir_all(&target).unwrap();
+        RealDisk.create(&target.join("letter.txt")).unwrap();
+        for mode in [WriteMode::Overwrite, WriteMode::Append] {
+            let sink = moded(&folder, mode, false);
+            let error = publisher.check_targets(JobId::random(), &[&sink]).unwrap_err();
+            assert!(error.to_string().contains("was not written by minispark"), "{error}");
+        }
+        RealDisk.remove(&target.join("letter.txt")).unwrap();
+        publish(&publisher, &moded(&folder, WriteMode::Append, false), &[1]);
+        let sink = moded(&folder, WriteMode::Append, true);
+        let error = publisher.check_targets(JobId::random(), &[&sink]).unwrap_err();
+        assert!(error.to_string().contains("has other columns (n int64)"), "{error}");
     }
 }

@@ -11,9 +11,14 @@ use arrow::buffer::Buffer;
 use crate::{
     Error, Result,
     disk::{Disk, ReadAt},
-    formats::{MAX_RECORD_BYTES, Refusal, block::Block},
+    formats::{
+        BadRecord, Format, MAX_RECORD_BYTES, Refusal,
+        block::Block,
+        compression::Compression,
+        intake::{Encoding, Intake},
+    },
     plan::InputFile,
-    source::split::Split,
+    source::{quarantine::BadRow, split::Split, stream::TextStream},
 };
 
 /// The bytes of a block, unless a record needs more: large enough for few calls, and small enough
@@ -46,6 +51,16 @@ impl PinnedFile {
         let pinned = Self { file, planned: input.clone() };
         pinned.check()?;
         Ok(pinned)
+    }
+
+    /// The file as it was planned.
+    pub(crate) fn planned(&self) -> &InputFile {
+        &self.planned
+    }
+
+    /// Reads at most `buffer.len()` bytes from `offset`.
+    pub(crate) fn read_some(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.file.read_at(buffer, offset)
     }
 
     /// Where it is.
@@ -103,80 +118,127 @@ impl PinnedFile {
         Ok(None)
     }
 
-    /// The line that byte `offset` stands in, from 1.
-    fn line_of(&self, offset: u64) -> Result<u64> {
-        let mut line = 1;
-        self.scan(0..offset, BLOCK_BYTES, |piece, _| {
+    /// The line that byte `offset` stands in, where that at `known` is known.
+    pub(crate) fn line_of(&self, offset: u64, known: (u64, u64)) -> Result<u64> {
+        let (from, mut line) = known;
+        self.scan(from..offset, BLOCK_BYTES, |piece, _| {
             line += memchr::memchr_iter(b'\n', piece).count() as u64;
             Ok(None::<()>)
         })?;
         Ok(line)
     }
 
-    /// The error of a record that begins at `offset`; its line is counted only now.
-    pub(crate) fn bad_row(
-        &self,
-        offset: u64,
-        column: Option<String>,
-        record: &[u8],
-        reason: String,
-    ) -> Error {
-        match self.line_of(offset) {
-            Ok(line) => Error::BadRow {
-                path: self.planned.path.clone(),
-                offset,
-                line,
-                column,
-                text: shown(record),
-                reason,
-            },
+    /// The error of a record over the limit that begins at `offset`; its line is counted now.
+    fn too_large(&self, offset: u64) -> Error {
+        match self.line_of(offset, FIRST) {
+            Ok(line) => self.too_large_at(offset, line),
             Err(error) => error,
         }
     }
 
-    /// The error of a record over the limit that begins at `offset`.
-    pub(crate) fn too_large(&self, offset: u64) -> Error {
-        match self.line_of(offset) {
-            Ok(line) => Error::RecordTooLarge {
-                path: self.planned.path.clone(),
-                offset,
-                line,
-                limit_bytes: MAX_RECORD_BYTES,
-            },
-            Err(error) => error,
+    fn too_large_at(&self, offset: u64, line: u64) -> Error {
+        Error::RecordTooLarge {
+            path: self.planned.path.clone(),
+            offset,
+            line,
+            limit_bytes: MAX_RECORD_BYTES,
         }
     }
+}
 
-    /// A block's refusal as an error of this file.
-    pub(crate) fn error(&self, block: &Block, refusal: Refusal) -> Error {
-        match refusal {
-            Refusal::BadRecord { range, column, reason } => {
-                let offset = block.offset() + range.start as u64;
-                self.bad_row(offset, column, &block.bytes()[range], reason)
+/// The first byte of a file and its line.
+const FIRST: (u64, u64) = (0, 1);
+
+/// Whether the records of a JSON file are the elements of one array: its first character tells.
+pub(crate) fn is_array(file: &InputFile, intake: &Intake, disk: &Arc<dyn Disk>) -> Result<bool> {
+    let pinned = Arc::new(PinnedFile::open(file, disk)?);
+    let first = |piece: &[u8], offset: u64| {
+        let mark = if offset == 0 && piece.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        piece[mark..].iter().copied().find(|byte| !byte.is_ascii_whitespace())
+    };
+    let found = if intake.is_streamed(&file.path) {
+        let mut stream = TextStream::open(&pinned, intake)?;
+        let (mut piece, mut offset) = (vec![0; SEEK_BYTES], 0);
+        loop {
+            let filled = stream.fill(&mut piece)?;
+            let found = first(&piece[..filled], offset);
+            if found.is_some() || filled < piece.len() {
+                break found;
             }
-            Refusal::TooLarge { start } => self.too_large(block.offset() + start as u64),
-            Refusal::Arrow(error) => Error::Arrow(error),
+            offset += filled as u64;
         }
-    }
+    } else {
+        pinned.scan(0..file.size_bytes, SEEK_BYTES, |piece, offset| Ok(first(piece, offset)))?
+    };
+    Ok(found == Some(b'['))
 }
 
 /// A split's bytes, block by block.
 pub(crate) struct Blocks {
-    file: PinnedFile,
-    /// Where the next read begins.
+    file: Arc<PinnedFile>,
+    /// Where the text comes from that has to be made of the file's bytes.
+    stream: Option<Stream>,
+    /// Where the next read begins, in the file's text.
     position: u64,
-    /// The split's end.
+    /// The split's end; of a stream known at its end alone.
     end: u64,
     /// Whether a record ends at `end`.
     is_aligned: bool,
+    /// Whether records don't end with lines.
+    is_whole: bool,
     spare: VecDeque<Buffer>,
+}
+
+/// How many bytes a byte order mark takes that is no part of the text any more.
+fn mark_bytes(file: &PinnedFile, intake: &Intake) -> Result<u64> {
+    let is_utf16 =
+        matches!(intake.encoding, Encoding::Utf16 | Encoding::Utf16Le | Encoding::Utf16Be);
+    let mut head = [0; 2];
+    if !is_utf16 || file.planned.size_bytes < 2 {
+        return Ok(0);
+    }
+    file.read(&mut head, 0)?;
+    let has_mark = match intake.encoding {
+        Encoding::Utf16Be => head == [0xfe, 0xff],
+        Encoding::Utf16Le => head == [0xff, 0xfe],
+        _ => matches!(head, [0xfe, 0xff] | [0xff, 0xfe]),
+    };
+    Ok(if has_mark { 2 } else { 0 })
+}
+
+/// Text that is made from a file's start on.
+struct Stream {
+    text: TextStream,
+    encoding: Encoding,
+    is_compressed: bool,
+    has_ended: bool,
+    /// Of the text before the block in hand: its lines, from 1, and the file's bytes.
+    line: u64,
+    file_bytes: u64,
 }
 
 impl Blocks {
     /// Opens the split's file and goes to the first record that begins in the split.
-    pub(crate) fn open(split: &Split, disk: &Arc<dyn Disk>) -> Result<Self> {
-        let file = PinnedFile::open(&split.file, disk)?;
+    pub(crate) fn open(split: &Split, format: &Format, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let intake = format.intake();
+        let file = Arc::new(PinnedFile::open(&split.file, disk)?);
         let end = split.end.min(split.file.size_bytes);
+        let spare = VecDeque::new();
+        let is_all = split.start == 0 && end == split.file.size_bytes;
+        let is_whole =
+            matches!(format, Format::Jsonl(_)) && is_all && is_array(&split.file, intake, disk)?;
+        if intake.is_streamed(&split.file.path) {
+            let stream = Stream {
+                text: TextStream::open(&file, intake)?,
+                encoding: intake.encoding,
+                is_compressed: intake.compression_of(&split.file.path) != Compression::None,
+                has_ended: false,
+                line: 1,
+                file_bytes: mark_bytes(&file, intake)?,
+            };
+            let (stream, is_aligned) = (Some(stream), true);
+            return Ok(Self { file, stream, position: 0, end, is_aligned, is_whole, spare });
+        }
         let start = if split.aligned || split.start == 0 || split.start >= end {
             split.start
         } else {
@@ -187,47 +249,134 @@ impl Blocks {
             .unwrap_or(end)
         };
         let is_aligned = split.aligned || end == split.file.size_bytes;
-        Ok(Self { file, position: start, end, is_aligned, spare: VecDeque::new() })
+        Ok(Self { file, stream: None, position: start, end, is_aligned, is_whole, spare })
     }
 
     /// How far the split has been read: a place in its file, up to the split's end.
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.stream.as_ref().map_or(self.position, |stream| stream.text.taken_bytes())
     }
 
     /// The next block: `rest`, which the decoder left of the block before, and more bytes.
     ///
     /// `None` behind the last block, whose records the decoder has had whole.
     pub(crate) fn next(&mut self, rest: &[u8]) -> Result<Option<Block>> {
-        if self.position >= self.end {
+        let has_ended = self.stream.as_ref().is_some_and(|stream| stream.has_ended);
+        if has_ended || (self.stream.is_none() && self.position >= self.end) {
             self.file.check()?;
             return Ok(None);
         }
         let offset = self.position - rest.len() as u64;
         // A record may be followed by CR and LF.
         if rest.len() as u64 > MAX_RECORD_BYTES + 2 {
-            return Err(self.file.too_large(offset));
+            return Err(match &self.stream {
+                Some(stream) => self.file.too_large_at(offset, stream.line),
+                None => self.file.too_large(offset),
+            });
         }
         // Twice the rest, so that a long record is gone through a few times only.
         let wanted = BLOCK_BYTES.max(2 * rest.len());
-        let read = at_most(self.end - self.position, wanted - rest.len());
         let mut bytes = self.buffer(wanted);
         bytes[..rest.len()].copy_from_slice(rest);
-        let mut filled = rest.len() + read;
-        self.file.read(&mut bytes[rest.len()..filled], self.position)?;
-        self.position += read as u64;
-        let is_last = self.position == self.end;
+        let (mut filled, is_last) = if let Some(stream) = &mut self.stream {
+            let read = stream.text.fill(&mut bytes[rest.len()..])?;
+            stream.has_ended = rest.len() + read < wanted;
+            self.position += read as u64;
+            (rest.len() + read, stream.has_ended)
+        } else {
+            let read = at_most(self.end - self.position, wanted - rest.len());
+            let filled = rest.len() + read;
+            self.file.read(&mut bytes[rest.len()..filled], self.position)?;
+            self.position += read as u64;
+            (filled, self.position == self.end)
+        };
         if is_last && !self.is_aligned {
             filled = self.read_to_newline(&mut bytes, filled)?;
         }
         let buffer = Buffer::from_vec(bytes);
         self.spare.push_back(buffer.clone());
-        Ok(Some(Block::new(buffer.slice_with_length(0, filled), offset, is_last)))
+        let text = buffer.slice_with_length(0, filled);
+        Ok(Some(if self.is_whole {
+            Block::whole(text, offset, is_last)
+        } else {
+            Block::new(text, offset, is_last)
+        }))
     }
 
-    /// See [`PinnedFile::error`].
+    /// Notes that what of `block` is before `at` does not come again.
+    pub(crate) fn pass(&mut self, block: &Block, at: usize) {
+        if let Some(stream) = &mut self.stream {
+            let passed = &block.bytes()[..at];
+            stream.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+            stream.file_bytes += stream.encoding.file_bytes(passed);
+        }
+    }
+
+    /// A bad record of the block in hand, with its place in the file.
+    pub(crate) fn bad_row(&self, block: &Block, record: BadRecord) -> BadRow {
+        let BadRecord { range, column, reason } = record;
+        let before = &block.bytes()[..range.start];
+        let (offset, line) = match &self.stream {
+            None => (block.offset() + range.start as u64, None),
+            Some(stream) => {
+                let line = stream.line + memchr::memchr_iter(b'\n', before).count() as u64;
+                let offset = if stream.is_compressed {
+                    block.offset() + range.start as u64
+                } else {
+                    stream.file_bytes + stream.encoding.file_bytes(before)
+                };
+                (offset, Some(line))
+            }
+        };
+        BadRow {
+            file: Some(self.file.planned.path.display().to_string()),
+            offset: Some(offset),
+            line,
+            column,
+            reason,
+            raw: block.bytes()[range].to_vec(),
+        }
+    }
+
+    /// A block's refusal as an error of its file; the line is counted only now.
     pub(crate) fn error(&self, block: &Block, refusal: Refusal) -> Error {
-        self.file.error(block, refusal)
+        match refusal {
+            Refusal::BadRecord(record) => self.bad_row_error(self.bad_row(block, record)),
+            Refusal::TooLarge { start } => {
+                let offset = block.offset() + start as u64;
+                match &self.stream {
+                    None => self.file.too_large(offset),
+                    Some(stream) => {
+                        let before = &block.bytes()[..start];
+                        let lines = memchr::memchr_iter(b'\n', before).count() as u64;
+                        self.file.too_large_at(offset, stream.line + lines)
+                    }
+                }
+            }
+            Refusal::Arrow(error) => Error::Arrow(error),
+        }
+    }
+
+    /// A bad row as an error of its file.
+    pub(crate) fn bad_row_error(&self, row: BadRow) -> Error {
+        let offset = row.offset.unwrap_or_default();
+        let line = row.line.map_or_else(|| self.file.line_of(offset, FIRST), Ok);
+        let is_compressed = self.stream.as_ref().is_some_and(|stream| stream.is_compressed);
+        match line {
+            Ok(line) => Error::BadRow {
+                path: self.file.planned.path.clone(),
+                offset,
+                line,
+                column: row.column,
+                text: shown(&row.raw),
+                reason: if is_compressed {
+                    format!("{} (line and byte are those of the decompressed text)", row.reason)
+                } else {
+                    row.reason
+                },
+            },
+            Err(error) => error,
+        }
     }
 
     /// At least `wanted` bytes to read into: those of an earlier block that no row points to any
@@ -296,6 +445,7 @@ mod tests {
     use crate::{
         Error,
         disk::ReadAt,
+        formats::{Format, intake::Intake},
         plan::InputFile,
         source::{split::Split, tests::Input},
     };
@@ -328,8 +478,9 @@ mod tests {
         let input = Input::of(&[&b"line\n".repeat(BLOCK_BYTES)]);
         let file = input.files[0].clone();
         let end = file.size_bytes;
+        let split = Split { file, start: 0, end, aligned: false };
         let mut blocks =
-            Blocks::open(&Split { file, start: 0, end, aligned: false }, &input.disk).unwrap();
+            Blocks::open(&split, &Format::Text(Intake::default()), &input.disk).unwrap();
         let mut places = HashSet::new();
         let mut count = 0;
         while let Some(block) = blocks.next(&[]).unwrap() {

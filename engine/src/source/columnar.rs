@@ -92,7 +92,7 @@ impl ColumnarSource {
         let units: Box<dyn Units> = match format {
             Format::Parquet => Box::new(RowGroups::open(split, scan, schema, disk)?),
             Format::Arrow => Box::new(Messages::open(split, scan, schema, disk)?),
-            Format::Text | Format::Csv(_) | Format::Jsonl(_) => {
+            Format::Text(_) | Format::Csv(_) | Format::Jsonl(_) => {
                 return Err(Error::Internal(String::from("a text format has no units")));
             }
         };
@@ -183,3 +183,6 @@ pub(crate) fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> R
     }
     Ok(splits)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,11 @@ use crate::{
     disk::Disk,
     formats::Format,
     plan::{InputFile, Read},
-    source::{blocks::PinnedFile, columnar, folders, quotes::record_starts},
+    source::{
+        blocks::{PinnedFile, is_array},
+        columnar, folders,
+        quotes::record_starts,
+    },
 };
 
 /// A byte range of one file; the records that begin in it are one task's input.
@@ -45,12 +49,13 @@ const MAX_SPLIT_BYTES: u64 = 64 << 20;
 ///   and 64 MiB. Files are not joined: each that is not empty has at least one split, so files in
 ///   greater number than `partitions` make more. Some splits may be empty; at least one is given,
 ///   if there is a file.
-/// - Reading: unquoted text is not read at all. A CSV file of several splits is read once, from
-///   end to end, because only that tells a newline that ends a record from one inside quotes.
+///   A compressed file, one in another encoding than UTF-8 and a JSON array are one split each.
+/// - Reading: lines are not read at all, JSON up to its first character. A CSV file of several
+///   splits is read once, from its start to its last cut, because only that tells a newline that
+///   ends a record from one inside quotes.
 ///
 /// # Errors
-/// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `BadRow` or `RecordTooLarge` where a
-/// quote is never closed, `Corrupt` where a columnar file is.
+/// Of that reading: `InputNotFound`, `InputChanged`, `Io`; `Corrupt` where a columnar file is.
 pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<Vec<Split>> {
     let read = &folders::pruned(read, schema)?;
     if read.format.is_columnar() {
@@ -63,15 +68,21 @@ pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<V
     };
     let mut splits = Vec::new();
     for (file, pieces) in read.files.iter().zip(pieces_of_files) {
+        let (pieces, is_whole) = match pieces {
+            0 => (0, true),
+            _ if is_one_piece(&read.format, file, disk)? => (1, true),
+            _ => (pieces, false),
+        };
         let cuts: Vec<u64> =
             (0..=pieces).map(|piece| cut(file.size_bytes, piece, pieces)).collect();
         let (cuts, aligned) = match &read.format {
             Format::Csv(options) if pieces > 1 => {
                 let pinned = PinnedFile::open(file, disk)?;
-                (record_starts(&pinned, file.size_bytes, options.delimiter, &cuts)?, true)
+                (record_starts(&pinned, file.size_bytes, options.dialect(), &cuts)?, true)
             }
             Format::Csv(_) => (cuts, true),
-            Format::Text | Format::Jsonl(_) | Format::Parquet | Format::Arrow => (cuts, false),
+            Format::Text(_) | Format::Jsonl(_) => (cuts, is_whole),
+            Format::Parquet | Format::Arrow => (cuts, false),
         };
         splits.extend(cuts.windows(2).map(|range| Split {
             file: file.clone(),
@@ -81,6 +92,21 @@ pub fn splits(read: &Read, schema: &SchemaRef, disk: &Arc<dyn Disk>) -> Result<V
         }));
     }
     Ok(splits)
+}
+
+/// Whether a file can't be cut: its text has to be made from its start, or its records are the
+/// elements of one array.
+fn is_one_piece(format: &Format, file: &InputFile, disk: &Arc<dyn Disk>) -> Result<bool> {
+    if format.intake().is_streamed(&file.path) {
+        return Ok(true);
+    }
+    // One that is not there is told by its reader.
+    match format {
+        Format::Jsonl(_) if disk.exists(&file.path) => is_array(file, format.intake(), disk),
+        Format::Jsonl(_) | Format::Text(_) | Format::Csv(_) | Format::Parquet | Format::Arrow => {
+            Ok(false)
+        }
+    }
 }
 
 /// Where piece number `piece` of `pieces` begins in a file of `bytes`.
@@ -160,7 +186,7 @@ mod tests {
     use super::{Split, pieces_by_size, pieces_of, splits};
     use crate::{
         disk::RealDisk,
-        formats::{Format, text},
+        formats::{Format, intake::Intake, text},
         plan::{InputFile, Read},
     };
 
@@ -171,8 +197,8 @@ mod tests {
                 size_bytes: *size_bytes,
             })
             .collect();
-        splits(&Read::of(Format::Text, files, partitions), &text::schema(), &RealDisk::shared())
-            .unwrap()
+        let read = Read::of(Format::Text(Intake::default()), files, partitions);
+        splits(&read, &text::schema(), &RealDisk::shared()).unwrap()
     }
 
     #[test]

@@ -29,10 +29,25 @@ pub struct JobMetrics {
 /// Rows of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeRows {
-    /// Rows in; of a reader: rows decoded.
+    /// Rows in; of a reader: records decoded, bad ones too.
     pub rows_in: u64,
     /// Rows out.
     pub rows_out: u64,
+    /// Rows that a condition left out.
+    #[serde(default)]
+    pub filtered: u64,
+    /// Bad rows, put aside or skipped.
+    #[serde(default)]
+    pub quarantined: u64,
+}
+
+impl NodeRows {
+    /// Those that were counted.
+    pub(crate) fn of(counted: &minispark_engine::task::NodeRows) -> Self {
+        let minispark_engine::task::NodeRows { rows_in, rows_out, filtered, quarantined, .. } =
+            *counted;
+        Self { rows_in, rows_out, filtered, quarantined }
+    }
 }
 
 /// Figures of a stage, from the outputs that count.

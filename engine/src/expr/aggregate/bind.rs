@@ -343,3 +343,126 @@ fn constant_of(expr: &Expr, schema: &Schema) -> Option<arrow::array::ArrayRef> {
     let row = RecordBatch::try_new_with_options(empty, Vec::new(), &options).ok()?;
     expr.evaluate(&row).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::{ParseErrorKind, parse};
+    use crate::expr::AggregateFunction;
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("price", DataType::Float64, true),
+            Field::new("city", DataType::Utf8View, true),
+            Field::new("day", DataType::Date32, true),
+            Field::new("ok", DataType::Boolean, true),
+            Field::new("amount", DataType::Decimal128(12, 2), true),
+            Field::new("l", DataType::new_list(DataType::Int64, true), true),
+        ])
+    }
+
+    #[test]
+    fn an_aggregate_has_a_function_and_a_type() {
+        let bound = |text: &str| {
+            let aggregate =
+                parse(text, &schema()).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+            (aggregate.function, aggregate.data_type)
+        };
+        for (text, function, data_type) in [
+            ("sum(n * price)", AggregateFunction::Sum, DataType::Float64),
+            ("sum(amount)", AggregateFunction::Sum, DataType::Decimal128(38, 2)),
+            ("COUNT(*)", AggregateFunction::Count, DataType::Int64),
+            ("count(city)", AggregateFunction::Count, DataType::Int64),
+            ("min(day)", AggregateFunction::Min, DataType::Date32),
+            ("avg(n)", AggregateFunction::Avg, DataType::Float64),
+            ("arg_max(city, n)", AggregateFunction::MaxBy, DataType::Utf8View),
+            ("median(n)", AggregateFunction::Median, DataType::Float64),
+            ("any(ok)", AggregateFunction::Any, DataType::Boolean),
+            (
+                "array_agg(city)",
+                AggregateFunction::ArrayAgg,
+                DataType::new_list(DataType::Utf8View, true),
+            ),
+        ] {
+            assert_eq!(bound(text), (function, data_type), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_parts_of_a_call_are_kept() {
+        let shown = |text: &str| parse(text, &schema()).unwrap().to_string();
+        for (text, expected) in [
+            ("count(distinct city, n)", "count(distinct city, n)"),
+            ("count_distinct(city)", "count(distinct city)"),
+            ("min(distinct n)", "min(n)"),
+            ("sum(n) filter (where ok)", "sum(n) filter (where ok)"),
+            ("count_if(ok)", "count(*) filter (where ok)"),
+            (
+                "first(city order by n desc nulls first, day)",
+                "first(city order by n desc nulls first, day)",
+            ),
+            ("string_agg(city)", "string_agg(city, ',')"),
+            ("listagg(city, '-') within group (order by n)", "string_agg(city, '-' order by n)"),
+            (
+                "percentile_cont(0.9) within group (order by n desc)",
+                "quantile_cont(n, 0.9 order by n desc)",
+            ),
+            ("quantile_cont(n, 1)", "quantile_cont(n, 1.0)"),
+            ("array_agg(distinct n order by n desc)", "array_agg(distinct n order by n desc)"),
+            ("first(city) ignore nulls", "first(city)"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_would_be_right() {
+        for (text, expected) in [
+            ("sum(city)", "0: `sum` wants a number or a duration, not string"),
+            ("sum(*)", "0: `sum` takes no `*`; only count does"),
+            ("sum()", "0: `sum` takes one argument, not 0"),
+            ("count()", "0: `count` takes `*` or arguments"),
+            ("corr(n)", "0: `corr` takes two arguments, not 1"),
+            ("sum(null)", "0: the type of null is not known in `sum`; say cast(null as ...)"),
+            ("sum(n) + 1", "0: expected one aggregate, such as sum(x) or count(*)"),
+            ("n", "0: expected one aggregate, such as sum(x) or count(*)"),
+            ("sum(n) over ()", "0: `over`; a window function, which is not supported in `sum`"),
+            (
+                "first(n) respect nulls",
+                "0: `respect nulls` (aggregates leave nulls out), which is not supported in `first`",
+            ),
+            (
+                "sum(n order by n)",
+                "0: `order by`, on which its value does not depend, is not supported in `sum`",
+            ),
+            (
+                "array_agg(distinct n order by day)",
+                "0: `distinct` in another order than the argument's own is not supported in `array_agg`",
+            ),
+            (
+                "quantile_cont(n, 1.5)",
+                "0: the quantile must be a constant from 0 to 1, in `quantile_cont`",
+            ),
+            (
+                "quantile_cont(n, price)",
+                "0: the quantile must be a constant from 0 to 1, in `quantile_cont`",
+            ),
+            ("string_agg(city, city)", "0: the separator must be a constant text, in `string_agg`"),
+            ("string_agg(n)", "0: `string_agg` wants string (say cast(... as string)), not int64"),
+            ("every(n)", "0: `every` wants a condition (bool), not int64"),
+            ("bit_and(price)", "0: `bit_and` wants a whole number, not float64"),
+            ("count(distinct *)", "0: `distinct` without an argument is not supported in `count`"),
+        ] {
+            let error = parse(text, &schema()).expect_err(text);
+            assert_eq!(format!("{}: {}", error.offset, error.message), expected, "{text}");
+        }
+        let error = parse("medan(n)", &schema()).unwrap_err();
+        assert_eq!(error.kind, ParseErrorKind::UnknownFunction);
+        assert_eq!(error.suggestion.as_deref(), Some("median"));
+        assert!(
+            parse("min(l)", &schema()).is_err() && parse("first(l order by l)", &schema()).is_err()
+        );
+    }
+}

@@ -74,7 +74,7 @@ pub(super) fn from_text(array: &StringViewArray, to: &DataType, or_null: bool) -
         }
         DataType::Duration(unit) => {
             let parse = |text: &str| datetime::parse_duration(text, *unit);
-            Ok(time::durations(typed::<Int64Type>(array, parse, to, or_null)?, *unit))
+            Ok(time::durations(&typed::<Int64Type>(array, parse, to, or_null)?, *unit))
         }
         to if *to == INTERVAL => {
             let parse = |text: &str| {

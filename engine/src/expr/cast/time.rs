@@ -43,7 +43,7 @@ pub(super) fn cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
         }
         (DataType::Duration(unit), DataType::Duration(to)) => {
             let values = whole(array)?;
-            Ok(durations(values.unary_opt(|value| rescaled(value, *unit, *to)), *to))
+            Ok(durations(&values.unary_opt(|value| rescaled(value, *unit, *to)), *to))
         }
         (DataType::Duration(unit), _) => {
             let per_unit = nanos_per_unit(*unit);
@@ -62,7 +62,7 @@ pub(super) fn cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
                 (interval.months == 0).then_some(())?;
                 i64::try_from(nanos.div_euclid(per_unit)).ok()
             });
-            Ok(durations(values, *to))
+            Ok(durations(&values, *to))
         }
         (from, to) => {
             let (from, to) = (type_name(from), type_name(to));
@@ -155,7 +155,7 @@ pub(super) fn timestamps(values: Int64Array, to: &DataType) -> ArrayRef {
 }
 
 /// Counts as durations.
-pub(crate) fn durations(values: Int64Array, unit: TimeUnit) -> ArrayRef {
+pub(crate) fn durations(values: &Int64Array, unit: TimeUnit) -> ArrayRef {
     match unit {
         TimeUnit::Second => Arc::new(values.reinterpret_cast::<DurationSecondType>()),
         TimeUnit::Millisecond => Arc::new(values.reinterpret_cast::<DurationMillisecondType>()),

@@ -49,8 +49,8 @@ impl Sum {
         // The fraction of a unit of so many nanoseconds.
         let part = |nanos: i128| -> Option<i128> {
             let scale = 10i128.pow(u32::try_from(fraction.len()).ok()?);
-            let digits: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-            let part = nanos.checked_mul(digits)? / scale;
+            let counted: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+            let part = nanos.checked_mul(counted)? / scale;
             Some(if negative { -part } else { part })
         };
         match unit {

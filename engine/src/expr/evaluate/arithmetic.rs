@@ -54,19 +54,19 @@ pub(super) fn compute(
 ) -> Result<ArrayRef> {
     let (left_type, right_type) = (left.array().data_type(), right.array().data_type());
     match (left_type, right_type) {
-        (DataType::Date32, DataType::Int64) => days(op, left, right),
-        (DataType::Int64, DataType::Date32) => days(op, right, left),
+        (DataType::Date32, DataType::Int32) => days(op, left, right),
+        (DataType::Int32, DataType::Date32) => days(op, right, left),
         (DataType::Date32, DataType::Date32) => {
             kernel(op, &counts(left)?, &counts(right)?, data_type)
         }
         (a, b) if *a == TIME && *b == TIME => {
             let micros = kernel(op, &counts(left)?, &counts(right)?, data_type)?;
-            Ok(durations(micros.as_primitive::<Int64Type>().clone(), TimeUnit::Microsecond))
+            Ok(durations(micros.as_primitive::<Int64Type>(), TimeUnit::Microsecond))
         }
         (DataType::Duration(unit), DataType::Int64)
         | (DataType::Int64, DataType::Duration(unit)) => {
             let product = kernel(op, &counts(left)?, &counts(right)?, data_type)?;
-            Ok(durations(product.as_primitive::<Int64Type>().clone(), *unit))
+            Ok(durations(product.as_primitive::<Int64Type>(), *unit))
         }
         _ if is_decimal(data_type) => decimals(op, left, right, data_type),
         _ => {
@@ -130,14 +130,14 @@ fn counts(value: &Value) -> Result<Value> {
 
 /// A date so many days later or earlier.
 fn days(op: BinaryOp, dates: &Value, days: &Value) -> Result<ArrayRef> {
-    let moved = kernel(op, &counts(dates)?, days, &DataType::Date32)?;
+    let moved = kernel(op, &counts(dates)?, &counts(days)?, &DataType::Date32)?;
     let moved = moved.as_primitive::<Int64Type>();
-    let dates: PrimitiveArray<Date32Type> = moved.unary_opt(|day| i32::try_from(day).ok());
-    if dates.null_count() > moved.null_count() {
+    let reached: PrimitiveArray<Date32Type> = moved.unary_opt(|day| i32::try_from(day).ok());
+    if reached.null_count() > moved.null_count() {
         let reason = format!("{} leaves the range of date", name_of(op));
         return Err(Error::Evaluate { reason });
     }
-    Ok(Arc::new(dates))
+    Ok(Arc::new(reached))
 }
 
 /// Exact arithmetic; more digits than the result's type has are an error.

@@ -1,4 +1,4 @@
-//! Values of expressions, most of them what DuckDB gives for the same text.
+//! Values of expressions, most of them what `DuckDB` gives for the same text.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use crate::expr::{
     Expr,
     cast::{TextOf, cast},
+    literal::tests::literals,
     parse,
 };
 
@@ -156,7 +157,7 @@ fn a_column_is_not_copied() {
 }
 
 /// One row of ordinary values, one at the edges, one of nulls and one of zeros; the same rows were
-/// put into DuckDB.
+/// put into `DuckDB`.
 fn typed_batch() -> RecordBatch {
     let names = [
         ("i8", "int8", [Some("1"), Some("-128"), None, Some("0")]),
@@ -535,9 +536,10 @@ fn errors_name_values_and_the_row() {
         ("cast(d * 100 as decimal(4,1))", "cannot cast '1234.00' to decimal(4,1), at row d=12.34"),
         ("cast(s as date)", "cannot cast 'Ana, 7' to date, at row s=\"Ana, 7\""),
         (
-            "day + i64 * 1000",
-            "addition leaves the range of date, at row i64=5000000000, day=1995-01-31",
+            "day + i32 * 100000",
+            "cannot cast '10000000000' to int32, at row i32=100000, day=1995-01-31",
         ),
+        ("day + 2147483647", "addition leaves the range of date, at row day=1995-01-31"),
         ("case when i8 = 0 then 1 div i8 else 0 end", "division by zero, at row i8=0"),
     ] {
         assert_eq!(evaluated(text, &batch), Err(String::from(expected)), "{text}");
@@ -618,5 +620,34 @@ proptest! {
         let halves = [batch.slice(0, cut), batch.slice(cut, 4 - cut)].map(|half| expr.evaluate(&half).unwrap());
         let joined = concat(&[halves[0].as_ref(), halves[1].as_ref()]).unwrap();
         prop_assert_eq!(&whole, &joined);
+    }
+}
+
+proptest! {
+    #[test]
+    fn halves_of_any_type_have_the_same_values(
+        cut in 0usize..=4,
+        text in prop::sample::select(vec![
+            "d * (1 - e)", "l[1]", "l[i8]", "p.x + 1", "p = p", "l < [2]", "iv > interval '1 day'", "u64 + i8",
+            "s like '%a%'", "s like s", "i32 in (1, 2, 3, 4, null)", "f64 is distinct from f32", "cast(tz as string)",
+            "cast(l as string)", "cast(p as string)", "day + i8", "ts - day", "tm", "case when b then l else [7] end",
+            "case when i8 > 0 then p end", "try_cast(s as decimal(5,2))", "(ts - day) * i8", "iv * i8",
+        ]),
+    ) {
+        let batch = typed_batch();
+        let expr = parse::expression(text, batch.schema_ref()).unwrap();
+        let whole = expr.evaluate(&batch).unwrap();
+        let halves = [batch.slice(0, cut), batch.slice(cut, 4 - cut)].map(|half| expr.evaluate(&half).unwrap());
+        let joined = concat(&[halves[0].as_ref(), halves[1].as_ref()]).unwrap();
+        prop_assert_eq!(&whole, &joined, "{}", text);
+    }
+
+    #[test]
+    fn what_is_cast_to_text_casts_back(literal in literals()) {
+        let array = literal.to_array();
+        let data_type = array.data_type();
+        prop_assume!(*data_type != DataType::BinaryView);
+        let text = cast(&array, &DataType::Utf8View, false).unwrap();
+        prop_assert_eq!(&cast(&text, data_type, false).unwrap(), &array);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, Scalar},
     compute::{self, kernels::zip::zip},
+    datatypes::DataType,
 };
 
 use super::{Call, Gives, Kind, Nulls, Overload, Signature};
@@ -40,7 +41,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("nvl2(null, 1, 2)", "2")],
     )
     .with_nulls(Nulls::Lenient("null where what is chosen is"))
-    .differs("DuckDB has none; as in Spark"),
+    .differs("has none; as in Spark"),
     Signature::new(
         "if",
         &[Overload::rewrite(&[Kind::Bool, Kind::Same, Kind::Same], Gives::Argument(1), choose)],
@@ -65,10 +66,18 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .with_nulls(Nulls::Lenient("nulls are left out")),
 ];
 
-fn coalesce_lazily(arguments: Vec<Expr>) -> Result<Expr, String> {
-    let data_type =
-        arguments.first().map(Expr::data_type).unwrap_or(arrow::datatypes::DataType::Null);
-    let mut arguments = arguments;
+/// The most nodes of arguments that are tested, because they stand in the result twice.
+const MAX_TESTED: usize = 1_000;
+
+fn coalesce_lazily(mut arguments: Vec<Expr>) -> Result<Expr, String> {
+    let data_type = arguments.first().map_or(DataType::Null, Expr::data_type);
+    let mut nodes = 0;
+    for tested in arguments.iter().rev().skip(1) {
+        tested.walk(&mut |_| nodes += 1);
+    }
+    if nodes > MAX_TESTED {
+        return Err(String::from("has too large arguments here; compute them in a map before"));
+    }
     let otherwise = arguments.pop().map(Box::new);
     let branches = arguments.into_iter().map(|value| (is_there(value.clone()), value)).collect();
     Ok(Expr::Case { branches, otherwise, data_type })

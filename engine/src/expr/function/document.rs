@@ -41,7 +41,7 @@ pub struct Entry {
     pub fails: Option<&'static str>,
     /// Calls with their values as text.
     pub examples: Vec<(&'static str, &'static str)>,
-    /// Where it differs from DuckDB's function of this name; empty where it does not.
+    /// Where it differs from `DuckDB`'s function of this name; empty where it does not.
     pub differs: &'static str,
 }
 

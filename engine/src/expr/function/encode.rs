@@ -235,16 +235,8 @@ fn url_decode(call: &Call<'_>) -> Result<ArrayRef> {
         while let Some((before, behind)) = rest.split_once('%') {
             decoded.extend_from_slice(before.as_bytes());
             let byte = behind.get(..2).and_then(from_hex).and_then(|bytes| bytes.first().copied());
-            rest = match byte {
-                Some(byte) => {
-                    decoded.push(byte);
-                    &behind[2..]
-                }
-                None => {
-                    decoded.push(b'%');
-                    behind
-                }
-            };
+            decoded.push(byte.unwrap_or(b'%'));
+            rest = if byte.is_some() { &behind[2..] } else { behind };
         }
         decoded.extend_from_slice(rest.as_bytes());
         let whole = str::from_utf8(&decoded).map_err(|_| refuse(text, "UTF-8 behind its %XX"))?;

@@ -179,7 +179,7 @@ pub enum Gives {
     Date,
     /// timestamp, in microseconds and without zone.
     Timestamp,
-    /// timestamp_tz, in microseconds and UTC.
+    /// `timestamp_tz`, in microseconds and UTC.
     Zoned,
     /// interval.
     Interval,

@@ -128,8 +128,8 @@ fn sample(kind: Kind) -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("Europe/Madrid"))
         }
         Kind::Time => {
-            let day = |micros: i64| micros.rem_euclid(86_400_000_000);
-            let times = micros.into_iter().map(|micros| micros.map(day));
+            let day = |time: i64| time.rem_euclid(86_400_000_000);
+            let times = micros.into_iter().map(|time| time.map(day));
             Arc::new(times.collect::<Time64MicrosecondArray>())
         }
         Kind::Duration => Arc::new(micros.into_iter().collect::<DurationMicrosecondArray>()),
@@ -366,8 +366,8 @@ fn nulls_are_what_the_table_says() {
             let mut columns = batch.columns().to_vec();
             columns[index] = new_null_array(columns[index].data_type(), ROWS);
             let one = RecordBatch::try_new(batch.schema(), columns).unwrap();
-            let value = expr.evaluate(&one).unwrap_or_else(|error| panic!("{expr}: {error}"));
-            assert_eq!(value.logical_null_count(), ROWS, "{expr}, argument {index} null");
+            let of_one = expr.evaluate(&one).unwrap_or_else(|error| panic!("{expr}: {error}"));
+            assert_eq!(of_one.logical_null_count(), ROWS, "{expr}, argument {index} null");
         }
     }
 }

@@ -49,14 +49,14 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     .aka(&["array_position", "list_indexof", "array_indexof"])
     .differs("a null is not looked for"),
     Signature::new(
-        "element_at",
+        "list_extract",
         &[Overload::new(&[Kind::List, Kind::Int64], Gives::Element(0), elements::element_at)],
         "the element of a place, from 1, or from the end where it is negative; null where there is \
          none; also `list[2]`",
-        &[("element_at(array[5, 6, 7], 2)", "6"), ("element_at(array[5, 6, 7], -1)", "7")],
+        &[("list_extract(array[5, 6, 7], 2)", "6"), ("element_at(array[5, 6, 7], -1)", "7")],
     )
-    .aka(&["list_extract", "list_element", "array_extract"])
-    .differs("DuckDB's `element_at` is of maps; it is `list_extract`"),
+    .aka(&["element_at", "list_element", "array_extract"])
+    .differs("its `element_at` is of maps"),
     Signature::new(
         "list_slice",
         &[Overload::new(
@@ -189,7 +189,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("array_length(array[1, null, 3])", "3")],
     )
     .aka(&["cardinality", "array_size"])
-    .differs("DuckDB's `cardinality` is of maps"),
+    .differs("its `cardinality` is of maps"),
     Signature::new(
         "array_to_string",
         &[Overload::new(&[Kind::List, Kind::Text], Gives::Text, fold::join)],
@@ -219,5 +219,5 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("struct_extract(named_struct('a', 1), 'a')", "1")],
     )
     .with_nulls(Nulls::Never("nulls are fields"))
-    .differs("DuckDB has `struct_pack(a := 1)`; as in Spark"),
+    .differs("has `struct_pack(a := 1)`; as in Spark"),
 ];

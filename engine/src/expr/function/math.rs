@@ -184,7 +184,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     ),
     of_floats!("pi", &[], float::pi, "π", ("pi()", "3.141592653589793")),
     of_floats!("e", &[], float::e, "Euler's number", ("e()", "2.718281828459045"))
-        .differs("DuckDB has none; as in Spark"),
+        .differs("has none; as in Spark"),
     Signature::new(
         "isnan",
         &[Overload::new(ONE, Gives::Bool, float::is_nan)],
@@ -220,7 +220,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("div(-7, 2)", "-3")],
     )
     .fails("where b is 0")
-    .differs("DuckDB has `//` and `divide`"),
+    .differs("has `//` and `divide`"),
     Signature::new(
         "try_add",
         &[Overload::prepared(
@@ -232,7 +232,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "`a + b`; null where that overflows",
         &[("try_add(9223372036854775807, 1)", "null"), ("try_add(1, 2)", "3")],
     )
-    .differs("DuckDB has `try(…)`; as in Spark"),
+    .differs("has `try(…)`; as in Spark"),
     Signature::new(
         "try_subtract",
         &[Overload::prepared(
@@ -244,7 +244,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "`a - b`; null where that overflows",
         &[("try_subtract(-9223372036854775807, 9)", "null")],
     )
-    .differs("DuckDB has `try(…)`; as in Spark"),
+    .differs("has `try(…)`; as in Spark"),
     Signature::new(
         "try_multiply",
         &[Overload::prepared(
@@ -256,7 +256,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "`a * b`; null where that overflows",
         &[("try_multiply(9223372036854775807, 2)", "null")],
     )
-    .differs("DuckDB has `try(…)`; as in Spark"),
+    .differs("has `try(…)`; as in Spark"),
     Signature::new(
         "try_divide",
         &[Overload::prepared(
@@ -268,7 +268,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         "`a / b`; null where b is 0",
         &[("try_divide(1, 0)", "null"), ("try_divide(1, 2)", "0.5")],
     )
-    .differs("DuckDB has `try(…)`; as in Spark"),
+    .differs("has `try(…)`; as in Spark"),
     Signature::new(
         "gcd",
         &[Overload::new(WHOLES, Gives::Int64, whole::gcd)],
@@ -299,7 +299,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("bitand(6, 3)", "2")],
     )
     .aka(&["bitwise_and"])
-    .differs("DuckDB has `&`"),
+    .differs("has `&`"),
     Signature::new(
         "bitor",
         &[Overload::new(WHOLES, Gives::Int64, whole::bit_or)],
@@ -307,7 +307,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("bitor(6, 3)", "7")],
     )
     .aka(&["bitwise_or"])
-    .differs("DuckDB has `|`"),
+    .differs("has `|`"),
     Signature::new(
         "xor",
         &[Overload::new(WHOLES, Gives::Int64, whole::bit_xor)],
@@ -322,7 +322,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("bitnot(5)", "-6")],
     )
     .aka(&["bitwise_not"])
-    .differs("DuckDB has `~`"),
+    .differs("has `~`"),
     Signature::new(
         "shiftleft",
         &[Overload::new(WHOLES, Gives::Int64, whole::shift_left)],
@@ -331,7 +331,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     )
     .aka(&["shift_left", "bitwise_left_shift"])
     .fails("where n is no place of 0 to 63, or bits would be lost")
-    .differs("DuckDB has `<<`"),
+    .differs("has `<<`"),
     Signature::new(
         "shiftright",
         &[Overload::new(WHOLES, Gives::Int64, whole::shift_right)],
@@ -340,7 +340,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     )
     .aka(&["shift_right", "bitwise_right_shift"])
     .fails("where n is no place of 0 to 63")
-    .differs("DuckDB has `>>`"),
+    .differs("has `>>`"),
     Signature::new(
         "bit_count",
         &[Overload::new(WHOLE, Gives::Int64, whole::bit_count)],

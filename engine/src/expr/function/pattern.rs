@@ -90,14 +90,15 @@ pub(super) static FUNCTIONS: &[Signature] = &[
         &[("regexp_count('anabanana', 'an')", "3")],
     )
     .fails(FAILS)
-    .checked(|arguments| check(arguments, 2)),
+    .checked(|arguments| check(arguments, 2))
+    .differs("has none; as in PostgreSQL"),
     Signature::new(
-        "regexp_split",
+        "regexp_split_to_array",
         &[Overload::new(&[Kind::Text, Kind::Text, Kind::Text], Gives::TextList, split).at_least(2)],
         "the parts between matches",
-        &[("regexp_split('a1b22c', '[0-9]+')", "[\"a\", \"b\", \"c\"]")],
+        &[("regexp_split_to_array('a1b22c', '[0-9]+')", "[\"a\", \"b\", \"c\"]")],
     )
-    .aka(&["regexp_split_to_array", "string_split_regex", "str_split_regex"])
+    .aka(&["regexp_split", "string_split_regex", "str_split_regex"])
     .fails(FAILS)
     .checked(|arguments| check(arguments, 2)),
     Signature::new(
@@ -169,7 +170,7 @@ fn check(arguments: &[Expr], options: usize) -> Result<(), String> {
 
 /// The patterns of a call, by row.
 struct Patterns<'a> {
-    patterns: Texts<'a>,
+    sources: Texts<'a>,
     options: Option<Texts<'a>>,
     constant: Option<Regex>,
 }
@@ -177,20 +178,20 @@ struct Patterns<'a> {
 impl<'a> Patterns<'a> {
     /// The second argument, with the options that stand at this place.
     fn new(call: &Call<'a>, at: usize) -> Result<Self> {
-        let patterns = rows::texts(call, 1)?;
+        let sources = rows::texts(call, 1)?;
         let options = if call.arguments.len() > at { Some(rows::texts(call, at)?) } else { None };
-        let constant_options = options.as_ref().map_or(Some(""), |options| options.constant());
-        let constant = match (patterns.constant(), constant_options) {
-            (Some(pattern), Some(options)) => Some(compiled(pattern, options)?),
+        let constant_options = options.as_ref().map_or(Some(""), Texts::constant);
+        let constant = match (sources.constant(), constant_options) {
+            (Some(pattern), Some(letters)) => Some(compiled(pattern, letters)?),
             _ => None,
         };
-        Ok(Self { patterns, options, constant })
+        Ok(Self { sources, options, constant })
     }
 
     fn at(&self, row: usize) -> Result<Regex> {
         match &self.constant {
             Some(regex) => Ok(regex.clone()),
-            None => compiled(self.patterns.at(row), self.options(row)),
+            None => compiled(self.sources.at(row), self.options(row)),
         }
     }
 

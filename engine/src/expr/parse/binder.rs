@@ -140,14 +140,13 @@ impl Binder<'_> {
                 self.cast(input, to, matches!(kind, CastKind::TryCast | CastKind::SafeCast), sql)
             }
             Sql::Function(call) => self.function(call, sql, deeper),
-            other => match syntax::call_of(other) {
-                Some((name, spelled)) => self.spelled(name, spelled, sql, deeper),
-                None => {
-                    let text = other.to_string();
-                    let shown: String = text.chars().take(40).collect();
-                    Err(self.unsupported(sql, &format!("`{shown}`")))
+            other => {
+                if let Some((name, spelled)) = syntax::call_of(other) {
+                    return self.spelled(name, spelled, sql, deeper);
                 }
-            },
+                let shown: String = other.to_string().chars().take(40).collect();
+                Err(self.unsupported(sql, &format!("`{shown}`")))
+            }
         }
     }
 

@@ -39,9 +39,8 @@ impl Binder<'_> {
             thens.push(self.bind(otherwise, depth)?);
             places.push(otherwise);
         }
-        let data_type = match coerce::common(&thens) {
-            Some(data_type) => data_type,
-            None => return Err(self.unmet(&thens, &places)),
+        let Some(data_type) = coerce::common(&thens) else {
+            return Err(self.unmet(&thens, &places));
         };
         let values = thens.into_iter().zip(places);
         let values = values.map(|(value, at)| self.coerce(value, &data_type, at));

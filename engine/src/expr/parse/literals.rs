@@ -56,7 +56,7 @@ impl Binder<'_> {
             return Err(self.unsupported(at, &format!("`{interval}`")));
         }
         let unit = interval.leading_field.as_ref().map(unit_name);
-        let text = match interval.value.as_ref() {
+        let written = match interval.value.as_ref() {
             Sql::Value(value) => match &value.value {
                 SqlValue::SingleQuotedString(text) => Some(text.clone()),
                 SqlValue::Number(digits, false) => Some(digits.clone()),
@@ -71,13 +71,13 @@ impl Binder<'_> {
             },
             _ => None,
         };
-        let read = |text: &str| {
-            let parsed = datetime::parse_interval(text);
+        let read = |length: &str| {
+            let parsed = datetime::parse_interval(length);
             parsed.map(|(months, days, nanos)| {
                 Expr::Literal(Literal::Interval { months, days, nanos })
             })
         };
-        if let Some(text) = text {
+        if let Some(text) = written {
             let whole = unit.as_ref().map_or_else(|| text.clone(), |unit| format!("{text} {unit}"));
             return read(&whole).ok_or_else(|| {
                 let message = format!(

@@ -23,9 +23,9 @@ pub fn no_column(name: &str, schema: &Schema) -> (String, Option<String>) {
 
 /// The field of a struct, or why there is none.
 fn field(input: Expr, name: &str) -> Result<Expr, (String, Option<String>)> {
-    let data_type = input.data_type();
-    let DataType::Struct(fields) = &data_type else {
-        let message = format!("`{name}` is asked of {}, not of a struct", type_name(&data_type));
+    let of = input.data_type();
+    let DataType::Struct(fields) = &of else {
+        let message = format!("`{name}` is asked of {}, not of a struct", type_name(&of));
         return Err((message, None));
     };
     let Some((index, field)) = fields.find(name) else {
@@ -121,22 +121,21 @@ impl Binder<'_> {
     /// `list[i]`, or `struct['name']`.
     fn element(&mut self, input: Expr, index: &Sql, at: &Sql, depth: usize) -> Result<Expr> {
         let place = self.bind(index, depth)?;
-        let data_type = input.data_type();
-        match (&data_type, place) {
+        let of = input.data_type();
+        match (&of, place) {
             (DataType::Struct(_), Expr::Literal(Literal::Utf8(name))) => {
                 self.field(input, &name, at)
             }
             (DataType::List(item), place) if place.data_type().is_integer() => {
-                let place = self.coerce(place, &DataType::Int64, index)?;
-                let data_type = item.data_type().clone();
-                let (input, index) = (Box::new(input), Box::new(place));
-                Ok(fold(Expr::Element { input, index, data_type }))
+                let place = Box::new(self.coerce(place, &DataType::Int64, index)?);
+                let (input, data_type) = (Box::new(input), item.data_type().clone());
+                Ok(fold(Expr::Element { input, index: place, data_type }))
             }
-            (data_type, place) => {
-                let (of, with) = (type_name(data_type), type_name(&place.data_type()));
+            (found, place) => {
+                let (found, with) = (type_name(found), type_name(&place.data_type()));
                 let message = format!(
                     "`[]` takes a list and a whole number, or a struct and a field's name in \
-                     quotes, not {of} and {with}"
+                     quotes, not {found} and {with}"
                 );
                 Err(self.type_error(at, message))
             }

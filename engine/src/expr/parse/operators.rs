@@ -259,8 +259,8 @@ impl Binder<'_> {
         let places = std::iter::once(input).chain(list);
         let items = items.into_iter().zip(places).map(|(item, at)| self.coerce(item, &met, at));
         let mut items = items.collect::<Result<Vec<_>>>()?.into_iter();
-        let Some(input) = items.next() else { return Err(self.unsupported(input, "`in`")) };
-        Ok(fold(Expr::InList { input: Box::new(input), list: items.collect(), negated }))
+        let Some(first) = items.next() else { return Err(self.unsupported(input, "`in`")) };
+        Ok(fold(Expr::InList { input: Box::new(first), list: items.collect(), negated }))
     }
 
     /// `x like p escape e`.
@@ -286,23 +286,8 @@ impl Binder<'_> {
             }
             sides.push(Box::new(self.coerce(bound, &DataType::Utf8View, side)?));
         }
-        let escape = match escape.map(|escape| (self.bind(escape, depth), escape)) {
-            None => None,
-            Some((Ok(Expr::Literal(Literal::Utf8(text))), at)) => {
-                let mut characters = text.chars();
-                match (characters.next(), characters.next()) {
-                    (first, None) => first,
-                    _ => {
-                        let message = format!("`escape` wants one character, not '{text}'");
-                        return Err(self.type_error(at, message));
-                    }
-                }
-            }
-            Some((_, at)) => {
-                return Err(self.type_error(at, String::from("`escape` wants one character")));
-            }
-        };
-        let (Some(bound_pattern), Some(input)) = (sides.pop(), sides.pop()) else {
+        let escape = escape.map(|escape| self.escape(escape, depth)).transpose()?.flatten();
+        let (Some(bound_pattern), Some(bound)) = (sides.pop(), sides.pop()) else {
             return Err(self.unsupported(input, name));
         };
         if let Expr::Literal(Literal::Utf8(text)) = bound_pattern.as_ref()
@@ -310,27 +295,36 @@ impl Binder<'_> {
         {
             return Err(self.type_error(pattern, message));
         }
-        let pattern = bound_pattern;
-        Ok(fold(Expr::Like { input, pattern, escape, ignores_case, negated }))
+        Ok(fold(Expr::Like { input: bound, pattern: bound_pattern, escape, ignores_case, negated }))
+    }
+
+    /// The character that `escape` names; an empty text names none.
+    fn escape(&mut self, escape: &Sql, depth: usize) -> Result<Option<char>> {
+        if let Expr::Literal(Literal::Utf8(text)) = self.bind(escape, depth)? {
+            let mut characters = text.chars();
+            let first = characters.next();
+            if characters.next().is_none() {
+                return Ok(first);
+            }
+        }
+        Err(self.type_error(escape, String::from("`escape` wants one character, in quotes")))
     }
 }
 
 /// The operator of these operands; long chains do not nest.
-fn joined(op: BinaryOp, left: Expr, right: Expr, data_type: DataType) -> Expr {
-    let length = spine(op, &left);
-    if let Expr::Chain { first, mut steps } = left {
-        if steps.first().is_some_and(|step| is_of_one_class(step.op, op)) {
-            steps.push(Step { op, right, data_type });
-            return Expr::Chain { first, steps };
-        }
-        let left = Box::new(Expr::Chain { first, steps });
-        return Expr::Binary { op, left, right: Box::new(right), data_type };
+fn joined(op: BinaryOp, mut rest: Expr, operand: Expr, result: DataType) -> Expr {
+    let last = Step { op, right: operand, data_type: result };
+    if let Expr::Chain { steps, .. } = &mut rest
+        && steps.first().is_some_and(|step| is_of_one_class(step.op, op))
+    {
+        steps.push(last);
+        return rest;
     }
-    if length < CHAIN_FROM {
-        return Expr::Binary { op, left: Box::new(left), right: Box::new(right), data_type };
+    if spine(op, &rest) < CHAIN_FROM {
+        let Step { right, data_type, .. } = last;
+        return Expr::Binary { op, left: Box::new(rest), right: Box::new(right), data_type };
     }
-    let mut steps = vec![Step { op, right, data_type }];
-    let mut rest = left;
+    let mut steps = vec![last];
     loop {
         match rest {
             Expr::Binary { op: found, left, right, data_type } if is_of_one_class(found, op) => {

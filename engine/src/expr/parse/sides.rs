@@ -66,7 +66,7 @@ fn with_names(
         let found = match (&renamed[..], &token.token) {
             ([before @ .., side, dot], Token::Word(word))
                 if dot.token == Token::Period
-                    && before.last().is_none_or(|token| token.token != Token::Period) =>
+                    && before.last().is_none_or(|other| other.token != Token::Period) =>
             {
                 match &side.token {
                     Token::Word(Word { value: side, quote_style: None, .. })

@@ -16,7 +16,7 @@ pub(super) const MAX_TOKENS: usize = 1000;
 /// The most values of one list of constants, which has no depth.
 const MAX_VALUES: usize = 20_000;
 
-/// The tokens of `text`, of at most so many words.
+/// The tokens of `text`, which has at most so many words.
 pub(super) fn read(text: &str, most_words: usize) -> Result<Vec<TokenWithSpan>> {
     let syntax = |offset, message| Err(error(ParseErrorKind::Syntax, offset, message));
     let tokens = match Tokenizer::new(&Expressions, text).tokenize_with_location() {

@@ -116,15 +116,14 @@ const WORDS: [&str; 22] = [
 /// # Errors
 /// The types that there are, and the nearest.
 pub fn data_type(text: &str) -> Result<DataType> {
-    let text = text.trim();
+    let trimmed = text.trim();
     // A type that SQL's grammar has no words for stands in double quotes.
-    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    let unquoted = unquoted.map(|text| text.replace("\"\"", "\""));
-    let text = unquoted.as_deref().unwrap_or(text);
-    let mut reader = Reader { text, at: 0 };
+    let quoted = trimmed.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    let unquoted = quoted.map(|inner| inner.replace("\"\"", "\""));
+    let mut reader = Reader { text: unquoted.as_deref().unwrap_or(trimmed), at: 0 };
     let named = reader.data_type(0)?;
     reader.skip_blanks();
-    if reader.at < text.len() {
+    if reader.at < reader.text.len() {
         return Err(reader.refused("expected the end of the type"));
     }
     Ok(named)
@@ -168,7 +167,7 @@ pub fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// What a type is called in SQL: in DuckDB's words where it has the type, else as [`type_name`].
+/// What a type is called in SQL: in `DuckDB`'s words where it has the type, else as [`type_name`].
 pub fn sql_type_name(data_type: &DataType) -> String {
     if let Some((_, name, _)) = PLAIN.iter().find(|(.., known)| known == data_type) {
         return String::from(*name);
@@ -387,9 +386,9 @@ impl Reader<'_> {
     }
 
     fn words(&mut self, expected: &[&str]) -> Result<()> {
-        for expected in expected {
-            if !self.word().eq_ignore_ascii_case(expected) {
-                return Err(self.refused(&format!("expected `{expected}` in type")));
+        for word in expected {
+            if !self.word().eq_ignore_ascii_case(word) {
+                return Err(self.refused(&format!("expected `{word}` in type")));
             }
         }
         Ok(())
@@ -406,13 +405,12 @@ impl Reader<'_> {
         if !self.take('(') {
             return Err(self.refused("say decimal(digits, digits behind the point), not"));
         }
-        let precision = self.word();
-        let scale = if self.take(',') { self.word() } else { String::from("0") };
+        let all = self.word();
+        let behind = if self.take(',') { self.word() } else { String::from("0") };
         self.expect(')')?;
-        let digits = precision.parse::<u8>().ok().zip(scale.parse::<u8>().ok());
-        let digits = digits.filter(|(precision, scale)| {
-            (1..=MAX_WIDE_DIGITS).contains(precision) && scale <= precision
-        });
+        let digits = all.parse::<u8>().ok().zip(behind.parse::<u8>().ok());
+        let is_held = |(p, s): &(u8, u8)| (1..=MAX_WIDE_DIGITS).contains(p) && s <= p;
+        let digits = digits.filter(is_held);
         let Some((precision, scale)) = digits.and_then(|(p, s)| Some((p, i8::try_from(s).ok()?)))
         else {
             let message = format!(
@@ -436,7 +434,7 @@ impl Reader<'_> {
             unit = self.unit()?;
             if has_zone && self.take(',') {
                 zone = match self.quoted('\'')? {
-                    Some(zone) => zone,
+                    Some(named) => named,
                     None => self.unquoted_zone(),
                 };
                 if zone.parse::<arrow::array::timezone::Tz>().is_err() {
@@ -598,7 +596,7 @@ pub(crate) mod tests {
                 (names, prop::collection::vec(inner, 3)).prop_map(|(names, types)| {
                     let fields = names.into_iter().zip(types);
                     let fields = fields.map(|(name, data_type)| Field::new(name, data_type, true));
-                    DataType::Struct(Fields::from_iter(fields))
+                    DataType::Struct(fields.collect())
                 }),
             ]
         })

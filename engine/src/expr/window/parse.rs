@@ -66,8 +66,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema, frame: &Frame) -> Result<Win
         let message = String::from("expected a window function, such as row_number() or sum(x)");
         return Err(error(ParseErrorKind::Syntax, at, message));
     };
-    let name = call.name.to_string();
-    let Some(known) = signature(&name) else {
+    let Some(known) = signature(&call.name.to_string()) else {
         return aggregate(call, text, schema, frame);
     };
     let name = known.name;
@@ -105,7 +104,7 @@ pub fn bind(sql: &Sql, text: &str, schema: &Schema, frame: &Frame) -> Result<Win
         "last_value" => Kind::LastValue,
         "nth_value" => Kind::NthValue(count_of(1)?),
         _ => {
-            let rows = arguments.get(1).map_or(Ok(1), |sql| whole_literal(sql, text, name))?;
+            let rows = arguments.get(1).map_or(Ok(1), |rows| whole_literal(rows, text, name))?;
             if let (Some(default), Some(data_type)) = (arguments.get(2), &value_type) {
                 bound.push(default_value(default, data_type, text, schema)?);
             }
@@ -375,8 +374,8 @@ fn distance(sql: &Sql, unit: FrameUnit, text: &str, order_by: &[OrderKey]) -> Re
     };
     let key_type = key.expr.data_type();
     let wants = |what: &str| {
-        let key = type_name(&key_type);
-        refused(format!("expected {what} beside an order key of {key}, found `{sql}`"))
+        let of = type_name(&key_type);
+        refused(format!("expected {what} beside an order key of {of}, found `{sql}`"))
     };
     let digits = || number(sql).ok_or_else(|| wants("a constant number that is not negative"));
     match &key_type {
@@ -437,21 +436,17 @@ fn interval(sql: &Sql) -> Option<Offset> {
     if interval.last_field.is_some() {
         return None;
     }
-    let (months, nanoseconds) = match &interval.leading_field {
-        Some(field) => part(value, &field_name(field))?,
-        None => {
-            let words: Vec<_> = value.split_whitespace().collect();
-            if words.is_empty() || words.len() % 2 == 1 {
-                return None;
-            }
-            let parts = words.chunks(2).map(|pair| part(pair[0], pair[1]));
-            parts
-                .collect::<Option<Vec<_>>>()?
-                .into_iter()
-                .try_fold((0_u32, 0_i128), |sum, more| {
-                    Some((sum.0.checked_add(more.0)?, sum.1.checked_add(more.1)?))
-                })?
+    let (months, nanoseconds) = if let Some(field) = &interval.leading_field {
+        part(value, &field_name(field))?
+    } else {
+        let words: Vec<_> = value.split_whitespace().collect();
+        if words.is_empty() || words.len() % 2 == 1 {
+            return None;
         }
+        let parts = words.chunks(2).map(|pair| part(pair[0], pair[1]));
+        parts.collect::<Option<Vec<_>>>()?.into_iter().try_fold((0_u32, 0_i128), |sum, more| {
+            Some((sum.0.checked_add(more.0)?, sum.1.checked_add(more.1)?))
+        })?
     };
     if months == 0 {
         return Some(Offset::Ticks(nanoseconds));
@@ -508,4 +503,112 @@ fn whole_frame(parser: &mut Parser<'_>) -> Result<ast::WindowFrame, ParserError>
 /// Where a part of the tree begins in `text`, in bytes.
 fn offset(sql: &impl Spanned, text: &str) -> usize {
     offset_of(text, sql.span().start)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+    use proptest::prelude::*;
+
+    use super::{parse as parse_function, *};
+    use crate::expr::TIMESTAMP;
+
+    fn schema() -> Schema {
+        let field = |name, data_type| Field::new(name, data_type, true);
+        Schema::new(vec![
+            field("price", DataType::Float64),
+            field("n", DataType::Int64),
+            field("d", DataType::Decimal128(10, 2)),
+            field("day", DataType::Date32),
+            field("t", TIMESTAMP),
+        ])
+    }
+
+    #[test]
+    fn the_example_of_every_function_is_one() {
+        for known in SIGNATURES {
+            let bound = parse_function(known.example, &schema(), &Frame::default());
+            let bound = bound.unwrap_or_else(|refusal| panic!("{}: {refusal:?}", known.name));
+            assert!(!matches!(bound.function, Kind::Aggregate(_)), "{}", known.name);
+        }
+        let lead = parse_function("lead(n, 2)", &schema(), &Frame::default()).unwrap();
+        assert_eq!((lead.function, lead.data_type), (Kind::Lag(-2), DataType::Int64));
+        let last =
+            parse_function("LAST_VALUE(n ignore nulls)", &schema(), &Frame::default()).unwrap();
+        assert!(last.ignore_nulls);
+        let sum = parse_function("sum(n) filter (where n > 1)", &schema(), &Frame::default());
+        assert!(matches!(sum.unwrap().function, Kind::Aggregate(sum) if sum.filter.is_some()));
+    }
+
+    #[test]
+    fn distances_are_counted_in_the_order_key_s_ticks() {
+        let start = |key: &str, text: &str| {
+            let key = order_key(key, &schema()).unwrap();
+            frame(&format!("range {text} preceding"), &[key]).map(|frame| frame.start)
+        };
+        let ticks = |ticks| Ok(FrameBound::Preceding(Offset::Ticks(ticks)));
+        assert_eq!(start("n", "2.9"), ticks(2));
+        assert_eq!(start("d", "2.9"), ticks(290));
+        assert_eq!(start("d", "0.129"), ticks(12));
+        assert_eq!(start("day", "3"), ticks(3 * DAY));
+        assert_eq!(start("t", "interval '1.5' hour"), ticks(DAY / 16));
+        assert_eq!(start("t desc", "interval '1 week 2 days'"), ticks(9 * DAY));
+        let calendar = Offset::Calendar { months: 14, nanoseconds: 86_400_000_000_000 };
+        let found = start("day", "interval '1 year 2 months 1 day'");
+        assert_eq!(found, Ok(FrameBound::Preceding(calendar)));
+        assert_eq!(
+            start("price", "0.5"),
+            Ok(FrameBound::Preceding(Offset::Float(0.5_f64.to_bits())))
+        );
+        for (key, text) in [("n", "-1"), ("t", "interval '-1' day"), ("t", "1"), ("n", "n")] {
+            assert_eq!(start(key, text).unwrap_err().kind, ParseErrorKind::Type, "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn an_over_of_a_statement_is_taken_apart() {
+        let text = "sum(n) over (partition by day, n % 2 order by price desc nulls first, t rows 2 preceding)";
+        let sql = parse::parse(text, whole_expression).unwrap();
+        let Sql::Function(ast::Function { over: Some(ast::WindowType::WindowSpec(spec)), .. }) =
+            &sql
+        else {
+            panic!("{sql:?}")
+        };
+        let found = over(spec, text, &schema()).unwrap();
+        let keys: Vec<_> = found.partition_by.iter().map(ToString::to_string).collect();
+        assert_eq!(keys, ["day", "(n % 2)"]);
+        let orders = found.order_by.iter();
+        let orders: Vec<_> =
+            orders.map(|key| (key.expr.to_string(), key.descending, key.nulls_first)).collect();
+        assert_eq!(orders, [("price".into(), true, true), ("t".into(), false, false)]);
+        assert_eq!(found.frame.start, FrameBound::Preceding(Offset::Count(2)));
+        let bound = bind(&sql, text, &schema(), &found.frame).unwrap();
+        assert_eq!((bound.frame, bound.data_type), (found.frame, DataType::Int64));
+    }
+
+    #[test]
+    fn a_function_is_the_same_after_a_journey() {
+        let key = order_key("d", &schema()).unwrap();
+        let keys = [key];
+        let exponent = frame("range between 1e1 preceding and unbounded following", &keys);
+        assert!(exponent.is_err(), "an exponent is no decimal");
+        let wide = "range between 9999999999999999999999999 preceding and current row";
+        let wide = frame(wide, &keys).unwrap();
+        let function = parse_function("sum(d)", &schema(), &wide).unwrap();
+        let sent = serde_json::to_string(&function).unwrap();
+        assert_eq!(serde_json::from_str::<WindowFunction>(&sent).unwrap(), function);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in any::<String>(), tail in "[a-z0-9 ()',.*-]{0,30}") {
+            let key = order_key("t", &schema()).unwrap();
+            let calls = [format!("lag({tail}"), format!("range {tail} preceding")];
+            for any in [text, tail].iter().chain(&calls) {
+                drop(parse_function(any, &schema(), &Frame::default()));
+                drop(frame(any, std::slice::from_ref(&key)));
+                drop(order_key(any, &schema()));
+            }
+        }
+    }
 }

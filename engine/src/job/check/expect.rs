@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     expr::{Aggregate, AggregateFunction, BinaryOp, Expr, Literal, Predicate, parse},
+    formats::intake::{BadRowMode, OnBadRow},
     job::Json,
     plan::{Check, Op, Order},
 };
@@ -20,6 +21,9 @@ use crate::{
 /// The fields of `rows`.
 const ROWS: Known =
     Known { of: "`rows`", always: &[], fields: &["min", "max"], later: &[], elsewhere: &[] };
+
+/// What may become of rows for which a check does not hold.
+pub(super) const ON_FAIL: [&str; 2] = ["fail", "quarantine"];
 
 /// The most rows that may be expected.
 const MOST_ROWS: u64 = i64::MAX.unsigned_abs();
@@ -35,7 +39,7 @@ pub(super) fn expect(
         binder.report.problem(fields.pointer(), ProblemCode::MissingField, message);
         return None;
     }
-    on_fail(binder, fields);
+    let on_fail = on_fail(binder, fields);
     let rows = if fields.has("rows") { Some(bounds(binder, fields)) } else { None };
     let unique = columns(binder, fields, "unique", input);
     let not_null = columns(binder, fields, "not_null", input);
@@ -74,23 +78,38 @@ pub(super) fn expect(
         inputs.push(repeated(binder, vertex, input, &unique)?);
     }
     let all: Vec<&Bound> = inputs.iter().collect();
-    let op = Op::Expect { checks, offences };
+    let op = Op::Expect { checks, offences, on_fail: on_fail? };
     let bound = binder.push(vertex.id, op, &all, Arc::clone(&input.schema), input.order.clone());
     Some(Bound { is_tokens: input.is_tokens, ..bound })
 }
 
-fn on_fail(binder: &mut Binder<'_, '_>, fields: &Fields<'_>) {
-    let Some(word) = fields.text("on_fail", binder.report) else { return };
-    let (code, message) = match word {
-        "fail" => return,
-        "quarantine" => (
-            ProblemCode::NotSupported,
-            String::from("`on_fail: quarantine` is not supported yet; there is fail"),
-        ),
-        other => (ProblemCode::BadValue, format!("no `on_fail` of `{other}`; there is fail")),
-    };
-    let suggestion = parse::nearest(word, ["fail"]);
-    binder.report.suggest(fields.at("on_fail"), code, message, suggestion);
+/// What becomes of rows for which a check does not hold. Checks of all rows together can only fail.
+fn on_fail(binder: &mut Binder<'_, '_>, fields: &Fields<'_>) -> Option<OnBadRow> {
+    if !fields.has("on_fail") {
+        return Some(OnBadRow::default());
+    }
+    let pointer = fields.at("on_fail");
+    match fields.text("on_fail", binder.report)? {
+        "fail" => Some(OnBadRow::default()),
+        "quarantine" => {
+            let whole = ["rows", "unique"].into_iter().find(|name| fields.has(name));
+            if let Some(whole) = whole {
+                let message = format!(
+                    "`{whole}` is no check of single rows, of which some could be put aside; use \
+                     another expect node for it"
+                );
+                binder.report.problem(pointer, ProblemCode::ConflictingFields, message);
+                return None;
+            }
+            Some(OnBadRow { mode: BadRowMode::Quarantine, ..OnBadRow::default() })
+        }
+        other => {
+            let suggestion = parse::nearest(other, ON_FAIL);
+            let message = format!("no `on_fail` of `{other}`; there are {}", ON_FAIL.join(", "));
+            binder.report.suggest(pointer, ProblemCode::BadValue, message, suggestion);
+            None
+        }
+    }
 }
 
 /// The least and the most rows.

@@ -73,6 +73,11 @@ impl<'a> Fields<'a> {
         member.map(|(_, value)| value).filter(|value| **value != Json::Null)
     }
 
+    /// Whether a member stands there, even as `null`.
+    pub(super) fn stands(&self, name: &str) -> bool {
+        self.members.iter().any(|(known, _)| known == name)
+    }
+
     /// Whether a member is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

@@ -10,7 +10,8 @@ use std::{
 use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
 use crate::{
     disk::{Disk, rooted::is_not_allowed},
-    plan::InputFile,
+    plan::{InputFile, WriteMode},
+    sink::commit::{folder::FOREIGN, manifest::Manifest},
     source::folders,
 };
 
@@ -119,6 +120,11 @@ pub(super) fn inputs(
 fn listed(disk: &dyn Disk, top: &Path, with_folders: bool) -> io::Result<Vec<PathBuf>> {
     /// More columns than any table is partitioned by.
     const MAX_DEPTH: usize = 32;
+    if let Some(manifest) = Manifest::read(disk, top) {
+        // The files of a result are those that it lists, in that order: others are being added,
+        // or were replaced.
+        return Ok(manifest.files.iter().map(|file| top.join(&file.path)).collect());
+    }
     let mut found = Vec::new();
     let mut folders = vec![(top.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
@@ -269,11 +275,13 @@ fn leads_out(disk: &dyn Disk, path: &Path) -> bool {
     nearest.is_some_and(|nearest| nearest.is_err_and(|error| is_not_allowed(&error)))
 }
 
-/// The target of a writer: nothing is there, and what is nearest above it is a folder.
+/// The target of a writer: nothing is there, or what its mode can go on with; and what is nearest
+/// above it is a folder.
 pub(super) fn output(
     text: &str,
     pointer: &str,
     site: &Site,
+    mode: WriteMode,
     report: &mut Report,
 ) -> Option<PathBuf> {
     let given: PathBuf = resolve(text, pointer, site, report)?.components().collect();
@@ -286,7 +294,16 @@ pub(super) fn output(
     // By its one true name, so that two spellings of a target are seen to be one.
     let path = true_name(disk, &given).unwrap_or(given);
     if disk.exists(&path) {
-        let message = format!("output `{text}` already exists; remove it or write elsewhere");
+        let is_fit = Manifest::read(disk, &path).is_some()
+            || disk.list(&path).is_ok_and(|entries| entries.is_empty());
+        if mode != WriteMode::Error && is_fit {
+            return Some(path);
+        }
+        let message = if mode == WriteMode::Error {
+            format!("output `{text}` already exists; remove it, write elsewhere, or set `mode`")
+        } else {
+            format!("output `{text}` {FOREIGN}")
+        };
         report.problem(pointer, ProblemCode::OutputExists, message);
         return None;
     }

@@ -21,14 +21,9 @@ use crate::{
         function::{FORMS, Function},
         parse::{self, ParseError, ParseErrorKind},
     },
-    formats::{
-        DeclaredColumn, Format, WriteFormat,
-        csv::{CsvOptions, CsvWriteOptions},
-        infer,
-        jsonl::JsonlOptions,
-    },
+    formats::{DeclaredColumn, Format, WriteFormat, csv::CsvWriteOptions, infer},
     job::Json,
-    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write},
+    plan::{InputFile, JoinKind, Node, NodeIndex, Op, Order, Read, Write, WriteMode},
 };
 
 /// The operators that are built, with their fields.
@@ -36,22 +31,50 @@ pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "read_csv",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "header", "columns", "delimiter", "hive"],
-        later: &["quote", "escape", "comment", "null", "encoding", "compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "header",
+            "columns",
+            "delimiter",
+            "quote",
+            "escape",
+            "comment",
+            "null",
+            "trim",
+            "ragged",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "columns", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &[
+            "path",
+            "partitions",
+            "columns",
+            "date_format",
+            "timestamp_format",
+            "encoding",
+            "compression",
+            "on_bad_row",
+            "hive",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "read_text",
         always: NODE_FIELDS,
-        fields: &["path", "partitions", "hive"],
-        later: &["compression", "on_bad_row"],
+        fields: &["path", "partitions", "encoding", "compression", "on_bad_row", "hive"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -93,6 +116,21 @@ pub(super) const OPERATORS: &[Known] = &[
         of: "reduce_by_key",
         always: NODE_FIELDS,
         fields: &["key", "fn", "aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "aggregate",
+        always: NODE_FIELDS,
+        fields: &["aggs"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known { of: "distinct", always: NODE_FIELDS, fields: &["key"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "pivot",
+        always: NODE_FIELDS,
+        fields: &["key", "column", "value", "fn", "columns"],
         later: &[],
         elsewhere: FIELDS,
     },
@@ -155,21 +193,54 @@ pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
-        fields: &["path", "header", "delimiter", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: &[
+            "path",
+            "header",
+            "delimiter",
+            "mode",
+            "partition_by",
+            "compression",
+            "files",
+            "order",
+        ],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
         of: "write_jsonl",
         always: NODE_FIELDS,
-        fields: &["path", "mode"],
-        later: &["partition_by", "compression", "files", "order"],
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_text",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_parquet",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
+        elsewhere: FIELDS,
+    },
+    Known {
+        of: "write_arrow",
+        always: NODE_FIELDS,
+        fields: WRITE_FIELDS,
+        later: &[],
         elsewhere: FIELDS,
     },
 ];
 
 /// The fields of every node.
 const NODE_FIELDS: &[&str] = &["id", "op"];
+
+/// The fields of a writer without options of its own.
+const WRITE_FIELDS: &[&str] = &["path", "mode", "partition_by", "compression", "files", "order"];
 
 /// Every field of every operator of the job format.
 const FIELDS: &[&str] = &[
@@ -182,6 +253,10 @@ const FIELDS: &[&str] = &[
     "escape",
     "comment",
     "null",
+    "trim",
+    "ragged",
+    "date_format",
+    "timestamp_format",
     "encoding",
     "compression",
     "on_bad_row",
@@ -225,10 +300,6 @@ const FIELDS: &[&str] = &[
     "on_fail",
 ];
 
-/// The operators of the job format that are not built yet.
-const LATER_OPERATORS: &[&str] =
-    &["aggregate", "distinct", "pivot", "write_text", "write_parquet", "write_arrow"];
-
 /// A node as the nodes that read it see it.
 #[derive(Clone)]
 pub(super) struct Bound {
@@ -243,7 +314,7 @@ pub(super) struct Bound {
 }
 
 /// That a value is not as it should be, which the report says.
-struct Reported;
+pub(super) struct Reported;
 
 /// Binds the nodes of a graph one after the other.
 pub(super) struct Binder<'a, 'r> {
@@ -310,6 +381,9 @@ impl Binder<'_, '_> {
             "expect" => expect::expect(self, vertex, one),
             "sort" => ordered::sort(self, vertex, one),
             "window" => ordered::window(self, vertex, one),
+            "aggregate" => reduce::aggregate(self, vertex, one),
+            "distinct" => reduce::distinct(self, vertex, one),
+            "pivot" => reduce::pivot(self, vertex, one),
             "limit" => self.limit(vertex, one),
             "sql" => sql::bind(self, vertex, inputs.as_deref()),
             _ => self.write(vertex, known.of, one),
@@ -322,16 +396,11 @@ impl Binder<'_, '_> {
         let known = OPERATORS.iter().find(|known| known.of == op);
         if known.is_none() {
             let names = OPERATORS.iter().map(|operator| operator.of);
-            if LATER_OPERATORS.contains(&op) {
-                let message = format!("operator `{op}` is not supported yet");
-                self.report.problem(fields.at("op"), ProblemCode::NotSupported, message);
-            } else {
-                let list = names.clone().collect::<Vec<_>>().join(", ");
-                let message = format!("no operator `{op}`; there are {list}");
-                let suggestion = parse::nearest(op, names);
-                let code = ProblemCode::UnknownOperator;
-                self.report.suggest(fields.at("op"), code, message, suggestion);
-            }
+            let list = names.clone().collect::<Vec<_>>().join(", ");
+            let message = format!("no operator `{op}`; there are {list}");
+            let suggestion = parse::nearest(op, names);
+            let code = ProblemCode::UnknownOperator;
+            self.report.suggest(fields.at("op"), code, message, suggestion);
         }
         known
     }
@@ -460,20 +529,15 @@ impl Binder<'_, '_> {
         let partitions = fields.number("partitions", 1..=MAX_PARTITIONS, self.report);
         let partitions = partitions.and_then(|partitions| u32::try_from(partitions).ok());
         let format = match op {
-            "read_csv" => self.csv(fields),
-            "read_jsonl" => {
-                let columns = self.columns(fields).ok();
-                columns.map(|columns| Format::Jsonl(JsonlOptions { columns }))
-            }
             "read_parquet" => Some(Format::Parquet),
             "read_arrow" => Some(Format::Arrow),
-            _ => Some(Format::Text),
+            _ => self.text_format(fields, op),
         };
         let folders = fields.flag("hive", self.report);
         let files = self.files(fields, folders);
         let (format, is_whole) = (format?, files.is_some());
         let files = files.unwrap_or_default();
-        if !is_whole && format != Format::Text {
+        if !is_whole && !matches!(format, Format::Text(_)) {
             return None;
         }
         let mut read = Read::of(format, files, partitions);
@@ -507,18 +571,6 @@ impl Binder<'_, '_> {
         Some(found.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
 
-    fn csv(&mut self, fields: &Fields<'_>) -> Option<Format> {
-        let is_text = !["header", "columns", "delimiter"].iter().any(|name| fields.has(name));
-        if is_text {
-            return Some(Format::Text);
-        }
-        let header = fields.flag("header", self.report);
-        let delimiter = self.delimiter(fields);
-        let columns = self.columns(fields).ok()?;
-        let header = if fields.has("header") { header? } else { false };
-        Some(Format::Csv(CsvOptions { header, columns, delimiter: delimiter? }))
-    }
-
     fn delimiter(&mut self, fields: &Fields<'_>) -> Option<u8> {
         if !fields.has("delimiter") {
             return Some(b',');
@@ -534,7 +586,10 @@ impl Binder<'_, '_> {
     }
 
     /// The columns that a reader declares; `None` where it declares none.
-    fn columns(&mut self, fields: &Fields<'_>) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
+    pub(super) fn columns(
+        &mut self,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Vec<DeclaredColumn>>, Reported> {
         match fields.get("columns") {
             None => Ok(None),
             Some(Json::List(_)) => {
@@ -824,18 +879,7 @@ impl Binder<'_, '_> {
 
     fn write(&mut self, vertex: &Vertex<'_>, op: &str, input: Option<&Bound>) -> Option<Bound> {
         let fields = &vertex.fields;
-        if let Some(mode) = fields.text("mode", self.report).filter(|mode| *mode != "error") {
-            let (pointer, later) =
-                (fields.at("mode"), ["overwrite", "append", "overwrite_partitions"]);
-            if later.contains(&mode) {
-                let message = format!("mode `{mode}` is not supported yet; there is error");
-                self.report.problem(pointer, ProblemCode::NotSupported, message);
-            } else {
-                let suggestion = parse::nearest(mode, ["error"]);
-                let message = format!("no mode `{mode}`; there is error");
-                self.report.suggest(pointer, ProblemCode::BadValue, message, suggestion);
-            }
-        }
+        let mode = self.write_mode(fields);
         let format = if op == "write_csv" {
             let header = fields.flag("header", self.report);
             let header = if fields.has("header") { header } else { Some(true) };
@@ -844,20 +888,29 @@ impl Binder<'_, '_> {
                 .zip(delimiter)
                 .map(|(header, delimiter)| WriteFormat::Csv(CsvWriteOptions { header, delimiter }))
         } else {
-            Some(WriteFormat::Jsonl)
+            Some(match op {
+                "write_text" => WriteFormat::Text,
+                "write_parquet" => WriteFormat::Parquet,
+                "write_arrow" => WriteFormat::Arrow,
+                _ => WriteFormat::Jsonl,
+            })
         };
-        let path =
-            if fields.required("path", self.report).is_some() { self.target(fields) } else { None };
-        let (format, path, input) = (format?, path?, input?);
+        let path = if fields.required("path", self.report).is_some() {
+            self.target(fields, mode.unwrap_or_default())
+        } else {
+            None
+        };
+        let write = Write::of(path.clone().unwrap_or_default(), format?);
+        let write = self.layout(fields, write, input);
+        let (write, _, input) = (Write { mode: mode?, ..write? }, path?, input?);
         let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
-        let write = Op::Write(Write::of(path, format));
-        Some(self.push(vertex.id, write, &[input], schema, order))
+        Some(self.push(vertex.id, Op::Write(write), &[input], schema, order))
     }
 
     /// A writer's target, which must be its own.
-    fn target(&mut self, fields: &Fields<'_>) -> Option<std::path::PathBuf> {
+    fn target(&mut self, fields: &Fields<'_>, mode: WriteMode) -> Option<std::path::PathBuf> {
         let (text, pointer) = (fields.text("path", self.report)?, fields.at("path"));
-        let path = files::output(text, &pointer, self.site, self.report)?;
+        let path = files::output(text, &pointer, self.site, mode, self.report)?;
         let other = self
             .outputs
             .iter()

@@ -379,8 +379,7 @@ pub(super) fn take_apart(
         DataType::List(element) => element.data_type().clone(),
         other => other.clone(),
     };
-    let mut out: Vec<_> =
-        input.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+    let mut out: Vec<_> = input.schema.fields().iter().map(|own| own.as_ref().clone()).collect();
     out[column] = Field::new(name, data_type, true);
     let schema = Arc::new(Schema::new(out));
     if !binder.check_columns(&schema, &fields.at("as")) {

@@ -8,9 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, fields::Known, join::KINDS, nodes::OPERATORS,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
 };
-use crate::expr::function::FORMS;
+use crate::{
+    expr::{aggregate::AGGREGATES, function::FORMS},
+    formats::WriteFormat,
+    plan::WriteMode,
+};
 
 /// Where it is identified.
 const ID: &str = "urn:minispark:job";
@@ -100,6 +104,8 @@ fn required(op: &str) -> &'static [&'static str] {
         "repartition" => &["id", "op", "partitions"],
         "unpivot" => &["id", "op", "columns"],
         "limit" => &["id", "op", "n"],
+        "aggregate" => &["id", "op", "aggs"],
+        "pivot" => &["id", "op", "column", "fn", "columns"],
         "sql" => &["id", "op", "query"],
         _ => &["id", "op"],
     }
@@ -142,12 +148,15 @@ fn field(op: &str, name: &str) -> Value {
     let most_rows = i64::MAX.unsigned_abs();
     match name {
         "path" if reads => texts("a file, a folder or a glob, or a list of them"),
-        "path" => json!({ "description": "a new folder", "type": "string", "minLength": 1,
-            "maxLength": MAX_PATH_BYTES }),
+        "path" => {
+            json!({ "description": "the folder of the files", "type": "string", "minLength": 1,
+            "maxLength": MAX_PATH_BYTES })
+        }
         "partitions" if op == "repartition" => count("how many partitions", 1, MAX_PARTITIONS),
         "partitions" => count("how many splits; by size where it is left out", 1, MAX_PARTITIONS),
         "header" if reads => flag("whether the first line names the columns"),
         "header" => flag("whether a first line names the columns; true where it is left out"),
+        "columns" if op == "pivot" => texts("the values that become columns of these names"),
         "columns" if op == "unpivot" => texts("the columns that become rows"),
         "columns" if matches!(op, "read_parquet" | "read_arrow") => {
             texts("the columns that are read; all where it is left out")
@@ -164,6 +173,14 @@ fn field(op: &str, name: &str) -> Value {
             ] }),
         "delimiter" => json!({ "description": "one ASCII character; a comma where it is left out",
             "type": "string", "pattern": "^[\\x01-\\x7f]$" }),
+        "fn" if op == "pivot" => {
+            let names: Vec<&str> = AGGREGATES.iter().map(|known| known.name).collect();
+            json!({ "description": "an aggregate of one argument", "enum": names })
+        }
+        "compression" if reads => text_formats::compression_schema(),
+        name if text_formats::schema_of(name).is_some() => {
+            text_formats::schema_of(name).unwrap_or_default()
+        }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
@@ -176,6 +193,8 @@ fn field(op: &str, name: &str) -> Value {
         "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
+        "column" if op == "pivot" => text("the column whose values become columns"),
+        "value" => text("an expression; what is aggregated in each column"),
         "column" => texts("the text columns; all where it is left out"),
         "as" => text("the name of the new column"),
         "key" => texts("a column or an expression, or a list of them"),
@@ -183,7 +202,7 @@ fn field(op: &str, name: &str) -> Value {
         "right_key" => texts("the key of the right side"),
         "aggs" => named("columns as aggregates, such as `sum(qty * price)`"),
         "how" => json!({ "description": "which rows come out",
-            "enum": KINDS.map(|(name, _)| name) }),
+            "enum": KINDS.map(|(kind, _)| kind) }),
         "by" if op == "flat_map" => {
             json!({ "description": "where `split` cuts; a comma where it is \
             left out", "type": "string", "minLength": 1 })
@@ -211,15 +230,35 @@ fn field(op: &str, name: &str) -> Value {
         ] }),
         "unique" => texts("columns whose values, together, must differ from row to row"),
         "not_null" => texts("columns that must have no null"),
-        "on_fail" => json!({ "description": "what if a check does not hold", "enum": ["fail"] }),
+        "on_fail" => json!({ "description": "what if a check does not hold for a row",
+            "enum": ON_FAIL }),
         "by" => texts(
             "columns or expressions, each with `asc` or `desc` and `nulls first` or `nulls last`",
         ),
         "n" => count("the most rows", 0, most_rows),
         "offset" => count("rows that are passed over first", 0, most_rows),
-        "mode" => json!({ "description": "what if the target is there", "enum": ["error"] }),
+        "mode" => json!({ "description": "what if the target is there; error where it is left out",
+            "enum": WriteMode::ALL.map(WriteMode::name) }),
+        "partition_by" => texts("columns whose values name folders `column=value`"),
+        "compression" => json!({ "description": "how the files are compressed",
+            "enum": compressions(op) }),
+        "files" => count("how many files; by size where it is left out", 1, MAX_PARTITIONS),
+        "order" => {
+            json!({ "description": "what if the rows have no order: as they come, or sorted \
+            by all columns", "enum": ["any", "stable"] })
+        }
         _ => json!({}),
     }
+}
+
+/// The compressions that a writer knows.
+fn compressions(op: &str) -> Vec<&'static str> {
+    let format = match op {
+        "write_parquet" => WriteFormat::Parquet,
+        "write_arrow" => WriteFormat::Arrow,
+        _ => WriteFormat::Text,
+    };
+    format.compressions().iter().map(|known| known.name()).collect()
 }
 
 /// The functions that an operator takes.
@@ -259,7 +298,10 @@ mod tests {
         let read = branch("read_text");
         assert_eq!(read["required"], json!(["id", "op", "path"]));
         let names: Vec<&String> = read["properties"].as_object().unwrap().keys().collect();
-        assert_eq!(names, ["hive", "id", "op", "partitions", "path"]);
+        assert_eq!(
+            names,
+            ["compression", "encoding", "hive", "id", "on_bad_row", "op", "partitions", "path"]
+        );
         assert_eq!(read["additionalProperties"], false);
         let filter = branch("filter");
         assert_eq!(filter["oneOf"], json!([{ "required": ["fn"] }, { "required": ["where"] }]));

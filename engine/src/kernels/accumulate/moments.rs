@@ -7,8 +7,11 @@
 //! two floats a number. The result is the same whatever the order of the rows, and better than that
 //! of the usual running update (Welford's).
 //!
-//! What is left after the last cancellation may still be noise of 2⁻⁹⁶ of what went into it, where all
+//! What is left after the last cancellation may still be noise of 2⁻¹⁰¹ of what went into it, where all
 //! values are equal for instance; as much counts as zero.
+//!
+//! The third and the fourth power cancel more than the second: of skewness and kurtosis about
+//! 2⁻¹⁰⁰ × (mean / deviation)³ and ⁴ is lost, where plain floats would lose 2⁻⁵³ times as much.
 //!
 //! Source: T. J. Dekker, "A floating-point technique for extending the available precision",
 //! Numerische Mathematik 18 (1971); the product is split by a fused multiply-add.
@@ -349,7 +352,7 @@ impl Double {
 
     /// The number; zero where it is no more than the noise of what it was computed from.
     fn settled(self, from: f64) -> f64 {
-        let noise = from.abs() * 2f64.powi(-96);
+        let noise = from.abs() * 2f64.powi(-101);
         if self.high.abs() <= noise { 0.0 } else { self.high }
     }
 }

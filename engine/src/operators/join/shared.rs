@@ -147,6 +147,11 @@ impl SharedBuilds {
         drop(idle);
     }
 
+    /// The jobs that it has one of, with repeats.
+    pub(crate) fn jobs(&self) -> Vec<JobId> {
+        self.entries().by_key.keys().map(|key| key.job).collect()
+    }
+
     /// Forgets those of a job; tasks that use one go on with it.
     pub(crate) fn drop_job(&self, job: JobId) {
         let mut dropped = Vec::new();

@@ -540,7 +540,9 @@ fn a_job_that_is_dropped_takes_its_build_sides_along() {
     let mut joins = joins.into_iter();
     let mut first = joins.next().unwrap();
     assert!(first.next().unwrap().is_some());
+    assert_eq!(context.store.jobs(), [job], "so that a worker's master hears of it");
     context.store.drop_job(job);
+    assert!(context.store.jobs().is_empty());
     // A task in its midst goes on.
     assert!(first.next().unwrap().is_none());
     drop(first);

@@ -27,6 +27,8 @@ use crate::{
     task::context::TaskContext,
 };
 
+mod aggregates;
+
 /// Rows as text, nulls apart, sorted: no order is defined.
 type Rows = Vec<Vec<Option<String>>>;
 

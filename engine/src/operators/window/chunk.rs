@@ -91,7 +91,7 @@ impl Starts {
         let last = batch.num_rows() - 1;
         // Taken and not sliced, so that the batch itself is not kept.
         let index = arrow::array::UInt64Array::from(vec![last as u64]);
-        let last_key = |key: &ArrayRef| Ok(arrow::compute::take(key, &index, None)?);
+        let last_key = |of: &ArrayRef| Ok(arrow::compute::take(of, &index, None)?);
         self.before = Some(keys.iter().map(last_key).collect::<Result<_>>()?);
         Ok(starts)
     }
@@ -110,8 +110,8 @@ fn mark(keys: &[ArrayRef], start: Start, starts: &mut [Start]) -> Result<()> {
 
 /// The first key in which the first row differs from the one before.
 fn first_difference(before: &[ArrayRef], keys: &[ArrayRef]) -> Result<Option<usize>> {
-    for (column, (before, key)) in before.iter().zip(keys).enumerate() {
-        if make_comparator(before, key, SortOptions::default())?(0, 0).is_ne() {
+    for (column, (last, key)) in before.iter().zip(keys).enumerate() {
+        if make_comparator(last, key, SortOptions::default())?(0, 0).is_ne() {
             return Ok(Some(column));
         }
     }

@@ -212,8 +212,8 @@ fn order_of_floats(a: f64, b: f64) -> Ordering {
 
 /// A key moved by a distance, down or up.
 fn moved(key: i128, offset: Offset, is_less: bool) -> i128 {
-    let by = |key: i128, ticks: i128| {
-        if is_less { key.saturating_sub(ticks) } else { key.saturating_add(ticks) }
+    let by = |from: i128, ticks: i128| {
+        if is_less { from.saturating_sub(ticks) } else { from.saturating_add(ticks) }
     };
     match offset {
         Offset::Ticks(ticks) => by(key, ticks),
@@ -237,8 +237,8 @@ fn by_months(key: i128, months: u32, is_less: bool) -> i128 {
         let by = Months::new(months);
         if is_less { date.checked_sub_months(by) } else { date.checked_add_months(by) }
     });
-    moved.map_or(beyond, |date| {
-        let since = i128::from(date.num_days_from_ce()) - i128::from(epoch.num_days_from_ce());
+    moved.map_or(beyond, |found| {
+        let since = i128::from(found.num_days_from_ce()) - i128::from(epoch.num_days_from_ce());
         since * DAY + rest
     })
 }

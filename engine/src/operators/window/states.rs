@@ -101,10 +101,10 @@ fn in_groups(inputs: Inputs, groups: &[u32]) -> Result<Inputs> {
     };
     let has_group = |row: u32| groups[row as usize] != NO_GROUP;
     let kept = (0..).zip(&rows).filter(|(_, row)| has_group(**row));
-    let (places, rows): (Vec<u32>, Vec<u32>) = kept.map(|(place, row)| (place, *row)).unzip();
+    let (places, kept_rows): (Vec<u32>, Vec<u32>) = kept.map(|(place, row)| (place, *row)).unzip();
     let places = UInt32Array::from(places);
     let columns = inputs.columns.iter().map(|column| Ok(take(column, &places, None)?));
-    Ok(Inputs { columns: columns.collect::<Result<_>>()?, rows: Some(rows) })
+    Ok(Inputs { columns: columns.collect::<Result<_>>()?, rows: Some(kept_rows) })
 }
 
 /// The states of rows, of pairs, of fours, and so on, each level as columns.

@@ -32,7 +32,7 @@ impl Places {
     }
 
     /// The value so many behind the first that counts in `frame`.
-    fn from_start(&self, frame: &Range<usize>, skip: usize) -> Option<usize> {
+    fn behind_start(&self, frame: &Range<usize>, skip: usize) -> Option<usize> {
         let row = match &self.rows {
             None => frame.start.checked_add(skip)?,
             Some(rows) => {
@@ -44,7 +44,7 @@ impl Places {
     }
 
     /// The value so many before the last that counts in `frame`.
-    fn from_end(&self, frame: &Range<usize>, skip: usize) -> Option<usize> {
+    fn before_end(&self, frame: &Range<usize>, skip: usize) -> Option<usize> {
         let row = match &self.rows {
             None => frame.end.checked_sub(skip)?.checked_sub(1)?,
             Some(rows) => {
@@ -64,7 +64,7 @@ pub(super) fn nth_value(
     ignore_nulls: bool,
 ) -> Result<ArrayRef> {
     let places = Places::new(values, ignore_nulls);
-    let index = |frame| places.from_start(frame, skip).map(|row| row as u64);
+    let index = |frame| places.behind_start(frame, skip).map(|row| row as u64);
     gather(values, &frames.iter().map(index).collect())
 }
 
@@ -75,7 +75,7 @@ pub(super) fn last_value(
     ignore_nulls: bool,
 ) -> Result<ArrayRef> {
     let places = Places::new(values, ignore_nulls);
-    let index = |frame| places.from_end(frame, 0).map(|row| row as u64);
+    let index = |frame| places.before_end(frame, 0).map(|row| row as u64);
     gather(values, &frames.iter().map(index).collect())
 }
 
@@ -95,10 +95,10 @@ pub(super) fn lag(
         for row in partition.clone() {
             let index = match distance.checked_sub(1) {
                 None => Some(row),
-                Some(skip) if by > 0 => places.from_end(&(partition.start..row), skip),
-                Some(skip) => places.from_start(&(row + 1..partition.end), skip),
+                Some(skip) if by > 0 => places.before_end(&(partition.start..row), skip),
+                Some(skip) => places.behind_start(&(row + 1..partition.end), skip),
             };
-            indices.push(index.map(|row| row as u64));
+            indices.push(index.map(|found| found as u64));
         }
     }
     with_default(&gather(values, &indices.iter().copied().collect())?, &indices, default)

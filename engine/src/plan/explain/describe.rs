@@ -68,7 +68,7 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
             format!("into {partitions}, by hash of {}", exprs(keys))
         }
         Op::Cache => String::from("kept"),
-        Op::Expect { checks, offences } => {
+        Op::Expect { checks, offences, .. } => {
             let checks = checks.iter().map(|check| check.text.as_str());
             checks.chain(offences.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
         }
@@ -104,6 +104,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             Share::Bucket => format!("read its bucket of stage {stage}"),
             Share::Partition => format!("read its partition of stage {stage}"),
             Share::Section { .. } => format!("read a partition of stage {stage}"),
+            Share::Neighbours { .. } => format!("read neighbours of stage {stage}"),
             Share::All => format!("read all of stage {stage}"),
             Share::Merged { keys } => {
                 format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
@@ -165,11 +166,9 @@ fn files(read: &Read) -> String {
 
 fn format_name(format: &Format) -> &'static str {
     match format {
-        Format::Text => "text",
+        Format::Text(_) => "text",
         Format::Csv(_) => "csv",
         Format::Jsonl(_) => "jsonl",
-        Format::Parquet => "parquet",
-        Format::Arrow => "arrow",
         Format::Parquet => "parquet",
         Format::Arrow => "arrow",
     }

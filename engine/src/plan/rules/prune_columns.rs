@@ -212,9 +212,9 @@ impl Pruning<'_> {
             Op::Sleep { .. } | Op::Limit { .. } | Op::Cache | Op::Sample { .. } | Op::Write(_) => {
                 (op, input_kept[0].clone())
             }
-            Op::Expect { mut checks, offences } => {
+            Op::Expect { mut checks, offences, on_fail } => {
                 checks.iter_mut().for_each(|check| first(&mut check.predicate.0));
-                (Op::Expect { checks, offences }, input_kept[0].clone())
+                (Op::Expect { checks, offences, on_fail }, input_kept[0].clone())
             }
             Op::Tokenize { columns } => {
                 let columns = columns.into_iter().map(|column| place(0, column)).collect();

@@ -31,6 +31,7 @@ pub(super) fn merge_keys(
         StepKind::Window { input, .. }
         | StepKind::Filter { input, .. }
         | StepKind::Sleep { input, .. }
+        | StepKind::Sample { input, .. }
         | StepKind::Limit { input, .. } => below(*input),
         StepKind::Map { input, columns } => moved(&below(*input)?, columns),
         StepKind::Read { stage, share: Share::Partition } => {
@@ -90,6 +91,8 @@ pub(super) fn needs_sequence(
     match &reader.op {
         Op::Filter { .. }
         | Op::Sleep { .. }
+        | Op::Sample { .. }
+        | Op::Cache
         | Op::Sort { .. }
         | Op::Limit { .. }
         | Op::Window { .. }

@@ -8,6 +8,7 @@ use super::{Cutter, Pipeline, Rows, reading};
 use crate::{
     Error, Result,
     expr::{Expr, parse},
+    formats::intake::OnBadRow,
     id::StageId,
     plan::{
         Check, Distribution, NodeIndex, Output, Share, Step, StepIndex, StepKind, with_hash_column,
@@ -97,6 +98,7 @@ impl Cutter<'_> {
         inputs: &[NodeIndex],
         checks: Vec<Check>,
         offences: Vec<String>,
+        on_fail: OnBadRow,
     ) -> Result<Pipeline> {
         let [rows, others @ ..] = inputs else {
             return Err(Error::Internal(String::from("an expect without input")));
@@ -117,7 +119,7 @@ impl Cutter<'_> {
         pipeline.inputs.sort_unstable();
         pipeline.inputs.dedup();
         let id = self.plan.nodes[node.index()].id.clone();
-        let kind = StepKind::Expect { input, id, checks, offences: found };
+        let kind = StepKind::Expect { input, id, checks, offences: found, on_fail };
         pipeline.steps.push(Step { node, schema, kind });
         Ok(pipeline)
     }
@@ -128,4 +130,46 @@ pub(super) fn as_it_is(node: NodeIndex, input: Pipeline) -> Pipeline {
     let schema = input.schema();
     let columns = (0..schema.fields().len()).map(|index| parse::column(&schema, index)).collect();
     input.then(node, schema, |input| StepKind::Map { input, columns })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use crate::{
+        id::StageId,
+        plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepKind},
+    };
+
+    fn reading(shares: &[(u32, Share)]) -> Stage {
+        let step = |(stage, share): &(u32, Share)| Step {
+            node: NodeIndex(0),
+            schema: Arc::new(Schema::empty()),
+            kind: StepKind::Read { stage: StageId(*stage), share: share.clone() },
+        };
+        Stage {
+            id: StageId(9),
+            steps: shares.iter().map(step).collect(),
+            output: Output::Exchange(Distribution::Forward),
+            partitions: 8,
+            splits: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_task_is_given_the_outputs_that_it_reads() {
+        let section = |first| Share::Section { first, partitions: 3 };
+        // Twice the same stage, with another one between.
+        let union = reading(&[(0, section(0)), (1, section(3)), (0, section(6))]);
+        let given = |stage, partition| union.map_tasks(StageId(stage), 3, partition);
+        assert_eq!([given(0, 2), given(0, 6), given(1, 4)], [2..3, 0..1, 1..2]);
+        assert!(given(0, 4).is_empty() && given(1, 2).is_empty() && given(1, 7).is_empty());
+        let forward = reading(&[(0, Share::Partition)]);
+        assert_eq!(forward.map_tasks(StageId(0), 3, 1), 1..2);
+        let both = reading(&[(0, Share::Partition), (0, Share::All)]);
+        assert_eq!(both.map_tasks(StageId(0), 3, 1), 0..3);
+    }
 }

@@ -50,10 +50,10 @@ impl Cutter<'_> {
             let by: Vec<Expr> = partition_by.iter().map(key).collect();
             let read = self.hashed(index, below, &by, bucket_count);
             let hashed = read.schema();
-            read.then(index, hashed, |input| StepKind::Sort { input, keys, limit: None })
+            read.then(index, hashed, |read| StepKind::Sort { input: read, keys, limit: None })
         };
-        Ok(sorted.then(index, schema, |input| StepKind::Window {
-            input,
+        Ok(sorted.then(index, schema, |sorted| StepKind::Window {
+            input: sorted,
             columns,
             partition_by,
             order_by,

@@ -359,7 +359,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::{
-        array::{ArrayRef, Float64Array, Int32Array, StringViewArray, UInt64Array},
+        array::{ArrayRef, Float64Array, Int64Array, StringViewArray, UInt64Array},
         datatypes::{DataType, Field, Schema},
     };
 
@@ -368,7 +368,7 @@ mod tests {
 
     fn schema() -> Schema {
         Schema::new(vec![
-            Field::new("n", DataType::Int32, true),
+            Field::new("n", DataType::Int64, true),
             Field::new("f", DataType::Float64, true),
             Field::new("s", DataType::Utf8View, true),
         ])
@@ -382,8 +382,8 @@ mod tests {
         };
         let (min, max): (ArrayRef, ArrayRef) = match column {
             0 => (
-                Arc::new(Int32Array::from(vec![Some(0), Some(10), None, None])),
-                Arc::new(Int32Array::from(vec![Some(9), Some(19), None, None])),
+                Arc::new(Int64Array::from(vec![Some(0), Some(10), None, None])),
+                Arc::new(Int64Array::from(vec![Some(9), Some(19), None, None])),
             ),
             1 => (
                 four(Arc::new(Float64Array::from(vec![0.0]))),
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(kept("n >= 9"), [0, 1, 2]);
         assert_eq!(kept("n < 10"), [0, 2]);
         assert_eq!(kept("not n < 10"), [1, 2]);
-        assert_eq!(kept("n between 30 and 40"), [2]);
+        assert_eq!(kept("n >= 30 and n <= 40"), [2]);
         assert_eq!(kept("n = 5 or n = 15"), [0, 1, 2]);
         assert_eq!(kept("not (n = 5 or n > 5)"), [0, 2]);
         assert_eq!(kept("n > 9.5"), [1, 2]);

@@ -59,8 +59,8 @@ impl<'a> Documents<'a> {
             (None, Some(paths)) => find(&mut scanner, &steps(paths.at(row))?),
             (None, None) => find(&mut scanner, &[]),
         };
-        let whole = found.and_then(|found| scanner.end().map(|()| found));
-        whole.map(|found| found.map(|span| span.of(text))).map_err(|place| malformed(text, place))
+        let whole = found.and_then(|span| scanner.end().map(|()| span));
+        whole.map(|span| span.map(|span| span.of(text))).map_err(|place| malformed(text, place))
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn json_type(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
-/// What DuckDB calls the type of a value.
+/// What `DuckDB` calls the type of a value.
 fn kind(json: &str) -> &'static str {
     match json.bytes().next() {
         Some(b'{') => "OBJECT",
@@ -204,7 +204,7 @@ pub(super) fn json_keys(call: &Call<'_>) -> Result<ArrayRef> {
         let before = names.len();
         if let Some(object) = part.filter(|part| part.starts_with('{')) {
             let read = Scanner::new(object).members(|scanner, name| {
-                unescape(name, |part| names.extend(part));
+                unescape(name, |text| names.extend(text));
                 names.push_extended();
                 scanner.value().map(|_| ())
             });

@@ -157,7 +157,7 @@ fn is_name(string: &str, name: &str) -> bool {
 mod tests {
     use super::{Scanner, find, parse};
 
-    /// The value at a path, as DuckDB 2.0.1 finds it.
+    /// The value at a path, as `DuckDB` 2.0.1 finds it.
     #[test]
     fn a_path_leads_to_a_value() {
         let at = |text: &str, path: &str| {

@@ -116,7 +116,7 @@ pub(in crate::expr::function) fn flatten(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// A struct of the names and values that stand by turns.
 pub(in crate::expr::function) fn struct_type(arguments: &[Expr]) -> Result<DataType, String> {
-    if arguments.len() % 2 != 0 {
+    if !arguments.len().is_multiple_of(2) {
         return Err(String::from("takes names and values by turns"));
     }
     let mut fields: Vec<Field> = Vec::with_capacity(arguments.len() / 2);

@@ -177,15 +177,14 @@ pub(in crate::expr::function) fn field_type(arguments: &[Expr]) -> Result<DataTy
     let Some(DataType::Struct(fields)) = arguments.first().map(Expr::data_type) else {
         return Err(String::from("the first argument is no struct"));
     };
-    let name = match arguments.get(1) {
-        Some(Expr::Literal(Literal::Utf8(name))) => name,
-        _ => return Err(String::from("the field's name must be a constant")),
+    let Some(Expr::Literal(Literal::Utf8(name))) = arguments.get(1) else {
+        return Err(String::from("the field's name must be a constant"));
     };
     let known = fields.iter().find(|field| field.name() == name);
     known.map(|field| field.data_type().clone()).ok_or_else(|| {
         let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
         let meant = nearest(name, names.iter().copied());
-        let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        let meant = meant.map(|other| format!("; did you mean `{other}`?")).unwrap_or_default();
         format!("no field `{name}`; there are {}{meant}", names.join(", "))
     })
 }

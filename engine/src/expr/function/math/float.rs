@@ -90,16 +90,16 @@ pub(in crate::expr::function) fn pow(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 pub(in crate::expr::function) fn log(call: &Call<'_>) -> Result<ArrayRef> {
+    const TWO: u64 = 2f64.to_bits();
+    const TEN: u64 = 10f64.to_bits();
     let (bases, numbers) = (rows::floats(call, 0)?, rows::floats(call, 1)?);
     rows::numbers_of::<Float64Type>(call, |row| {
         let (base, number) = (bases.at(row), numbers.at(row));
         // Powers of two and of ten have whole logarithms, which a quotient may miss.
-        let value = if base == 2.0 {
-            number.log2()
-        } else if base == 10.0 {
-            number.log10()
-        } else {
-            number.ln() / base.ln()
+        let value = match base.to_bits() {
+            TWO => number.log2(),
+            TEN => number.log10(),
+            _ => number.ln() / base.ln(),
         };
         let is_given = base.is_finite() && number.is_finite();
         if is_given && !value.is_finite() {

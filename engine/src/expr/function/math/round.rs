@@ -165,20 +165,14 @@ fn round_to(number: f64, digits: i64, towards: Towards) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "a rounded float32 that overflows is infinite")]
 fn floats(call: &Call<'_>, towards: Towards) -> Result<ArrayRef> {
     let digits = digits(call)?;
-    match argument_type(call) {
-        DataType::Float32 => {
-            let numbers = rows::numbers::<Float32Type>(call, 0)?;
-            rows::numbers_of::<Float32Type>(call, |row| {
-                Ok(round_to(f64::from(numbers.at(row)), digits(row), towards) as f32)
-            })
-        }
-        _ => {
-            let numbers = rows::floats(call, 0)?;
-            rows::numbers_of::<Float64Type>(call, |row| {
-                Ok(round_to(numbers.at(row), digits(row), towards))
-            })
-        }
+    if argument_type(call) == DataType::Float32 {
+        let numbers = rows::numbers::<Float32Type>(call, 0)?;
+        return rows::numbers_of::<Float32Type>(call, |row| {
+            Ok(round_to(f64::from(numbers.at(row)), digits(row), towards) as f32)
+        });
     }
+    let numbers = rows::floats(call, 0)?;
+    rows::numbers_of::<Float64Type>(call, |row| Ok(round_to(numbers.at(row), digits(row), towards)))
 }
 
 /// Ten to the power, where 38 digits hold it.
@@ -215,9 +209,8 @@ fn whole(call: &Call<'_>, name: &str, towards: Towards) -> Result<ArrayRef> {
 /// The type of a decimal rounded to a constant number of digits.
 pub(in crate::expr::function) fn rounded_type(arguments: &[Expr]) -> Result<DataType, String> {
     let places = match arguments.get(1) {
-        None => 0,
+        None | Some(Expr::Literal(Literal::Null(_))) => 0,
         Some(Expr::Literal(Literal::Int64(places))) => *places,
-        Some(Expr::Literal(Literal::Null(_))) => 0,
         Some(_) => return Err(String::from("the digits of a decimal must be a constant")),
     };
     match arguments.first().map(Expr::data_type) {

@@ -111,13 +111,13 @@ fn replaced(text: &str, old: &Finder<'_>, new: &str, out: &mut TextBuilder) -> R
 pub(in crate::expr::function) fn translate(call: &Call<'_>) -> Result<ArrayRef> {
     let (texts, olds, news) = (rows::texts(call, 0)?, rows::texts(call, 1)?, rows::texts(call, 2)?);
     let mut table: Vec<(char, Option<char>)> = Vec::new();
-    let fill = |row: usize, table: &mut Vec<_>| {
-        table.clear();
+    let fill = |row: usize, pairs: &mut Vec<_>| {
+        pairs.clear();
         let mut new = news.at(row).chars();
         for old in olds.at(row).chars() {
             let to = new.next();
-            if !table.iter().any(|(known, _)| *known == old) {
-                table.push((old, to));
+            if !pairs.iter().any(|(known, _)| *known == old) {
+                pairs.push((old, to));
             }
         }
     };
@@ -174,8 +174,8 @@ fn padded(
             return refuse(format!("{name} with nothing to fill up with"));
         }
         rows::fits(name, missing.saturating_add(text.len()))?;
-        let padding = |out: &mut TextBuilder| {
-            pad.chars().cycle().take(missing).for_each(|c| out.extend_char(c))
+        let padding = |to: &mut TextBuilder| {
+            pad.chars().cycle().take(missing).for_each(|character| to.extend_char(character));
         };
         put(text, &padding, out);
         Ok(())
@@ -198,7 +198,16 @@ pub(in crate::expr::function) fn repeat(call: &Call<'_>) -> Result<ArrayRef> {
 pub(in crate::expr::function) fn reverse(call: &Call<'_>) -> Result<ArrayRef> {
     let texts = rows::texts(call, 0)?;
     rows::text_of(call, |row, out| {
-        texts.at(row).chars().rev().for_each(|character| out.extend_char(character));
+        let text = texts.at(row);
+        if text.is_ascii() && text.len() <= 64 {
+            let mut bytes = [0; 64];
+            let reversed = &mut bytes[..text.len()];
+            reversed.copy_from_slice(text.as_bytes());
+            reversed.reverse();
+            out.extend(str::from_utf8(reversed).unwrap_or_default());
+        } else {
+            text.chars().rev().for_each(|character| out.extend_char(character));
+        }
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! Parts of texts, which stay where they are: trim, substr, left, right, split_part.
+//! Parts of texts, which stay where they are: trim, substr, left, right, `split_part`.
 
 use arrow::array::{Array, ArrayRef, StringViewArray};
 
@@ -93,7 +93,11 @@ pub(in crate::expr::function) fn left(call: &Call<'_>) -> Result<ArrayRef> {
 
 pub(in crate::expr::function) fn right(call: &Call<'_>) -> Result<ArrayRef> {
     let count = rows::ints(call, 1)?;
-    rows::cut_of(call, |row, text| Ok((split(text, count.at(row).saturating_neg()), text.len())))
+    rows::cut_of(call, |row, text| {
+        let count = count.at(row);
+        let start = if count == 0 { text.len() } else { split(text, count.saturating_neg()) };
+        Ok((start, text.len()))
+    })
 }
 
 /// Where the first `count` characters end; where the last `-count` begin.
@@ -159,6 +163,9 @@ fn characters(text: &str, from: i64, count: i64) -> (usize, usize) {
 pub(in crate::expr::function) fn byte_of(text: &str, skipped: usize) -> usize {
     if skipped >= text.len() {
         return text.len();
+    }
+    if text.as_bytes()[..skipped].is_ascii() {
+        return skipped;
     }
     text.char_indices().nth(skipped).map_or(text.len(), |(byte, _)| byte)
 }

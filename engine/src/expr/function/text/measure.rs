@@ -67,13 +67,13 @@ pub(in crate::expr::function) fn strpos(call: &Call<'_>) -> Result<ArrayRef> {
 /// A claim about two texts a row.
 fn claim(call: &Call<'_>, holds: impl Fn(&[u8], &[u8]) -> bool) -> Result<ArrayRef> {
     let (texts, parts) = (rows::texts(call, 0)?, rows::texts(call, 1)?);
-    bools(call, |row| holds(texts.at(row).as_bytes(), parts.at(row).as_bytes()))
+    Ok(bools(call, |row| holds(texts.at(row).as_bytes(), parts.at(row).as_bytes())))
 }
 
 /// A claim a row that can't fail; asked under nulls too, which have texts without meaning.
-fn bools(call: &Call<'_>, holds: impl Fn(usize) -> bool) -> Result<ArrayRef> {
+fn bools(call: &Call<'_>, holds: impl Fn(usize) -> bool) -> ArrayRef {
     let bits = BooleanBuffer::collect_bool(call.rows, holds);
-    Ok(Arc::new(BooleanArray::new(bits, rows::valid(call))))
+    Arc::new(BooleanArray::new(bits, rows::valid(call)))
 }
 
 pub(in crate::expr::function) fn starts_with(call: &Call<'_>) -> Result<ArrayRef> {
@@ -89,7 +89,7 @@ pub(in crate::expr::function) fn contains(call: &Call<'_>) -> Result<ArrayRef> {
     if let Some(part) = parts.constant() {
         let texts = rows::texts(call, 0)?;
         let finder = Finder::new(part);
-        return bools(call, |row| finder.find(texts.at(row).as_bytes()).is_some());
+        return Ok(bools(call, |row| finder.find(texts.at(row).as_bytes()).is_some()));
     }
     claim(call, |text, part| memchr::memmem::find(text, part).is_some())
 }

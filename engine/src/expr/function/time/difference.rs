@@ -147,7 +147,7 @@ mod tests {
         Moment { day: day_of(year, month, day), nanos: 0 }
     }
 
-    /// Expected values are DuckDB's.
+    /// Expected values are `DuckDB`'s.
     #[test]
     fn boundaries_and_whole_units_are_counted() {
         for (unit, start, end, expected) in [

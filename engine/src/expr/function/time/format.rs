@@ -1,6 +1,6 @@
 //! Dates and times to and from text by a format of chrono's.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, fmt::Write, rc::Rc};
 
 use arrow::{
     array::ArrayRef,
@@ -131,16 +131,14 @@ pub(in crate::expr::function) fn strftime(call: &Call<'_>) -> Result<ArrayRef> {
                 shown.checked_sub_offset(offset)?,
                 offset,
             );
-            Some(zoned.format_with_items(items.iter()).to_string())
+            let mut text = String::new();
+            write!(text, "{}", zoned.format_with_items(items.iter())).ok()?;
+            Some(text)
         });
-        match text {
-            Some(text) => out.extend(&text),
-            None => {
-                let reason =
-                    format!("day {} from 1970-01-01 is beyond what a format shows", wall.day);
-                return Err(Error::Evaluate { reason });
-            }
-        }
+        let text = text.ok_or_else(|| Error::Evaluate {
+            reason: format!("day {} from 1970-01-01 is beyond what a format shows", wall.day),
+        })?;
+        out.extend(&text);
         Ok(())
     })
 }

@@ -90,7 +90,7 @@ impl Moments {
     /// What the clocks of its zone show, in a row in which it is not null.
     pub(super) fn at(&self, row: usize) -> Moment {
         let moment = self.instant(row);
-        match &self.zone {
+        match self.zone {
             None => moment,
             Some(zone) => local(moment, zone),
         }
@@ -106,8 +106,8 @@ impl Moments {
     }
 
     /// The zone of a timestamp that has one.
-    pub(super) fn zone(&self) -> Option<&Tz> {
-        self.zone.as_ref()
+    pub(super) fn zone(&self) -> Option<Tz> {
+        self.zone
     }
 }
 
@@ -154,7 +154,7 @@ pub(super) fn parse_zone(name: &str) -> Result<Tz> {
 }
 
 /// Seconds that a zone's clocks are ahead of UTC at an instant; 0 beyond chrono's years.
-pub(super) fn offset_at(instant: Moment, zone: &Tz) -> i64 {
+pub(super) fn offset_at(instant: Moment, zone: Tz) -> i64 {
     let seconds = instant.day.saturating_mul(DAY_SECONDS) + instant.nanos / SECOND;
     let utc = DateTime::from_timestamp(seconds, 0);
     utc.map_or(0, |utc| {
@@ -163,7 +163,7 @@ pub(super) fn offset_at(instant: Moment, zone: &Tz) -> i64 {
 }
 
 /// What the clocks of a zone show at an instant.
-pub(super) fn local(instant: Moment, zone: &Tz) -> Moment {
+pub(super) fn local(instant: Moment, zone: Tz) -> Moment {
     shifted(instant, offset_at(instant, zone))
 }
 
@@ -175,7 +175,7 @@ pub(super) fn shifted(moment: Moment, seconds: i64) -> Moment {
 
 /// The instant at which a zone's clocks show `wall`: the later of two; where they never do, as if
 /// they had not been put forward.
-pub(super) fn instant_of(wall: Moment, zone: &Tz) -> Moment {
+pub(super) fn instant_of(wall: Moment, zone: Tz) -> Moment {
     // Both offsets around: before and behind any change within a day.
     let before = offset_at(shifted(wall, -DAY_SECONDS), zone);
     let behind = offset_at(shifted(wall, DAY_SECONDS), zone);
@@ -268,8 +268,8 @@ mod tests {
         fn an_instant_has_the_wall_time_that_it_was_made_of(hours in 0i64..400_000) {
             let zone = parse_zone("Europe/Madrid").unwrap();
             let instant = Moment { day: hours / 24, nanos: hours % 24 * super::HOUR };
-            let wall = local(instant, &zone);
-            prop_assert_eq!(local(instant_of(wall, &zone), &zone), wall);
+            let wall = local(instant, zone);
+            prop_assert_eq!(local(instant_of(wall, zone), zone), wall);
         }
     }
 }

@@ -103,8 +103,8 @@ fn named(argument: Option<&Expr>) -> Result<Option<Part>, String> {
     match argument {
         Some(Expr::Literal(Literal::Null(_))) => Ok(None),
         Some(Expr::Literal(Literal::Utf8(name))) => find(name).map(Some).ok_or_else(|| {
-            let names = PARTS.iter().map(|(name, _)| *name);
-            let meant = nearest(name, names).map(|name| format!("; did you mean '{name}'?"));
+            let names = PARTS.iter().map(|(known, _)| *known);
+            let meant = nearest(name, names).map(|known| format!("; did you mean '{known}'?"));
             format!("no part '{name}' of a date or time{}", meant.unwrap_or_default())
         }),
         _ => Err(String::from("the part must be a constant, such as 'year'")),

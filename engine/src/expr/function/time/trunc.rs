@@ -88,8 +88,8 @@ pub(super) fn check(argument: Option<&Expr>) -> Result<(), String> {
         Some(Expr::Literal(Literal::Null(_))) => Ok(()),
         Some(Expr::Literal(Literal::Utf8(name))) if find(name).is_some() => Ok(()),
         Some(Expr::Literal(Literal::Utf8(name))) => {
-            let names = UNITS.iter().map(|(name, _)| *name);
-            let meant = nearest(name, names).map(|name| format!("; did you mean '{name}'?"));
+            let names = UNITS.iter().map(|(known, _)| *known);
+            let meant = nearest(name, names).map(|known| format!("; did you mean '{known}'?"));
             Err(format!("no unit '{name}' of time{}", meant.unwrap_or_default()))
         }
         _ => Err(String::from("the unit must be a constant, such as 'month'")),
@@ -106,7 +106,7 @@ pub(super) fn unit_of(call: &Call<'_>) -> Result<Unit> {
 fn truncated(unit: Unit, moment: Moment) -> Moment {
     let Moment { day, nanos } = moment;
     let within = |size: i64| Moment { day, nanos: nanos - nanos % size };
-    let midnight = |day| Moment { day, nanos: 0 };
+    let midnight = |of: i64| Moment { day: of, nanos: 0 };
     let Civil { year, month, .. } = civil(day);
     match unit {
         Unit::Microsecond => within(1_000),

@@ -51,7 +51,7 @@ pub(in crate::expr::function) fn timezone(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let is_instant = moments.zone().is_some();
     stamps(call, |row| {
-        let zone = zones.get(row.min(zones.len() - 1)).and_then(Option::as_ref)?;
+        let zone = zones.get(row.min(zones.len() - 1)).copied().flatten()?;
         let moment = moments.instant(row);
         Some(if is_instant { local(moment, zone) } else { instant_of(moment, zone) })
     })

@@ -17,6 +17,7 @@ use crate::{
         Expr, SortKey, aggregate,
         parse::{self, ParseErrorKind},
     },
+    formats::intake::OnBadRow,
     job::check::nodes::{self, Bound},
     plan::{Check, JoinColumn, JoinKind, Op, Order},
 };
@@ -240,7 +241,7 @@ impl Translator<'_, '_, '_, '_> {
     ) -> Result<Relation> {
         let predicate = parse::bind_predicate(condition, self.text, input.schema())?;
         let checks = vec![Check { predicate, text: String::from(text) }];
-        let op = Op::Expect { checks, offences: Vec::new() };
+        let op = Op::Expect { checks, offences: Vec::new(), on_fail: OnBadRow::default() };
         let (schema, order) = (Arc::clone(&input.bound.schema), input.bound.order.clone());
         Ok(self.push("expect", op, &[input], schema, order, input.rows))
     }

@@ -321,7 +321,15 @@ impl Translator<'_, '_, '_, '_> {
         };
         let mut found: Vec<Sql> = Vec::with_capacity(keys.len());
         for key in keys {
-            if matches!(key, Sql::Rollup(_) | Sql::Cube(_) | Sql::GroupingSets(_)) {
+            let is_several = match key {
+                Sql::Rollup(_) | Sql::Cube(_) | Sql::GroupingSets(_) => true,
+                Sql::Function(call) => {
+                    let name = call.name.to_string();
+                    ["rollup", "cube"].iter().any(|known| name.eq_ignore_ascii_case(known))
+                }
+                _ => false,
+            };
+            if is_several {
                 let message = "`rollup`, `cube` and `grouping sets` are not supported; group by \
                                each set of keys and `union all` them";
                 return Err(SqlError::unsupported(span_of(key), message));

@@ -124,7 +124,7 @@ fn fields_of_row_operators_are_checked() {
         ),
         [
             "/dag/nodes/1/not_null/1 UNKNOWN_COLUMN: no column `m`; there are city, n, price",
-            "/dag/nodes/1/on_fail NOT_SUPPORTED: `on_fail: quarantine` is not supported yet; there is fail",
+            "/dag/nodes/1/on_fail CONFLICTING_FIELDS: `rows` is no check of single rows, of which some could be put aside; use another expect node for it",
             "/dag/nodes/1/rows BAD_VALUE: `min` 3 is more than `max` 2",
         ]
     );
