@@ -300,7 +300,7 @@ pub fn set(document: &str, values: &[(String, String)]) -> Result<String, SetErr
         _ => return Ok(String::from(document)),
     };
     for (name, value) in values {
-        let param = params.iter_mut().find(|(known, _)| known == name);
+        let param = params.iter_mut().find(|(other, _)| other == name);
         match param {
             Some((_, default)) => *default = typed(name, value, default)?,
             None if document.contains(&format!("${{{name}}}")) => {

@@ -58,7 +58,7 @@ fn is_meant(word: &Ident, name: &str, exactly: bool) -> bool {
 /// The only one of `items` that `word` means, or how many it may mean.
 pub(super) fn meant<'i, T>(
     word: &Ident,
-    items: impl Iterator<Item = &'i T> + Clone,
+    items: &(impl Iterator<Item = &'i T> + Clone),
     name: impl Fn(&T) -> &str,
 ) -> Result<&'i T, Vec<&'i T>> {
     for exactly in [true, false] {
@@ -94,7 +94,7 @@ impl<'s> Scope<'s> {
             return Ok(Some(found));
         }
         let shown = self.columns.iter().filter(|column| column.is_shown());
-        match meant(word, shown, |column| &column.name) {
+        match meant(word, &shown, |column| &column.name) {
             Ok(column) => return Ok(Some(tree::column(&column.own, word.span))),
             Err(several) if !several.is_empty() => return Err(ambiguous(word, &several)),
             Err(_) => {}
@@ -106,7 +106,7 @@ impl<'s> Scope<'s> {
     }
 
     fn alias(&self, word: &Ident) -> Result<Option<Sql>, SqlError> {
-        match meant(word, self.aliases.iter(), |(name, _)| &name.value) {
+        match meant(word, &self.aliases.iter(), |(name, _)| &name.value) {
             Ok((_, sql)) => Ok(Some(sql.clone())),
             Err(several) if several.is_empty() => Ok(None),
             Err(several) => {
@@ -151,7 +151,7 @@ impl<'s> Scope<'s> {
             && let [word, fields @ ..] = rest
         {
             let read = self.columns_of(table).filter(|column| !column.own.is_empty());
-            match meant(word, read, |column| &column.name) {
+            match meant(word, &read, |column| &column.name) {
                 Ok(column) => {
                     return Ok(Some(field(tree::column(&column.own, first.span), fields)));
                 }
@@ -160,7 +160,7 @@ impl<'s> Scope<'s> {
             }
         }
         let shown = self.columns.iter().filter(|column| column.is_shown());
-        match meant(first, shown, |column| &column.name) {
+        match meant(first, &shown, |column| &column.name) {
             Ok(column) => return Ok(Some(field(tree::column(&column.own, first.span), rest))),
             Err(several) if !several.is_empty() => return Err(ambiguous(first, &several)),
             Err(_) => {}
