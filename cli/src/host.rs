@@ -104,10 +104,10 @@ pub(crate) fn with_parameters(
                 .at(format!("{shown}:{}:{}", error.line, error.column))
         }
         SetError::Value { message, suggestion } => {
-            let error = Error::usage(message).at("--set");
+            let told = Error::usage(message).at("--set");
             match suggestion {
-                Some(name) => error.help(format!("did you mean `{name}`?")),
-                None => error,
+                Some(name) => told.help(format!("did you mean `{name}`?")),
+                None => told,
             }
         }
     })

@@ -91,7 +91,7 @@ impl Look {
     fn reader(&self, id: &str, file: &str, input: &Input) -> Result<Json> {
         let path = if file == "-" { self.spooled()? } else { PathBuf::from(file) };
         let shown = if file == "-" { Path::new("-") } else { &path };
-        let format = match input.input_format {
+        let format = match input.format {
             Some(format) => format,
             None => formats::of_path(shown, &self.disk)?,
         };

@@ -231,8 +231,11 @@ pub(super) fn failure(error: Option<&JobError>) -> Error {
     };
     let told = Error::new(Exit::JobFailed, failure.code, failure.message.clone());
     let mut place = Vec::new();
-    if !nodes.is_empty() {
-        place.push(format!("node {}", nodes.join(", ")));
+    // A helper is part of the document's node that it stands before.
+    let mut named: Vec<&str> = nodes.iter().map(|id| id.split('.').next().unwrap_or(id)).collect();
+    named.dedup();
+    if !named.is_empty() {
+        place.push(format!("node {}", named.join(", ")));
     }
     if let Some(attempt) = attempt {
         let task = attempt.task;

@@ -102,6 +102,14 @@ fn csv_schema(
                     names = Some(found);
                 }
                 from = end;
+            } else if names.is_none() {
+                // Nobody names the columns: the first record says how many there are.
+                let Some((found, _)) = csv::header(block, &layout)? else {
+                    return Ok(Sampled { records: 0, end: 0 });
+                };
+                fields.width = found.len();
+                seen.resize(found.len(), Seen::default());
+                names = Some((1..=found.len()).map(|number| format!("column{number}")).collect());
             }
         }
         let end = csv::split(block, from, &layout, &mut fields, bad)?;

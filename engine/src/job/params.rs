@@ -163,7 +163,7 @@ impl Filler {
         let mut filled = String::new();
         for piece in pieces {
             match piece {
-                Piece::Text(text) => filled.push_str(text),
+                Piece::Text(piece) => filled.push_str(piece),
                 Piece::Param(name) => filled.push_str(&shown(&self.param(name, pointer)?)),
             }
             if filled.len() > self.left_bytes {
@@ -282,13 +282,11 @@ pub fn set(document: &str, values: &[(String, String)]) -> Result<String, SetErr
     }
     let mut spec = JobSpec::parse(document).map_err(SetError::Syntax)?;
     let Json::Object(members) = &mut spec.0 else { return Ok(String::from(document)) };
-    let place = match members.iter().position(|(name, _)| name == "params") {
-        Some(place) => place,
-        None => {
-            members.push((String::from("params"), Json::Object(Vec::new())));
-            members.len() - 1
-        }
-    };
+    let known = members.iter().position(|(name, _)| name == "params");
+    let place = known.unwrap_or_else(|| {
+        members.push((String::from("params"), Json::Object(Vec::new())));
+        members.len() - 1
+    });
     let params = match &mut members[place].1 {
         Json::Object(params) => params,
         null @ Json::Null => {
@@ -302,14 +300,14 @@ pub fn set(document: &str, values: &[(String, String)]) -> Result<String, SetErr
         _ => return Ok(String::from(document)),
     };
     for (name, value) in values {
-        let known = params.iter_mut().find(|(known, _)| known == name);
-        match known {
-            Some((_, known)) => *known = typed(name, value, known)?,
+        let param = params.iter_mut().find(|(other, _)| other == name);
+        match param {
+            Some((_, default)) => *default = typed(name, value, default)?,
             None if document.contains(&format!("${{{name}}}")) => {
                 params.push((name.clone(), Json::Text(value.clone())));
             }
             None => {
-                let names: Vec<&str> = params.iter().map(|(known, _)| &**known).collect();
+                let names: Vec<&str> = params.iter().map(|(other, _)| &**other).collect();
                 let there = if names.is_empty() {
                     String::from("the job has none")
                 } else {

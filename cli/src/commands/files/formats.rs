@@ -27,11 +27,11 @@ pub(super) fn of_path(path: &Path, disk: &dyn Disk) -> Result<FileFormat> {
     // A folder has the format of what lies in it.
     let mut inside: Vec<PathBuf> = disk.list(path).unwrap_or_default();
     inside.sort();
-    let is_shown = |path: &&PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let is_shown = |file: &&PathBuf| {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         name.is_some_and(|name| !name.starts_with(['.', '_']))
     };
-    let found = inside.iter().filter(is_shown).find_map(|path| of_name(path));
+    let found = inside.iter().filter(is_shown).find_map(|file| of_name(file));
     found.ok_or_else(|| {
         let what = format!("the name of `{}` does not tell its format", path.display());
         let help = format!("known endings are {FORMATS}; or name it, as in --input-format csv");
@@ -53,8 +53,7 @@ fn of_name(path: &Path) -> Option<FileFormat> {
 
 /// The endings of a name in lower case: the format's, and the codec's.
 fn ending(path: &Path) -> (Option<String>, Option<String>) {
-    let lower =
-        |path: &Path| path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let lower = |of: &Path| of.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     match lower(path) {
         Some(codec) if CODECS.contains(&codec.as_str()) => {
             (lower(&path.with_extension("")), Some(codec))

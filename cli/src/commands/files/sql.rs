@@ -52,15 +52,16 @@ fn job(look: &Look, query: &str, input: &Input) -> Result<Job> {
     let mut behind = 0;
     for source in found {
         let is_same = |other: &Source| other.name == source.name && other.call == source.call;
-        let id = match known.iter().find(|(other, _)| is_same(other)) {
-            Some((_, id)) => id.clone(),
-            None => {
-                let id = id_of(&source.name, known.iter().map(|(_, id)| id.as_str()));
-                let reader = reader(look, &id, &source, input)?;
-                job = job.with(&id, reader, &[]);
-                known.push((source.clone(), id.clone()));
-                id
-            }
+        let same = known.iter().find(|(other, _)| is_same(other)).map(|(_, id)| id.clone());
+        let id = if let Some(id) = same {
+            id
+        } else {
+            let taken: Vec<&str> = known.iter().map(|(_, id)| id.as_str()).collect();
+            let id = id_of(&source.name, &taken);
+            let reader = reader(look, &id, &source, input)?;
+            job = job.with(&id, reader, &[]);
+            known.push((source.clone(), id.clone()));
+            id
         };
         changed.push_str(&query[behind..source.place.start]);
         let name = format!("\"{id}\"");
@@ -117,7 +118,7 @@ fn reader(look: &Look, id: &str, source: &Source, input: &Input) -> Result<Json>
 }
 
 /// A node's id like the name of a file, which no other has.
-fn id_of<'a>(path: &str, taken: impl Iterator<Item = &'a str> + Clone) -> String {
+fn id_of(path: &str, taken: &[&str]) -> String {
     let path = if path == "-" { "stdin" } else { path };
     let parts = Path::new(path).iter().rev().map(|part| part.to_string_lossy().into_owned());
     // The last part of the path that is no pattern, without what stands behind its first dot.
@@ -132,7 +133,7 @@ fn id_of<'a>(path: &str, taken: impl Iterator<Item = &'a str> + Clone) -> String
     };
     let stem: String = stem.chars().map(plain).take(40).collect();
     let stem = if stem.is_empty() { String::from("t") } else { stem };
-    let is_free = |id: &String| id != ANSWER && id != "rows" && !taken.clone().any(|t| t == id);
+    let is_free = |id: &String| id != ANSWER && id != "rows" && !taken.contains(&id.as_str());
     let numbered = (2_u32..).map(|number| format!("{stem}_{number}"));
     let mut ids = std::iter::once(stem.clone()).chain(numbered);
     ids.find(is_free).unwrap_or(stem.clone())
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_table_is_called_like_its_file() {
-        let id = |path| id_of(path, ["users"].into_iter());
+        let id = |path| id_of(path, &["users"]);
         assert_eq!(id("data/orders.csv.gz"), "orders");
         assert_eq!(id("data/users.csv"), "users_2");
         assert_eq!(id("data/2024/*.parquet"), "2024");

@@ -38,8 +38,6 @@ mod aggregates;
 mod windows;
 mod query;
 pub mod sources;
-#[cfg(test)]
-mod tests;
 
 /// The most tokens of one query.
 const MAX_TOKENS: usize = 10_000;

@@ -55,8 +55,8 @@ fn sink(nodes: &mut Nodes, at: usize, done: &mut Vec<String>) {
         descend(nodes, edge, part.clone(), &mut places);
         // What only changed places with other filters has gained nothing.
         let bottom = below_filters(nodes, begin);
-        let has_moved = places.iter().any(|(edge, _)| {
-            let place = edge.begin(nodes);
+        let has_moved = places.iter().any(|(landing, _)| {
+            let place = landing.begin(nodes);
             place != begin && place != bottom
         });
         if part.is_fallible() || !has_moved {

@@ -66,29 +66,21 @@ impl Translator<'_, '_, '_, '_> {
         if let Some((_, column)) = groups.columns.iter().find(|(known, _)| *known == text) {
             return Ok(tree::column(column, span_of(sql)));
         }
-        match sql {
-            Sql::Identifier(name) => {
-                let has = |name: &String| grouped.has(name);
-                let (is_known, stray) = match self.subquery(&name.value) {
-                    None => (grouped.has(&name.value), &name.value),
-                    Some(subquery) => {
-                        let stray = subquery.outer.iter().find(|name| !has(name));
-                        (stray.is_none(), stray.unwrap_or(&name.value))
-                    }
-                };
-                if is_known {
-                    return Ok(sql.clone());
-                }
-                Err(stray_column(stray, name.span))
-            }
-            _ => {
-                let mut changed = sql.clone();
-                for child in tree::children(&mut changed) {
-                    *child = self.over_groups(child, groups, grouped)?;
-                }
-                Ok(changed)
-            }
+        if let Sql::Identifier(word) = sql {
+            let stray = match self.subquery(&word.value) {
+                None => (!grouped.has(&word.value)).then_some(&word.value),
+                Some(subquery) => subquery.outer.iter().find(|name| !grouped.has(name)),
+            };
+            return match stray {
+                None => Ok(sql.clone()),
+                Some(stray) => Err(stray_column(stray, word.span)),
+            };
         }
+        let mut changed = sql.clone();
+        for child in tree::children(&mut changed) {
+            *child = self.over_groups(child, groups, grouped)?;
+        }
+        Ok(changed)
     }
 
     /// The columns of counts that an expression reads.

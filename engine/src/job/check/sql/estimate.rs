@@ -20,7 +20,6 @@ pub(super) fn kept(condition: &Sql) -> f64 {
             if is_value { 0.05 } else { 0.1 }
         }
         Sql::BinaryOp { op: BinaryOperator::NotEq, .. } => 0.9,
-        Sql::BinaryOp { .. } => 0.4,
         Sql::Between { negated, .. } => {
             if *negated {
                 0.8

@@ -150,8 +150,8 @@ impl Translator<'_, '_, '_, '_> {
             }
             JoinConstraint::Natural => {
                 let shared = left.columns.iter().filter(|column| {
-                    let has = |other: &Column| !other.is_hidden && other.name == column.name;
-                    !column.is_hidden && right.columns.iter().any(has)
+                    let has = |other: &Column| other.is_shown() && other.name == column.name;
+                    column.is_shown() && right.columns.iter().any(has)
                 });
                 let words: Vec<Ident> = shared
                     .map(|column| Ident {
@@ -187,8 +187,8 @@ impl Translator<'_, '_, '_, '_> {
     ) -> Result<Vec<Sql>> {
         let mut on = Vec::with_capacity(words.len());
         for word in words {
-            let side = |columns: &[Column]| -> Result<String> {
-                match Scope::of(columns, None).word(word)? {
+            let side = |of_side: &[Column]| -> Result<String> {
+                match Scope::of(of_side, None).word(word)? {
                     Sql::Identifier(own) => Ok(own.value),
                     other => Ok(other.to_string()),
                 }
@@ -298,16 +298,10 @@ impl Translator<'_, '_, '_, '_> {
     /// The rows that a name stands for: a `with` query, the innermost first, or an input.
     fn named(&mut self, name: &ObjectName) -> Result<(Relation, String)> {
         let word = word(name)?;
-        let commons: Vec<(usize, &str)> = self
-            .commons
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(place, common)| (place, common.name.value.as_str()))
-            .collect();
         // The innermost of one name hides the others, so that the first is taken, not the only.
         let common = [true, false].into_iter().find_map(|exactly| {
-            commons.iter().find(|(_, known)| {
+            self.commons.iter().rev().find(|common| {
+                let known = &common.name.value;
                 if exactly {
                     *known == word.value
                 } else {
@@ -315,28 +309,25 @@ impl Translator<'_, '_, '_, '_> {
                 }
             })
         });
-        if let Some((place, _)) = common {
-            let common = &self.commons[*place];
+        if let Some(common) = common {
             return Ok((common.relation.clone(), common.name.value.clone()));
         }
-        let names: Vec<(usize, String)> =
+        let inputs: Vec<(usize, String)> =
             self.inputs.iter().map(|input| input.name.clone()).enumerate().collect();
-        match meant(word, names.iter(), |(_, name)| name) {
-            Ok((place, name)) => Ok((self.input(*place), name.clone())),
-            Err(_) => {
-                let inputs = self.inputs.iter().map(|input| input.name.as_str());
-                let commons = self.commons.iter().map(|common| common.name.value.as_str());
-                let names: Vec<&str> = inputs.chain(commons).collect();
-                let message = format!(
-                    "no table `{}`; there are {}, and an edge makes a node one",
-                    word.value,
-                    names.join(", ")
-                );
-                let suggestion = nearest(&word.value, names);
-                let error = SqlError::new(ParseErrorKind::UnknownColumn, word.span, message);
-                Err(SqlError { suggestion, ..error })
-            }
+        if let Ok((place, found)) = meant(word, &inputs.iter(), |(_, input)| input) {
+            return Ok((self.input(*place), found.clone()));
         }
+        let commons = self.commons.iter().map(|known| known.name.value.as_str());
+        let tables: Vec<&str> =
+            inputs.iter().map(|(_, input)| input.as_str()).chain(commons).collect();
+        let message = format!(
+            "no table `{}`; there are {}, and an edge makes a node one",
+            word.value,
+            tables.join(", ")
+        );
+        let suggestion = nearest(&word.value, tables);
+        let error = SqlError::new(ParseErrorKind::UnknownColumn, word.span, message);
+        Err(SqlError { suggestion, ..error })
     }
 
     /// An input's rows. Files that are cheap to read are read once for every time that they are
@@ -351,9 +342,9 @@ impl Translator<'_, '_, '_, '_> {
             _ => None,
         };
         let bound = match again {
-            Some(node) => {
+            Some(copy) => {
                 let id = self.step("read");
-                self.binder.push(id, node.op, &[], node.schema, node.order)
+                self.binder.push(id, copy.op, &[], copy.schema, copy.order)
             }
             None => bound,
         };
@@ -380,8 +371,8 @@ impl Translator<'_, '_, '_, '_> {
             );
             return Err(SqlError::new(ParseErrorKind::Syntax, given[0].name.span, message));
         }
-        for (name, given) in names.iter_mut().zip(given) {
-            name.clone_from(&given.name.value);
+        for (name, other) in names.iter_mut().zip(given) {
+            name.clone_from(&other.name.value);
         }
         let is_said = |name: &String| self.words.contains_key(&name.to_lowercase());
         let mut kept: Vec<usize> =
@@ -392,13 +383,17 @@ impl Translator<'_, '_, '_, '_> {
                 column(relation.schema(), *place).data_type().primitive_width().unwrap_or(64)
             }));
         }
-        let mut columns = Vec::with_capacity(kept.len());
+        let mut columns = Vec::with_capacity(names.len());
         let mut renamed = Vec::with_capacity(kept.len());
-        for place in kept {
-            let own = self.own_name(&format!("{table}.{}", names[place]));
-            renamed.push((place, own.clone()));
-            let (table, name) = (String::from(table), names[place].clone());
-            columns.push(Column { table, name, own, is_hidden: false });
+        for (place, name) in names.into_iter().enumerate() {
+            let own = if kept.contains(&place) {
+                let own = self.own_name(&format!("{table}.{name}"));
+                renamed.push((place, own.clone()));
+                own
+            } else {
+                String::new()
+            };
+            columns.push(Column { table: String::from(table), name, own, is_hidden: false });
         }
         let relation = self.renamed(relation, &renamed);
         Ok(From { tree: Tree::Leaf(relation), columns })
@@ -412,16 +407,13 @@ fn is_selective(format: &Format) -> bool {
 
 /// The one word of a table's or a column's name.
 fn word(name: &ObjectName) -> Result<&Ident> {
-    match &name.0[..] {
-        [ObjectNamePart::Identifier(word)] => Ok(word),
-        _ => {
-            let message = format!(
-                "`{name}` has no schemas or catalogs before it here; an input's \
-                                   name is its node's id"
-            );
-            Err(SqlError::unsupported(name.span(), message))
-        }
+    if let [ObjectNamePart::Identifier(word)] = &name.0[..] {
+        return Ok(word);
     }
+    let message = format!(
+        "`{name}` has no schemas or catalogs before it here; an input's name is its node's id"
+    );
+    Err(SqlError::unsupported(name.span(), message))
 }
 
 /// What a join keeps, and what it goes by.

@@ -163,7 +163,7 @@ impl Translator<'_, '_, '_, '_> {
             let keys = if first < second {
                 keys
             } else {
-                keys.into_iter().map(|(left, right)| (right, left)).collect()
+                keys.into_iter().map(|(of_first, of_second)| (of_second, of_first)).collect()
             };
             let on = On { keys, ..On::default() };
             let joined = self.join(JoinKind::Inner, &left, &right, on, rows)?;
@@ -257,7 +257,7 @@ fn sorted(
 
 /// The names of two columns of one type, which an equality is about.
 fn columns(parts: &[Part], sides: &[(Sql, Vec<String>); 2]) -> Option<(String, String)> {
-    let name = |side: &Sql| match tree::without_parentheses(side) {
+    let column = |side: &Sql| match tree::without_parentheses(side) {
         Sql::Identifier(name) => Some(name.value.clone()),
         _ => None,
     };
@@ -267,15 +267,13 @@ fn columns(parts: &[Part], sides: &[(Sql, Vec<String>); 2]) -> Option<(String, S
             schema.field_with_name(name).ok().map(|field| field.data_type().clone())
         })
     };
-    let (left, right) = (name(&sides[0].0)?, name(&sides[1].0)?);
+    let (left, right) = (column(&sides[0].0)?, column(&sides[1].0)?);
     (data_type(&left)? == data_type(&right)?).then_some((left, right))
 }
 
 fn unite(classes: &mut Vec<Class>, left: String, right: String) {
-    let with = |classes: &[Class], name: &String| {
-        classes.iter().position(|class| class.names.contains(name))
-    };
-    match (with(classes, &left), with(classes, &right)) {
+    let of = |name: &String| classes.iter().position(|class| class.names.contains(name));
+    match (of(&left), of(&right)) {
         (None, None) => classes.push(Class { names: vec![left, right], values: 1.0 }),
         (Some(place), None) => classes[place].names.push(right),
         (None, Some(place)) => classes[place].names.push(left),

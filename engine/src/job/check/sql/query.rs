@@ -104,13 +104,13 @@ impl Translator<'_, '_, '_, '_> {
                 let columns: Vec<(usize, String)> = names
                     .into_iter()
                     .enumerate()
-                    .map(|(place, name)| {
-                        (place, given.get(place).map_or(name, |given| given.name.value.clone()))
+                    .map(|(place, own)| {
+                        (place, given.get(place).map_or(own, |given| given.name.value.clone()))
                     })
                     .collect();
                 let mut seen = hashbrown::HashSet::new();
                 if let Some((place, twice)) =
-                    columns.iter().find(|(_, name)| !seen.insert(name.clone()))
+                    columns.iter().find(|(_, column)| !seen.insert(column.clone()))
                 {
                     let span = given.get(*place).map_or(name.span, |given| given.name.span);
                     let message = format!("`{twice}` is given to two columns");
@@ -142,13 +142,14 @@ impl Translator<'_, '_, '_, '_> {
         // A long chain of one operation is a list, and becomes one node.
         let mut bodies = vec![right];
         let mut first = left;
-        while let SetExpr::SetOperation { left, op: inner, right, set_quantifier } = first
+        while let SetExpr::SetOperation { left: before, op: inner, right: next, set_quantifier } =
+            first
             && *inner == op
             && *set_quantifier == quantifier
             && op == SetOperator::Union
         {
-            bodies.push(right);
-            first = left;
+            bodies.push(next);
+            first = before;
         }
         bodies.push(first);
         let mut relations = Vec::with_capacity(bodies.len());

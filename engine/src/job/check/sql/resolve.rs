@@ -108,7 +108,7 @@ impl Translator<'_, '_, '_, '_> {
         for name in tree::names(sql) {
             match self.subquery(&name) {
                 Some(subquery) => {
-                    let outer = subquery.outer.iter().filter(|name| !found.contains(name));
+                    let outer = subquery.outer.iter().filter(|other| !found.contains(other));
                     let outer: Vec<_> = outer.cloned().collect();
                     found.extend(outer);
                 }
@@ -130,7 +130,7 @@ fn opposite(sql: &Sql) -> Option<Sql> {
     let mut sql = tree::without_parentheses(sql).clone();
     match &mut sql {
         Sql::Exists { negated, .. } | Sql::In { target: InTarget::Subquery(_), negated, .. } => {
-            *negated = !*negated
+            *negated = !*negated;
         }
         _ => return None,
     }

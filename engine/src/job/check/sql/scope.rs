@@ -19,10 +19,18 @@ pub(super) struct Column {
     pub(super) table: String,
     /// Its name in that table.
     pub(super) name: String,
-    /// Its name in the plan, which nothing else in the query has.
+    /// Its name in the plan, which nothing else in the query has; empty where the query names no
+    /// such column, so that it is not read and stands here for messages only.
     pub(super) own: String,
     /// Whether only its table's name leads to it: `using` gave the columns of one name a single one.
     pub(super) is_hidden: bool,
+}
+
+impl Column {
+    /// Whether its name alone leads to it.
+    pub(super) fn is_shown(&self) -> bool {
+        !self.is_hidden && !self.own.is_empty()
+    }
 }
 
 /// The columns of one `from`, and those of the queries around it.
@@ -50,7 +58,7 @@ fn is_meant(word: &Ident, name: &str, exactly: bool) -> bool {
 /// The only one of `items` that `word` means, or how many it may mean.
 pub(super) fn meant<'i, T>(
     word: &Ident,
-    items: impl Iterator<Item = &'i T> + Clone,
+    items: &(impl Iterator<Item = &'i T> + Clone),
     name: impl Fn(&T) -> &str,
 ) -> Result<&'i T, Vec<&'i T>> {
     for exactly in [true, false] {
@@ -85,8 +93,8 @@ impl<'s> Scope<'s> {
         {
             return Ok(Some(found));
         }
-        let shown = self.columns.iter().filter(|column| !column.is_hidden);
-        match meant(word, shown, |column| &column.name) {
+        let shown = self.columns.iter().filter(|column| column.is_shown());
+        match meant(word, &shown, |column| &column.name) {
             Ok(column) => return Ok(Some(tree::column(&column.own, word.span))),
             Err(several) if !several.is_empty() => return Err(ambiguous(word, &several)),
             Err(_) => {}
@@ -98,7 +106,7 @@ impl<'s> Scope<'s> {
     }
 
     fn alias(&self, word: &Ident) -> Result<Option<Sql>, SqlError> {
-        match meant(word, self.aliases.iter(), |(name, _)| &name.value) {
+        match meant(word, &self.aliases.iter(), |(name, _)| &name.value) {
             Ok((_, sql)) => Ok(Some(sql.clone())),
             Err(several) if several.is_empty() => Ok(None),
             Err(several) => {
@@ -142,7 +150,8 @@ impl<'s> Scope<'s> {
         if let Some(table) = self.table(first)
             && let [word, fields @ ..] = rest
         {
-            match meant(word, self.columns_of(table), |column| &column.name) {
+            let read = self.columns_of(table).filter(|column| !column.own.is_empty());
+            match meant(word, &read, |column| &column.name) {
                 Ok(column) => {
                     return Ok(Some(field(tree::column(&column.own, first.span), fields)));
                 }
@@ -150,8 +159,8 @@ impl<'s> Scope<'s> {
                 Err(_) => {}
             }
         }
-        let shown = self.columns.iter().filter(|column| !column.is_hidden);
-        match meant(first, shown, |column| &column.name) {
+        let shown = self.columns.iter().filter(|column| column.is_shown());
+        match meant(first, &shown, |column| &column.name) {
             Ok(column) => return Ok(Some(field(tree::column(&column.own, first.span), rest))),
             Err(several) if !several.is_empty() => return Err(ambiguous(first, &several)),
             Err(_) => {}

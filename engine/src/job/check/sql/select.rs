@@ -40,6 +40,9 @@ pub(super) struct Item {
     pub(super) sql: Sql,
 }
 
+/// The names that a select list gives, with what they stand for.
+type Aliases = Vec<(Ident, Sql)>;
+
 /// A key of the order.
 pub(super) struct OrderKey {
     pub(super) by: By,
@@ -52,14 +55,14 @@ pub(super) enum By {
     /// A column of the select list.
     Item(usize),
     /// An expression over the tables.
-    Sql(Sql),
+    Sql(Box<Sql>),
 }
 
 impl Select {
     /// Everything that is computed behind the `where`.
     pub(super) fn expressions(&self) -> impl Iterator<Item = &Sql> {
         let order = self.order.iter().filter_map(|key| match &key.by {
-            By::Sql(sql) => Some(sql),
+            By::Sql(sql) => Some(sql.as_ref()),
             By::Item(_) => None,
         });
         self.items
@@ -74,7 +77,7 @@ impl Select {
     /// The same but for the keys, to be rewritten.
     pub(super) fn results_mut(&mut self) -> impl Iterator<Item = &mut Sql> {
         let order = self.order.iter_mut().filter_map(|key| match &mut key.by {
-            By::Sql(sql) => Some(sql),
+            By::Sql(sql) => Some(sql.as_mut()),
             By::Item(_) => None,
         });
         self.items
@@ -210,7 +213,7 @@ impl Translator<'_, '_, '_, '_> {
                             return Err(SqlError::new(ParseErrorKind::Syntax, place, message));
                         }
                         None => {
-                            columns.push((self.own_name("order#1"), sql));
+                            columns.push((self.own_name("order#1"), *sql));
                             columns.len() - 1
                         }
                     }
@@ -242,7 +245,7 @@ impl Translator<'_, '_, '_, '_> {
         projection: &[SelectItem],
         columns: &[Column],
         scope: &Scope<'_>,
-    ) -> Result<(Vec<Item>, Vec<(Ident, Sql)>)> {
+    ) -> Result<(Vec<Item>, Aliases)> {
         let mut items = Vec::with_capacity(projection.len());
         let mut aliases = Vec::new();
         for item in projection {
@@ -259,7 +262,7 @@ impl Translator<'_, '_, '_, '_> {
                 SelectItem::Wildcard(options) => {
                     check_wildcard(options)?;
                     let span = options.wildcard_token.0.span;
-                    let shown = columns.iter().filter(|column| !column.is_hidden);
+                    let shown = columns.iter().filter(|column| column.is_shown());
                     items.extend(shown.map(|column| item_of(column, span)));
                 }
                 SelectItem::QualifiedWildcard(
@@ -267,13 +270,10 @@ impl Translator<'_, '_, '_, '_> {
                     options,
                 ) => {
                     check_wildcard(options)?;
-                    let word = match &name.0[..] {
-                        [sqlparser::ast::ObjectNamePart::Identifier(word)] => word,
-                        _ => {
-                            let message = format!("no table `{name}`");
-                            let kind = ParseErrorKind::UnknownColumn;
-                            return Err(SqlError::new(kind, name.span(), message));
-                        }
+                    let [sqlparser::ast::ObjectNamePart::Identifier(word)] = &name.0[..] else {
+                        let message = format!("no table `{name}`");
+                        let kind = ParseErrorKind::UnknownColumn;
+                        return Err(SqlError::new(kind, name.span(), message));
                     };
                     let Some(table) = scope.table(word) else {
                         let tables = scope.tables();
@@ -284,7 +284,8 @@ impl Translator<'_, '_, '_, '_> {
                         let error = SqlError::new(kind, word.span, message);
                         return Err(SqlError { suggestion, ..error });
                     };
-                    items.extend(scope.columns_of(table).map(|c| item_of(c, word.span)));
+                    let read = scope.columns_of(table).filter(|column| !column.own.is_empty());
+                    items.extend(read.map(|column| item_of(column, word.span)));
                 }
                 SelectItem::ExprWithAliases { .. }
                 | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {
@@ -320,7 +321,15 @@ impl Translator<'_, '_, '_, '_> {
         };
         let mut found: Vec<Sql> = Vec::with_capacity(keys.len());
         for key in keys {
-            if matches!(key, Sql::Rollup(_) | Sql::Cube(_) | Sql::GroupingSets(_)) {
+            let is_several = match key {
+                Sql::Rollup(_) | Sql::Cube(_) | Sql::GroupingSets(_) => true,
+                Sql::Function(call) => {
+                    let name = call.name.to_string();
+                    ["rollup", "cube"].iter().any(|known| name.eq_ignore_ascii_case(known))
+                }
+                _ => false,
+            };
+            if is_several {
                 let message = "`rollup`, `cube` and `grouping sets` are not supported; group by \
                                each set of keys and `union all` them";
                 return Err(SqlError::unsupported(span_of(key), message));
@@ -351,7 +360,7 @@ impl Translator<'_, '_, '_, '_> {
         for key in order_keys(order_by, items.len())? {
             let by = match ordinal(&key.expr, items.len())? {
                 Some(place) => By::Item(place),
-                None => By::Sql(self.resolve(&key.expr, scope)?),
+                None => By::Sql(Box::new(self.resolve(&key.expr, scope)?)),
             };
             let (descending, nulls_first) = direction(&key)?;
             keys.push(OrderKey { by, descending, nulls_first });
@@ -401,13 +410,11 @@ pub(super) fn ordinal(sql: &Sql, width: usize) -> Result<Option<usize>> {
     let Sql::Value(value) = sql else { return Ok(None) };
     let Value::Number(digits, _) = &value.value else { return Ok(None) };
     let place = digits.parse().ok().filter(|place| (1..=width).contains(place));
-    match place {
-        Some(place) => Ok(Some(place - 1)),
-        None => {
-            let message = format!("`{digits}` is no column of the select list, which has {width}");
-            Err(SqlError::new(ParseErrorKind::UnknownColumn, value.span, message))
-        }
-    }
+    let refused = || {
+        let message = format!("`{digits}` is no column of the select list, which has {width}");
+        SqlError::new(ParseErrorKind::UnknownColumn, value.span, message)
+    };
+    place.map(|place: usize| Some(place - 1)).ok_or_else(refused)
 }
 
 /// Where the first aggregate stands; those of a window's frame are none.

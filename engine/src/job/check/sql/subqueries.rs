@@ -17,6 +17,7 @@ use super::{
     scope::Scope,
     select::Select,
     tree,
+    windows::window_in,
 };
 use crate::{expr::parse::ParseErrorKind, plan::JoinKind};
 
@@ -43,13 +44,16 @@ enum Kind {
     In { negated: bool },
     /// Its value, over the columns of its rows.
     Scalar {
-        value: Sql,
+        value: Box<Sql>,
         /// A column that counts its rows, where there may be more than one.
         count: Option<String>,
         /// Whether it is null where it has no row.
         is_strict: bool,
     },
 }
+
+/// What must be equal: an expression over the columns around a query, one over its own.
+type Keys = Vec<(Sql, Sql)>;
 
 /// A query as its rows, and what it compares with the columns around it.
 struct Correlated {
@@ -63,10 +67,10 @@ enum Inside {
     /// Rows that have nothing to do with the query around it.
     Alone(Relation),
     /// Rows that are compared with those of the query around it.
-    Compared(Correlated),
+    Compared(Box<Correlated>),
 }
 
-const MORE_THAN_ONE: &str = "a subquery for one value has at most one row";
+const MORE_THAN_ONE: &str = "at most one row of a subquery for one value";
 
 impl Translator<'_, '_, '_, '_> {
     pub(super) fn subquery(&self, name: &str) -> Option<&Prepared> {
@@ -84,7 +88,7 @@ impl Translator<'_, '_, '_, '_> {
         let name = self.own_name("subquery#1");
         let mut outer: Vec<String> = Vec::new();
         let of_others = others.iter().flat_map(|sql| self.names_of(sql));
-        let of_others = of_others.filter(|name| !inner.has(name));
+        let of_others = of_others.filter(|other| !inner.has(other));
         let of_keys = keys.iter().flat_map(|(sql, _)| self.names_of(sql));
         for found in of_keys.chain(of_others) {
             if !outer.contains(&found) {
@@ -134,7 +138,7 @@ impl Translator<'_, '_, '_, '_> {
         let found = if outer.is_empty() && !is_exists {
             self.finished(analysed).map(Inside::Alone)
         } else {
-            Ok(Inside::Compared(Correlated { select: analysed, conditions: outer }))
+            Ok(Inside::Compared(Box::new(Correlated { select: analysed, conditions: outer })))
         };
         self.windows = windows;
         found
@@ -142,9 +146,9 @@ impl Translator<'_, '_, '_, '_> {
 
     /// Whether a name is that of a column that is not among `own`.
     fn is_foreign(&self, name: &str, own: &[String]) -> bool {
-        let is_own = |name: &str| own.iter().any(|known| known == name);
+        let is_own = |other: &str| own.iter().any(|known| known == other);
         match self.subquery(name) {
-            Some(subquery) => !subquery.outer.iter().all(|name| is_own(name)),
+            Some(subquery) => !subquery.outer.iter().all(|other| is_own(other)),
             None => !is_own(name),
         }
     }
@@ -169,7 +173,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     /// The same of a query that groups: the keys become keys of its groups.
-    fn grouped(&mut self, correlated: Correlated) -> Result<(Relation, Select, Vec<(Sql, Sql)>)> {
+    fn grouped(&mut self, correlated: Correlated) -> Result<(Relation, Select, Keys)> {
         let (inner, mut select, on) = self.compared(correlated)?;
         if let Some(sql) = on.others.first() {
             let message = "a subquery with aggregates is compared with the columns around it by \
@@ -204,12 +208,12 @@ impl Translator<'_, '_, '_, '_> {
                                    `exists`, or the aggregate";
                     return Err(SqlError::unsupported(span, message));
                 }
-                let (inner, select, keys) = self.grouped(correlated)?;
+                let (inner, select, keys) = self.grouped(*correlated)?;
                 let inner = self.applied(inner, select.having.into_iter().collect())?;
                 (inner, keys, Vec::new())
             }
             Inside::Compared(correlated) => {
-                let (inner, _, on) = self.compared(correlated)?;
+                let (inner, _, on) = self.compared(*correlated)?;
                 (inner, on.keys, on.others)
             }
         };
@@ -244,19 +248,19 @@ impl Translator<'_, '_, '_, '_> {
                 (relation, columns, Vec::new(), Vec::new())
             }
             Inside::Compared(correlated) if correlated.select.is_aggregated => {
-                let (inner, select, keys) = self.grouped(correlated)?;
+                let (inner, select, keys) = self.grouped(*correlated)?;
                 let having = select.having.into_iter().collect();
                 let inner = self.applied(inner, having)?;
                 let columns = select.items.into_iter().map(|item| item.sql).collect();
                 (inner, columns, keys, Vec::new())
             }
             Inside::Compared(correlated) => {
-                if let Some(place) = self.window_in(&correlated.select) {
+                if let Some(place) = window_in(&correlated.select) {
                     let message = "a window in a subquery that names columns around it is not \
                                    supported; compute it in `from`";
                     return Err(SqlError::unsupported(place, message));
                 }
-                let (inner, select, on) = self.compared(correlated)?;
+                let (inner, select, on) = self.compared(*correlated)?;
                 let columns = select.items.into_iter().map(|item| item.sql).collect();
                 (inner, columns, on.keys, on.others)
             }
@@ -302,13 +306,13 @@ impl Translator<'_, '_, '_, '_> {
             }
             Inside::Compared(correlated) => {
                 check_width(correlated.select.items.len())?;
-                if let Some(place) = self.window_in(&correlated.select) {
+                if let Some(place) = window_in(&correlated.select) {
                     let message = "a window in a subquery that names columns around it is not \
                                    supported; compute it in `from`";
                     return Err(SqlError::unsupported(place, message));
                 }
                 if !correlated.select.is_aggregated {
-                    let (inner, select, on) = self.compared(correlated)?;
+                    let (inner, select, on) = self.compared(*correlated)?;
                     if let Some(sql) = on.others.first() {
                         let message = "a subquery for one value is compared with the columns \
                                        around it by `=` alone, in conditions of their own";
@@ -333,7 +337,7 @@ impl Translator<'_, '_, '_, '_> {
                                    the query around it; group in `from` and join";
                     return Err(SqlError::unsupported(span, message));
                 }
-                let (inner, select, keys) = self.grouped(correlated)?;
+                let (inner, select, keys) = self.grouped(*correlated)?;
                 if let Some(having) = &select.having {
                     let message = "`having` in a subquery that names columns around it is not \
                                    supported; say it with `case when`";
@@ -345,7 +349,7 @@ impl Translator<'_, '_, '_, '_> {
                 let counts = self.counts_in(&value, &inner);
                 let is_strict = counts.is_empty();
                 let value = zero_for_null(value, &counts);
-                let kind = Kind::Scalar { value, count: None, is_strict };
+                let kind = Kind::Scalar { value: Box::new(value), count: None, is_strict };
                 Ok(self.prepared(kind, inner, keys, Vec::new(), span))
             }
         }
@@ -359,7 +363,7 @@ impl Translator<'_, '_, '_, '_> {
             return Err(SqlError::new(ParseErrorKind::Syntax, span, message));
         };
         if keys.is_empty() && self.has_one_row(&relation) {
-            let value = tree::column(&value, span);
+            let value = Box::new(tree::column(&value, span));
             let kind = Kind::Scalar { value, count: None, is_strict: true };
             return Ok(self.prepared(kind, relation, keys, Vec::new(), span));
         }
@@ -388,7 +392,8 @@ impl Translator<'_, '_, '_, '_> {
         } else {
             Some(count)
         };
-        let kind = Kind::Scalar { value: tree::column(&any, span), count, is_strict: true };
+        let only = Box::new(tree::column(&any, span));
+        let kind = Kind::Scalar { value: only, count, is_strict: true };
         Ok(self.prepared(kind, inner, keys, Vec::new(), span))
     }
 
@@ -471,15 +476,15 @@ impl Translator<'_, '_, '_, '_> {
             return Err(SqlError::new(ParseErrorKind::Syntax, span, message));
         };
         let anti = JoinKind::Anti { null_aware: false };
-        let on = |keys: Vec<(Sql, Sql)>, others: Vec<Sql>| On { keys, others, null_safe: false };
+        let by = |equal: Keys, rest: Vec<Sql>| On { keys: equal, others: rest, null_safe: false };
         let with_value = [keys.clone(), vec![(sought.clone(), found.clone())]].concat();
-        let relation = self.join(anti, &relation, &inner, on(with_value, others.clone()), rows)?;
+        let relation = self.join(anti, &relation, &inner, by(with_value, others.clone()), rows)?;
         let nulls = self.filter(inner.clone(), vec![Sql::IsNull(Box::new(found))])?;
         let relation =
-            self.join(anti, &relation, &nulls, on(keys.clone(), others.clone()), rows)?;
+            self.join(anti, &relation, &nulls, by(keys.clone(), others.clone()), rows)?;
         let is_null = Sql::IsNull(Box::new(sought));
         let others = [others, vec![is_null]].concat();
-        self.join(anti, &relation, &inner, on(keys, others), rows)
+        self.join(anti, &relation, &inner, by(keys, others), rows)
     }
 
     /// What a subquery is joined by.
@@ -531,7 +536,7 @@ impl Translator<'_, '_, '_, '_> {
         let name = subquery.name.clone();
         match &subquery.kind {
             Kind::Scalar { value, count, is_strict } => {
-                let (value, count, is_strict) = (value.clone(), count.clone(), *is_strict);
+                let (value, count, is_strict) = (value.as_ref().clone(), count.clone(), *is_strict);
                 if on.keys.is_empty() {
                     let inner = self.map(&inner, &[(name, value)])?;
                     let rows = relation.rows;
@@ -552,7 +557,7 @@ impl Translator<'_, '_, '_, '_> {
                 }
                 let mut columns: Vec<_> = columns
                     .into_iter()
-                    .map(|name| (name.clone(), tree::column(&name, span)))
+                    .map(|column| (column.clone(), tree::column(&column, span)))
                     .collect();
                 columns.push((name, value));
                 self.map(&joined, &columns)
@@ -587,7 +592,7 @@ impl Translator<'_, '_, '_, '_> {
         }
         let count = self.own_name("count#1");
         let counted = [(count.clone(), tree::call("count", vec![FunctionArgExpr::Wildcard], span))];
-        let value = |negated: bool| {
+        let value = || {
             let sql = tree::column(&count, span);
             let zero = tree::number(0, span);
             let some = tree::binary(
@@ -604,9 +609,9 @@ impl Translator<'_, '_, '_, '_> {
         let mut columns: Vec<_> = relation
             .names()
             .into_iter()
-            .map(|name| (name.clone(), tree::column(&name, span)))
+            .map(|column| (column.clone(), tree::column(&column, span)))
             .collect();
-        columns.push((String::from(name), value(negated)));
+        columns.push((String::from(name), value()));
         let rows = relation.rows;
         if on.keys.is_empty() {
             let one = self.reduce(inner, &[], &counted)?;
@@ -617,13 +622,13 @@ impl Translator<'_, '_, '_, '_> {
         let mut keys = Vec::with_capacity(on.keys.len());
         let mut groups = Vec::with_capacity(on.keys.len());
         for (around, own) in on.keys {
-            let name = self.own_name("correlated#1");
-            keys.push((around, tree::column(&name, span)));
-            groups.push((name, own));
+            let key = self.own_name("correlated#1");
+            keys.push((around, tree::column(&key, span)));
+            groups.push((key, own));
         }
         let inner = self.reduce(inner, &groups, &counted)?;
-        let on = On { keys, ..On::default() };
-        let joined = self.join(JoinKind::Left, &relation, &inner, on, rows)?;
+        let by = On { keys, ..On::default() };
+        let joined = self.join(JoinKind::Left, &relation, &inner, by, rows)?;
         self.map(&joined, &columns)
     }
 }

@@ -42,11 +42,6 @@ impl Translator<'_, '_, '_, '_> {
         Ok(relation)
     }
 
-    /// Where a window function stands in a SELECT.
-    pub(super) fn window_in(&self, select: &Select) -> Option<Span> {
-        select.expressions().find_map(window_of)
-    }
-
     /// Moves the window functions of an expression to their groups; a column stands for each.
     fn collected(&mut self, sql: &mut Sql, groups: &mut Vec<Group>) {
         if let Sql::Function(call) = &*sql
@@ -56,24 +51,19 @@ impl Translator<'_, '_, '_, '_> {
             // What a function sees of the rows is its own matter.
             rows.window_frame = None;
             let text = rows.to_string();
-            let group = match groups.iter_mut().position(|group| group.text == text) {
-                Some(place) => &mut groups[place],
-                None => {
-                    groups.push(Group { text, spec: rows, calls: Vec::new() });
-                    let last = groups.len() - 1;
-                    &mut groups[last]
-                }
-            };
-            let known = group.calls.iter().find(|(_, known)| known == sql);
-            let name = match known {
-                Some((name, _)) => name.clone(),
-                None => {
-                    let name = call.name.to_string();
-                    let name = self.own_name(&format!("{name}()"));
-                    group.calls.push((name.clone(), sql.clone()));
-                    name
-                }
-            };
+            let like = groups.iter().position(|group| group.text == text);
+            let place = like.unwrap_or_else(|| {
+                groups.push(Group { text, spec: rows, calls: Vec::new() });
+                groups.len() - 1
+            });
+            let calls = &mut groups[place].calls;
+            let same = calls.iter().find(|(_, other)| other == sql);
+            let known = same.map(|(name, _)| name.clone());
+            let name = known.unwrap_or_else(|| {
+                let name = self.own_name(&format!("{}()", call.name));
+                calls.push((name.clone(), sql.clone()));
+                name
+            });
             *sql = tree::column(&name, span_of(sql));
             return;
         }
@@ -137,8 +127,9 @@ impl Translator<'_, '_, '_, '_> {
             nulls_first: false,
         });
         let mut keys: Vec<SortKey> = partitions.collect();
-        let is_new =
-            |keys: &[SortKey], key: &SortKey| !keys.iter().any(|known| known.column == key.column);
+        let is_new = |among: &[SortKey], key: &SortKey| {
+            !among.iter().any(|known| known.column == key.column)
+        };
         for key in &order_by {
             if is_new(&keys, key) {
                 keys.push(key.clone());
@@ -151,9 +142,14 @@ impl Translator<'_, '_, '_, '_> {
             keys.extend(rest);
         }
         let op = Op::Window { partition_by, order_by, functions };
-        let schema = Arc::new(Schema::new(fields));
+        let wider = Arc::new(Schema::new(fields));
         let rows = input.rows;
         let order = if keys.is_empty() { input.bound.order.clone() } else { Order::Sorted(keys) };
-        Ok(self.push("window", op, &[&input], schema, order, rows))
+        Ok(self.push("window", op, &[&input], wider, order, rows))
     }
+}
+
+/// Where a window function stands in a SELECT.
+pub(super) fn window_in(select: &Select) -> Option<Span> {
+    select.expressions().find_map(window_of)
 }
