@@ -183,6 +183,8 @@ fn field(op: &str, name: &str) -> Value {
         }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "drop" => texts("the columns that are left out, behind `with`"),
+        "rename" => named("new names of columns, behind `drop`"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
         "partition_by" if op == "window" => {
             texts("columns or expressions; rows with equal ones are a partition")
