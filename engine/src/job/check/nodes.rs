@@ -189,7 +189,13 @@ pub(super) const OPERATORS: &[Known] = &[
         later: &[],
         elsewhere: FIELDS,
     },
-    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "sql",
+        always: NODE_FIELDS,
+        fields: &["query", "join_order"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
@@ -290,6 +296,7 @@ const FIELDS: &[&str] = &[
     "frame",
     "value",
     "query",
+    "join_order",
     "mode",
     "files",
     "order",

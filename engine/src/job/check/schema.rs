@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, sql,
+    text_formats,
 };
 use crate::{
     expr::{aggregate::AGGREGATES, function::FORMS},
@@ -192,6 +193,10 @@ fn field(op: &str, name: &str) -> Value {
         "order_by" => texts("the order in a partition, as `by` of sort has it"),
         "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
+        "join_order" => {
+            json!({ "description": "in what order tables are joined: as sizes suggest, or \
+            as they are written", "enum": sql::JOIN_ORDERS })
+        }
         "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),
