@@ -203,10 +203,10 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> String {
     };
     let side = |at: usize, letter: char| {
         let fields = schemas[at].fields().iter().enumerate();
-        let columns = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
-        format!("(select {} from {})", columns.collect::<Vec<_>>().join(", "), inputs[at])
+        let named = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
+        format!("(select {} from {})", named.collect::<Vec<_>>().join(", "), inputs[at])
     };
-    let (left, right) = (side(0, 'l'), side(1, 'r'));
+    let (lefts, rights) = (side(0, 'l'), side(1, 'r'));
     let renamed = |expr: &Expr, letter: char| renamed(expr, &|column| format!("{letter}{column}"));
     let equal = if *null_safe { "is not distinct from" } else { "=" };
     let mut conditions: Vec<String> = (left_keys.iter().zip(right_keys))
@@ -237,13 +237,13 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> String {
         JoinKind::Full => "full join",
         JoinKind::Semi => {
             return format!(
-                "select {columns} from {left} where exists (select 1 from {right} where {condition})"
+                "select {columns} from {lefts} where exists (select 1 from {rights} where {condition})"
             );
         }
         JoinKind::Anti { null_aware: false } => {
             return format!(
-                "select {columns} from {left} where not exists \
-                 (select 1 from {right} where {condition})"
+                "select {columns} from {lefts} where not exists \
+                 (select 1 from {rights} where {condition})"
             );
         }
         JoinKind::Anti { null_aware: true } => {
@@ -251,11 +251,11 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> String {
             let key = key.map(|key| renamed(key, 'l')).unwrap_or_default();
             let of = of.map(|of| renamed(of, 'r')).unwrap_or_default();
             return format!(
-                "select {columns} from {left} where {key} not in (select {of} from {right})"
+                "select {columns} from {lefts} where {key} not in (select {of} from {rights})"
             );
         }
     };
-    format!("select {columns} from {left} {word} {right} on {condition}")
+    format!("select {columns} from {lefts} {word} {rights} on {condition}")
 }
 
 /// An expression over columns of other names.
@@ -303,9 +303,9 @@ fn window(call: &WindowFunction, over: &[String]) -> String {
         Kind::Ntile(tiles) => format!("ntile({tiles})"),
         Kind::Lag(rows) => {
             let word = if *rows < 0 { "lead" } else { "lag" };
-            let mut arguments = call.arguments.iter().map(ToString::to_string);
-            let value = arguments.next().unwrap_or_default();
-            let default = arguments.next().map(|d| format!(", {d}")).unwrap_or_default();
+            let mut values = call.arguments.iter().map(ToString::to_string);
+            let value = values.next().unwrap_or_default();
+            let default = values.next().map(|d| format!(", {d}")).unwrap_or_default();
             format!("{word}({value}, {}{default}{nulls})", rows.unsigned_abs())
         }
         Kind::FirstValue => format!("first_value({}{nulls})", arguments()),

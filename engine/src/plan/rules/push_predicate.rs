@@ -105,7 +105,7 @@ fn descend(nodes: &Nodes, edge: Edge, part: Expr, places: &mut Vec<(Edge, Expr)>
     let below = edge.begin(nodes);
     let node = &nodes.0[below.index()];
     let is_shared = nodes.0.iter().flat_map(|n| &n.inputs).filter(|i| **i == below).count() > 1;
-    let stop = |places: &mut Vec<_>, part| places.push((edge, part));
+    let stop = |found: &mut Vec<_>, condition| found.push((edge, condition));
     if is_shared {
         stop(places, part);
         return;
