@@ -281,15 +281,10 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
         let named = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
         format!("(select {} from {})", named.collect::<Vec<_>>().join(", "), inputs[at])
     };
-<<<<<<< HEAD
-    let (lefts, rights) = (side(0, 'l'), side(1, 'r'));
-    let renamed = |expr: &Expr, letter: char| renamed(expr, &|column| format!("{letter}{column}"));
-=======
     let (left, right) = (side(0, 'l'), side(1, 'r'));
     let renamed = |expr: &Expr, letter: char| {
         expression::text(expr, &|column, _| format!("{letter}{column}"))
     };
->>>>>>> h/fuzz
     let equal = if *null_safe { "is not distinct from" } else { "=" };
     let mut conditions: Vec<String> = (left_keys.iter().zip(right_keys))
         .map(|(left, right)| {
@@ -320,41 +315,6 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
         JoinKind::Right => "right join",
         JoinKind::Full => "full join",
         JoinKind::Semi => {
-<<<<<<< HEAD
-            return format!(
-                "select {columns} from {lefts} where exists (select 1 from {rights} where {condition})"
-            );
-        }
-        JoinKind::Anti { null_aware: false } => {
-            return format!(
-                "select {columns} from {lefts} where not exists \
-                 (select 1 from {rights} where {condition})"
-            );
-        }
-        JoinKind::Anti { null_aware: true } => {
-            let (key, of) = (left_keys.first(), right_keys.first());
-            let key = key.map(|key| renamed(key, 'l')).unwrap_or_default();
-            let of = of.map(|of| renamed(of, 'r')).unwrap_or_default();
-            return format!(
-                "select {columns} from {lefts} where {key} not in (select {of} from {rights})"
-            );
-        }
-    };
-    format!("select {columns} from {lefts} {word} {rights} on {condition}")
-}
-
-/// An expression over columns of other names.
-fn renamed(expr: &Expr, to: &impl Fn(usize) -> String) -> String {
-    fn rename(expr: &mut Expr, to: &impl Fn(usize) -> String) {
-        if let Expr::Column { index, name, .. } = expr {
-            *name = to(*index);
-        }
-        expr.children_mut().into_iter().for_each(|child| rename(child, to));
-    }
-    let mut expr = expr.clone();
-    rename(&mut expr, to);
-    expr.to_string()
-=======
             return Ok(format!(
                 "select {columns} from {left} where exists (select 1 from {right} where {condition})"
             ));
@@ -375,7 +335,6 @@ fn renamed(expr: &Expr, to: &impl Fn(usize) -> String) -> String {
         }
     };
     Ok(format!("select {columns} from {left} {word} {right} on {condition}"))
->>>>>>> h/fuzz
 }
 
 /// All columns of a node's input with another expression for one of them.
@@ -387,140 +346,6 @@ fn replaced(node: &Node, column: usize, by: &str, from: &str) -> String {
     format!("select {} from {from}", select(columns))
 }
 
-<<<<<<< HEAD
-/// An aggregate as `DuckDB` calls it, in the type that it has here.
-fn aggregate(call: &Aggregate) -> String {
-    let text = call.to_string();
-    match call.function {
-        // Its sums of whole numbers are wider, and its averages of decimals are floats too.
-        AggregateFunction::Sum => format!("cast({text} as {})", sql_type_name(&call.data_type)),
-        _ => text,
-    }
-}
-
-fn window(call: &WindowFunction, over: &[String]) -> String {
-    let arguments =
-        || call.arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let nulls = if call.ignore_nulls { " ignore nulls" } else { "" };
-    let text = match &call.function {
-        Kind::RowNumber => String::from("row_number()"),
-        Kind::Rank => String::from("rank()"),
-        Kind::DenseRank => String::from("dense_rank()"),
-        Kind::PercentRank => String::from("percent_rank()"),
-        Kind::CumeDist => String::from("cume_dist()"),
-        Kind::Ntile(tiles) => format!("ntile({tiles})"),
-        Kind::Lag(rows) => {
-            let word = if *rows < 0 { "lead" } else { "lag" };
-            let mut values = call.arguments.iter().map(ToString::to_string);
-            let value = values.next().unwrap_or_default();
-            let default = values.next().map(|d| format!(", {d}")).unwrap_or_default();
-            format!("{word}({value}, {}{default}{nulls})", rows.unsigned_abs())
-        }
-        Kind::FirstValue => format!("first_value({}{nulls})", arguments()),
-        Kind::LastValue => format!("last_value({}{nulls})", arguments()),
-        Kind::NthValue(place) => format!("nth_value({}, {place}{nulls})", arguments()),
-        Kind::Aggregate(call) => call.to_string(),
-    };
-    let mut over = over.to_vec();
-    if call.function.has_frame() {
-        over.push(frame(&call.frame));
-    }
-    let text = format!("{text} over ({})", over.join(" "));
-    match &call.function {
-        Kind::Aggregate(aggregate) if aggregate.function == AggregateFunction::Sum => {
-            format!("cast({text} as {})", sql_type_name(&call.data_type))
-        }
-        _ => text,
-    }
-}
-
-fn frame(frame: &Frame) -> String {
-    let unit = match frame.unit {
-        FrameUnit::Rows => "rows",
-        FrameUnit::Range => "range",
-        FrameUnit::Groups => "groups",
-    };
-    let offset = |offset: &Offset| match offset {
-        Offset::Count(count) => count.to_string(),
-        Offset::Ticks(ticks) => ticks.to_string(),
-        Offset::Float(bits) => format!("{:?}", f64::from_bits(*bits)),
-        Offset::Calendar { months, nanoseconds } => {
-            format!("(to_months({months}) + to_microseconds({}))", nanoseconds / 1000)
-        }
-    };
-    let bound = |bound: &FrameBound| match bound {
-        FrameBound::UnboundedPreceding => String::from("unbounded preceding"),
-        FrameBound::Preceding(by) => format!("{} preceding", offset(by)),
-        FrameBound::CurrentRow => String::from("current row"),
-        FrameBound::Following(by) => format!("{} following", offset(by)),
-        FrameBound::UnboundedFollowing => String::from("unbounded following"),
-    };
-    format!("{unit} between {} and {}", bound(&frame.start), bound(&frame.end))
-}
-
-/// The files of a reader as a table function.
-fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
-    let paths: Vec<_> = read.files.iter().map(|f| quoted(&f.path.display().to_string())).collect();
-    let paths = format!("[{}]", paths.join(", "));
-    let columns = || {
-        let column = |field: &Field| {
-            format!("{}: {}", quoted(field.name()), quoted(&sql_type_name(field.data_type())))
-        };
-        let columns: Vec<_> = schema.fields().iter().map(|field| column(field)).collect();
-        format!("{{{}}}", columns.join(", "))
-    };
-    if !read.scan.folders.is_empty() && read.format != Format::Parquet {
-        return Err("the names of folders give it columns");
-    }
-    let intake = read.format.intake();
-    if intake.on_bad_row.tolerates() {
-        return Err("a reader that leaves bad rows out");
-    }
-    if intake.compression.is_some() || intake.encoding != Encoding::Utf8 {
-        return Err("a reader with a `compression` or an `encoding`");
-    }
-    Ok(match &read.format {
-        Format::Csv(options) if !options.is_usual() => {
-            return Err("a `read_csv` with options beyond `header`, `columns` and `delimiter`");
-        }
-        Format::Jsonl(options) if options.date_format.is_some() => {
-            return Err("a `read_jsonl` with a `date_format`");
-        }
-        Format::Jsonl(options) if options.timestamp_format.is_some() => {
-            return Err("a `read_jsonl` with a `timestamp_format`");
-        }
-        Format::Text(_) => format!(
-            "read_csv({paths}, header = false, delim = '\\x01', quote = '', escape = '', \
-             auto_detect = false, columns = {})",
-            columns()
-        ),
-        Format::Csv(CsvOptions { header, delimiter, .. }) => format!(
-            "read_csv({paths}, header = {header}, delim = {}, quote = '\"', escape = '\"', \
-             nullstr = '', allow_quoted_nulls = false, auto_detect = false, columns = {})",
-            quoted(&char::from(*delimiter).to_string()),
-            columns()
-        ),
-        Format::Jsonl(_) => format!(
-            "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
-            columns()
-        ),
-        Format::Parquet => {
-            let names = select(schema.fields().iter().map(|field| {
-                let field = field.name().as_str();
-                (field, name(field))
-            }));
-            let hive = !read.scan.folders.is_empty();
-            format!(
-                "(select {names} from read_parquet({paths}, union_by_name = true, \
-                 hive_partitioning = {hive}))"
-            )
-        }
-        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
-    })
-}
-
-=======
->>>>>>> h/fuzz
 /// `value as name, …`; a value that is its own name needs none.
 fn select<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
     let column = |(label, value): (&str, String)| {
