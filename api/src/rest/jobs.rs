@@ -535,7 +535,6 @@ fn rows(view: &JobView) -> wire::Rows {
             | Op::Window { .. }
             | Op::Sort { .. }
             | Op::Limit { .. }
-            | Op::Window { .. }
             | Op::Write(_) => {}
         }
         if !is_read.contains(&index) {

@@ -131,11 +131,9 @@ fn query(plan: &Plan, node: &Node) -> Written {
         Op::Tokenize { columns } => {
             let token = name(node.schema.field(0).name());
             let parts = columns.iter().map(|column| {
-                let text = name(schema(0).field(*column).name());
+                let of = name(schema(0).field(*column).name());
                 // The marks that are removed, and Unicode's white space.
-                format!(
-                    "regexp_extract_all(translate({text}, '.,;?!-', ''), '[^\\s\\pZ\\x{{85}}]+')"
-                )
+                format!("regexp_extract_all(translate({of}, '.,;?!-', ''), '[^\\s\\pZ\\x{{85}}]+')")
             });
             let parts = parts.collect::<Vec<_>>();
             let all = match &parts[..] {
@@ -160,12 +158,12 @@ fn query(plan: &Plan, node: &Node) -> Written {
                 keys.into_iter().map(Ok).chain(aggregates).collect::<Result<Vec<_>, _>>()?;
             let columns =
                 node.schema.fields().iter().map(|field| field.name().as_str()).zip(values);
-            let mut text = format!("select {} from {}", select(columns), from());
+            let mut query = format!("select {} from {}", select(columns), from());
             if count > 0 {
                 let places: Vec<_> = (1..=count).map(|place| place.to_string()).collect();
-                push(&mut text, format_args!(" group by {}", places.join(", ")));
+                push(&mut query, format_args!(" group by {}", places.join(", ")));
             }
-            text
+            query
         }
         Op::Join { .. } => join(node, [&input(0), &input(1)], [schema(0), schema(1)])?,
         Op::Union => {
@@ -182,10 +180,10 @@ fn query(plan: &Plan, node: &Node) -> Written {
             replaced(node, *column, &format!("unnest({list})"), &from())
         }
         Op::Split { column, by, outer } => {
-            let text = name(schema(0).field(*column).name());
+            let whole = name(schema(0).field(*column).name());
             let parts = match by {
                 Separator::Text(separator) => {
-                    format!("string_split({text}, {})", quoted(separator))
+                    format!("string_split({whole}, {})", quoted(separator))
                 }
                 Separator::Lines => return refused("lines of a text have no SQL"),
             };
@@ -210,12 +208,12 @@ fn query(plan: &Plan, node: &Node) -> Written {
             format!("select * from {} order by {keys}{limit}", from())
         }
         Op::Limit { offset, n } => {
-            let order = match &plan.nodes[node.inputs[0].index()].order {
+            let by = match order(0) {
                 Order::Sorted(keys) => format!(" order by {}", sort_keys(keys, schema(0))),
                 Order::Source => String::new(),
                 Order::None => return refused("a limit over rows without order has no SQL"),
             };
-            format!("select * from {}{order} limit {n} offset {offset}", from())
+            format!("select * from {}{by} limit {n} offset {offset}", from())
         }
         Op::Window { partition_by, order_by, functions } => {
             let width = schema(0).fields().len();
@@ -281,7 +279,7 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
         let named = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
         format!("(select {} from {})", named.collect::<Vec<_>>().join(", "), inputs[at])
     };
-    let (left, right) = (side(0, 'l'), side(1, 'r'));
+    let (lefts, rights) = (side(0, 'l'), side(1, 'r'));
     let renamed = |expr: &Expr, letter: char| {
         expression::text(expr, &|column, _| format!("{letter}{column}"))
     };
@@ -316,13 +314,14 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
         JoinKind::Full => "full join",
         JoinKind::Semi => {
             return Ok(format!(
-                "select {columns} from {left} where exists (select 1 from {right} where {condition})"
+                "select {columns} from {lefts} where exists \
+                 (select 1 from {rights} where {condition})"
             ));
         }
         JoinKind::Anti { null_aware: false } => {
             return Ok(format!(
-                "select {columns} from {left} where not exists \
-                 (select 1 from {right} where {condition})"
+                "select {columns} from {lefts} where not exists \
+                 (select 1 from {rights} where {condition})"
             ));
         }
         JoinKind::Anti { null_aware: true } => {
@@ -330,11 +329,11 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
             let key = key.map(|key| renamed(key, 'l')).transpose()?.unwrap_or_default();
             let of = of.map(|of| renamed(of, 'r')).transpose()?.unwrap_or_default();
             return Ok(format!(
-                "select {columns} from {left} where {key} not in (select {of} from {right})"
+                "select {columns} from {lefts} where {key} not in (select {of} from {rights})"
             ));
         }
     };
-    Ok(format!("select {columns} from {left} {word} {right} on {condition}"))
+    Ok(format!("select {columns} from {lefts} {word} {rights} on {condition}"))
 }
 
 /// All columns of a node's input with another expression for one of them.

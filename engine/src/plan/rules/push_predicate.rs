@@ -292,7 +292,7 @@ mod tests {
             before,
             [
                 "j <- a, b: join left on k = k -> k, v, w, x",
-                "f <- j: filter (((v > 1) and (x > 2)) and ((v div x) = 1)) -> k, v, w, x",
+                "f <- j: filter (((v > 1) and (x > 2)) and ((v // x) = 1)) -> k, v, w, x",
             ]
         );
         // The other side of a left join may be null, and a division may fail for rows without a
@@ -302,7 +302,7 @@ mod tests {
             [
                 "f.a <- a: filter (v > 1) -> k, v, w",
                 "j <- f.a, b: join left on k = k -> k, v, w, x",
-                "f <- j: filter ((x > 2) and ((v div x) = 1)) -> k, v, w, x",
+                "f <- j: filter ((x > 2) and ((v // x) = 1)) -> k, v, w, x",
             ]
         );
     }

@@ -93,13 +93,13 @@ pub(super) fn call(
                  greatest({from} + greatest({count}, 0), 1) - greatest({from}, 1))"
             ),
         },
-        ("round" | "trunc", [_, _]) => narrow(&[1]),
-        ("lpad" | "rpad", _) => narrow(&[1]),
+        ("round" | "trunc", [_, _]) | ("lpad" | "rpad", _) => narrow(&[1]),
         ("regexp_extract", _) => narrow(&[2]),
         ("chr" | "to_years" | "to_months" | "to_weeks" | "to_days", _) => narrow(&[0]),
         ("factorial", _) => typed(narrow(&[0]))?,
-        ("sign" | "ascii" | "bit_count" | "list_sum" | "epoch_ns", _) => typed(plain(function))?,
-        ("json_extract", _) => typed(plain(function))?,
+        ("sign" | "ascii" | "bit_count" | "list_sum" | "epoch_ns" | "json_extract", _) => {
+            typed(plain(function))?
+        }
         ("to_json", [_]) if first.as_ref().is_some_and(|of| !of.is_nested()) => {
             typed(plain(function))?
         }

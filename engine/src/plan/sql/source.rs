@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{Field, Schema};
 
-use super::{Written, expression::type_name, name, quoted, select};
+use super::{Written, expression::type_name, name, push, quoted, select};
 use crate::{
     formats::{
         Format,
@@ -30,9 +30,10 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
     if intake.on_bad_row.tolerates() {
         return Err(String::from("a reader that leaves bad rows out has no SQL"));
     }
-    let hive = match read.scan.folders.is_empty() {
-        true => String::from(", hive_partitioning = false"),
-        false => format!(", hive_partitioning = true, hive_types = {}", pairs(true)?),
+    let hive = if read.scan.folders.is_empty() {
+        String::from(", hive_partitioning = false")
+    } else {
+        format!(", hive_partitioning = true, hive_types = {}", pairs(true)?)
     };
     Ok(match &read.format {
         Format::Text(_) => {
@@ -89,7 +90,8 @@ fn csv(options: &CsvOptions) -> Written {
         nulls.join(", ")
     );
     if let Some(comment) = comment {
-        text += &format!(", comment = {}", quoted(&char::from(*comment).to_string()));
+        let comment = quoted(&char::from(*comment).to_string());
+        push(&mut text, format_args!(", comment = {comment}"));
     }
     if *pads {
         text += ", null_padding = true";
