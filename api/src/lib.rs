@@ -16,6 +16,7 @@ pub mod worker;
 pub mod rest;
 
 pub use error::Error;
+pub use minispark_flight::objects;
 
 /// The version of this build, as every answer names it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

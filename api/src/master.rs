@@ -23,7 +23,10 @@ use minispark_engine::{
     schedule::{Event, Fact, JobError, JobStatus, Scheduler, Settings, ledger::Ledger},
     sink::commit::Publisher,
 };
-use minispark_flight::{FlightService, Refusal, RemoteExchange, Results, SharedKey};
+use minispark_flight::{
+    FlightService, Refusal, RemoteExchange, Results, SharedKey,
+    objects::{Objects, StoreRule},
+};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,6 +77,8 @@ pub struct MasterOptions {
     pub read_roots: Vec<PathBuf>,
     /// The folders beneath which jobs may write, beside the output folder.
     pub write_roots: Vec<PathBuf>,
+    /// The object stores that jobs may use; the workers are told the same.
+    pub stores: Vec<StoreRule>,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
     /// A poll is held for at most so long.
@@ -295,7 +300,8 @@ pub async fn run(
     folder::prepare_output(&*disk, &options.output_dir)?;
     let output_dir = std::slice::from_ref(&options.output_dir);
     let write_roots = [output_dir, &options.write_roots].concat();
-    let data = DataDisks::beneath(&options.read_roots, &write_roots)?;
+    let files = DataDisks::beneath(&options.read_roots, &write_roots)?;
+    let data = Objects::within(options.stores).beside(files);
     let rest_listener = bind("REST", options.bind)?;
     let flight_listener = bind("Flight", options.flight_bind)?;
     let system = |action| move |source| Error::System { action, source };

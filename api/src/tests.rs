@@ -32,6 +32,7 @@ fn master_options(folder: &Path) -> MasterOptions {
         token_file: None,
         allowed_hosts: Vec::new(),
         read_roots: vec![folder.to_owned()],
+        stores: Vec::new(),
         write_roots: Vec::new(),
         memory_bytes: 64 << 20,
         heartbeat: Duration::from_millis(200),
@@ -51,6 +52,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         slots: 2,
         memory_bytes: 64 << 20,
         read_roots: vec![folder.to_owned()],
+        stores: Vec::new(),
         work_dir: folder.join(name),
         drain: Duration::from_secs(10),
     }
@@ -71,7 +73,10 @@ impl Running {
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             rest: ANY_PORT.parse().unwrap(),
-            http: reqwest::Client::new(),
+            http: {
+                minispark_flight::objects::prepare_tls();
+                reqwest::Client::new()
+            },
             stop: CancellationToken::new(),
             master: (CancellationToken::new(), JoinSet::new()),
             workers: JoinSet::new(),

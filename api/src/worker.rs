@@ -9,7 +9,10 @@ use minispark_engine::{
     memory::Budget,
     runtime::SystemClock,
 };
-use minispark_flight::{FlightService, RemoteExchange, SharedKey};
+use minispark_flight::{
+    FlightService, RemoteExchange, SharedKey,
+    objects::{Objects, StoreRule},
+};
 use tokio::{runtime, sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +44,8 @@ pub struct WorkerOptions {
     pub memory_bytes: u64,
     /// The folders beneath which tasks may read.
     pub read_roots: Vec<PathBuf>,
+    /// The object stores that tasks may read.
+    pub stores: Vec<StoreRule>,
     /// Holds the lock, the identity, and spill and shuffle files.
     pub work_dir: PathBuf,
     /// How long it goes on for others when it is asked to end: its tasks may end, and others may
@@ -67,7 +72,8 @@ pub async fn run(
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
     // Results go through the store: a task writes no file of its own.
-    let data = DataDisks::beneath(&options.read_roots, &[])?;
+    let files = DataDisks::beneath(&options.read_roots, &[])?;
+    let data = Objects::within(options.stores.clone()).beside(files);
     let listener = bind("Flight", options.bind)?;
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
     let address = advertised(&options, bound, &master).map_err(system("find our own address"))?;
@@ -207,6 +213,7 @@ mod tests {
             slots: 1,
             memory_bytes: 0,
             read_roots: Vec::new(),
+            stores: Vec::new(),
             work_dir: PathBuf::new(),
             drain: std::time::Duration::ZERO,
         };

@@ -125,7 +125,7 @@ impl Table {
         let path: PathBuf = folder.path().join("input");
         write(&path);
         let size_bytes = fs::metadata(&path).unwrap().len();
-        let file = InputFile { path, size_bytes };
+        let file = InputFile { path, size_bytes, version: None };
         let files = [file.clone()];
         let schema = infer::schema(&RealDisk::shared(), &format, &files).unwrap();
         let split = Split { file, start: 0, end: size_bytes, aligned: true };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use minispark_api::auth::Role;
+use minispark_api::{auth::Role, objects::StoreRules};
 
 use crate::units::{duration, size_bytes};
 
@@ -283,6 +283,11 @@ pub(crate) struct Master {
     /// A folder beneath which jobs may write, beside the output directory; may stand several times.
     #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) write_roots: Vec<PathBuf>,
+    /// An object store that jobs may use, as NAME=URL[,allow=read|read-write][,endpoint=URL]
+    /// [,region=NAME][,allow_http=true]; may stand several times, or several with `;` between.
+    /// Credentials come from the environment [default: none].
+    #[arg(long = "store", value_name = "STORE")]
+    pub(crate) stores: Vec<StoreRules>,
     /// Memory budget for results on their way.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size_bytes)]
     pub(crate) memory: u64,
@@ -336,6 +341,11 @@ pub(crate) struct Worker {
     /// directory, unless it is a home or system directory].
     #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) read_roots: Vec<PathBuf>,
+    /// An object store that jobs may use, as NAME=URL[,allow=read|read-write][,endpoint=URL]
+    /// [,region=NAME][,allow_http=true]; may stand several times, or several with `;` between.
+    /// Credentials come from the environment [default: none].
+    #[arg(long = "store", value_name = "STORE")]
+    pub(crate) stores: Vec<StoreRules>,
     /// Where its identity, spills and outputs go, for this worker alone
     /// [default: mini-spark-worker-PORT in the temporary directory].
     #[arg(long, value_name = "DIR")]

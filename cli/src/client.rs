@@ -6,6 +6,7 @@ use std::{error::Error as _, time::Duration};
 
 use minispark_api::{
     auth::Secret,
+    objects::prepare_tls,
     rest::wire::{
         Cluster, DryRun, Freed, Health, Job, JobSummary, Page, Place, ProblemDocument,
         ResultFormat, Results, Submitted, Worker,
@@ -75,6 +76,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        prepare_tls();
         let http = reqwest::Client::builder()
             .default_headers(headers)
             // A token is for this server, wherever it points.

@@ -69,6 +69,7 @@ const KEYS: &[Key] = &[
         &[("master", "read-root"), ("worker", "read-root"), ("run", "read-root")],
     ),
     key("paths.write_roots", &[("master", "write-root"), ("run", "write-root")]),
+    key("paths.stores", &[("master", "store"), ("worker", "store")]),
     key("limits.keep_jobs", &[("master", "keep-jobs")]),
     key("limits.keep_for", &[("master", "keep-for")]),
     key("limits.results_quota", &[("master", "results-quota")]),

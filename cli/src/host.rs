@@ -7,8 +7,9 @@ use std::{
     thread,
 };
 
+use minispark_api::objects::{Objects, StoreRule, StoreRules};
 use minispark_engine::{
-    disk::{Disk, ReadAt},
+    disk::{DataDisks, Disk, ReadAt},
     error::Code,
     job::params::{self, SetError},
 };
@@ -232,6 +233,16 @@ pub(crate) fn working_directory() -> Result<PathBuf> {
 /// Where the working directory is gone.
 pub(crate) fn absolutes(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     paths.iter().map(|path| absolute(path)).collect()
+}
+
+/// The user's own files, and the objects that the environment has credentials for.
+pub(crate) fn data_disks() -> DataDisks {
+    Objects::everywhere().beside(DataDisks::everywhere())
+}
+
+/// The stores that were given, of all flags.
+pub(crate) fn stores(given: &[StoreRules]) -> Vec<StoreRule> {
+    given.iter().flat_map(|StoreRules(rules)| rules.iter().cloned()).collect()
 }
 
 /// The folders beneath which a server's jobs may read: those that were asked for, or else the

@@ -12,8 +12,10 @@ use std::{
     sync::Arc,
 };
 
+pub mod remote;
 pub mod rooted;
 
+use remote::RoutedDisk;
 use rooted::RootedDisk;
 
 /// What jobs may read and write: all of the system's files, or those beneath data roots.
@@ -40,6 +42,37 @@ impl DataDisks {
     pub fn beneath(read_roots: &[PathBuf], write_roots: &[PathBuf]) -> crate::Result<Self> {
         Ok(Self { inputs: RootedDisk::open(read_roots)?, outputs: RootedDisk::open(write_roots)? })
     }
+
+    /// These files, and the objects behind URLs beside them.
+    #[must_use]
+    pub fn with_remote(self, inputs: Arc<dyn Disk>, outputs: Arc<dyn Disk>) -> Self {
+        Self {
+            inputs: RoutedDisk::shared(self.inputs, inputs),
+            outputs: RoutedDisk::shared(self.outputs, outputs),
+        }
+    }
+}
+
+/// An object as its store lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Its URL.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// What changes with its bytes, where the store says so.
+    pub version: Option<String>,
+}
+
+/// What must stand at a path for a [`Disk::put`] to go ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Nothing,
+    /// The version that was read.
+    Version(String),
+    /// Whatever it is.
+    Anything,
 }
 
 /// A file opened for reading at any place.
@@ -55,6 +88,11 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// Whatever the system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// What changes with the file's bytes, where its store says so of itself.
+    fn version(&self) -> Option<String> {
+        None
+    }
 
     /// Fills `buffer` from `offset`.
     ///
@@ -180,6 +218,23 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// Whatever the system says.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// All objects whose names begin with this one and a `/`, sorted; at most `limit` of them. Only what URLs name is listed so, by far fewer calls than folder by folder.
+    ///
+    /// # Errors
+    /// Whatever the store says; `Unsupported` for files.
+    fn list_below(&self, _path: &Path, _limit: usize) -> io::Result<Vec<Object>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Puts an object in place, whole, if what is there is what is expected.
+    ///
+    /// # Errors
+    /// Whatever the store says; `AlreadyExists` where something else is there, `Unsupported` for
+    /// files.
+    fn put(&self, _path: &Path, _bytes: Vec<u8>, _expected: &Expected) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Makes a folder's entries durable (fsync).
     ///

@@ -37,7 +37,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// An input is not what it was when the job was planned.
-    #[error("input `{}` has changed: {expected_bytes} bytes when planned, {found_bytes} now", path.display())]
+    #[error("input `{}` has changed: {expected_bytes} bytes when planned, {found_bytes} now{}", path.display(), if expected_bytes == found_bytes { ", and not the same ones" } else { "" })]
     InputChanged {
         /// The file.
         path: PathBuf,

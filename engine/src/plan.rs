@@ -288,6 +288,9 @@ pub struct InputFile {
     pub path: PathBuf,
     /// Its size in bytes; another size later is [`Error::InputChanged`](crate::Error).
     pub size_bytes: u64,
+    /// Its version as an object store names it; another one later is an error too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A writer's target.

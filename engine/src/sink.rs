@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     Error, Result,
-    disk::{Disk, WriteFile},
+    disk::{Disk, WriteFile, remote::is_remote},
     formats::{self, Encoder, WriteFormat},
     id::{JobId, TaskAttempt},
     kernels::hash::hash_columns,
@@ -72,10 +72,12 @@ impl Sink {
         }
     }
 
-    /// The folder for attempt files: on the target's filesystem, so that a rename publishes them.
+    /// The folder for attempt files: on the target's filesystem, so that a rename publishes them;
+    /// for a URL beside the text results, from where they are uploaded.
     pub fn staging(&self, job: JobId, output_dir: &Path) -> PathBuf {
         let beside = match &self.target {
             Target::Text => output_dir,
+            Target::Files(write) if is_remote(&write.path) => output_dir,
             Target::Files(write) => write.path.parent().unwrap_or(output_dir),
         };
         beside.join(STAGING).join(job.to_string())

@@ -295,7 +295,7 @@ pub(crate) mod tests {
                 .map(|(number, bytes)| {
                     let path = folder.path().join(number.to_string());
                     RealDisk.create(&path).unwrap().write_all(bytes).unwrap();
-                    InputFile { path, size_bytes: bytes.len() as u64 }
+                    InputFile { path, size_bytes: bytes.len() as u64, version: None }
                 })
                 .collect();
             Self { folder, disk: RealDisk::shared(), files }

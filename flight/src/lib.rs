@@ -4,7 +4,8 @@
 //! [`results`] to any Flight client. They arrive through [`remote`], which is the engine's
 //! [`Exchange`](minispark_engine::exchange::Exchange) over a `client` connection. What may be
 //! read is named by a signed [`ticket`]; how rows look on the wire is decided in `block`; and the
-//! one place where async code and a blocking operator meet is [`bridge`].
+//! one place where async code and a blocking operator meet is [`bridge`]. Beside all that,
+//! [`objects`] has files behind URLs for readers and writers.
 //!
 //! Deliberately absent: jobs, scheduling and REST. What a job's results are is told by whoever
 //! implements [`Results`].
@@ -19,6 +20,7 @@ pub mod server;
 mod client;
 pub mod traffic;
 pub mod remote;
+pub mod objects;
 #[cfg(test)]
 mod fixture;
 

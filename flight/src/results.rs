@@ -441,7 +441,7 @@ mod tests {
         let files = files.iter().enumerate().map(|(number, text)| {
             let path = folder.path().join(format!("part-{number:05}.csv"));
             io::Write::write_all(&mut RealDisk.create(&path).unwrap(), text.as_bytes()).unwrap();
-            let file = InputFile { path, size_bytes: text.len() as u64 };
+            let file = InputFile { path, size_bytes: text.len() as u64, version: None };
             ResultPart { file, rows: text.lines().count() as u64 - 1 }
         });
         let format = Format::Csv(CsvOptions { header: true, ..CsvOptions::default() });

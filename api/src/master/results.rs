@@ -165,7 +165,7 @@ fn source(published: &Published) -> Result<ResultSource, Refusal> {
         WriteFormat::Text => return gone(),
     };
     let part = |file: &PublishedFile| ResultPart {
-        file: InputFile { path: file.path.clone(), size_bytes: file.bytes },
+        file: InputFile { path: file.path.clone(), size_bytes: file.bytes, version: None },
         rows: file.rows,
     };
     let files = published.files.iter().map(part).collect();

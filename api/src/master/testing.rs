@@ -120,7 +120,7 @@ pub(crate) fn master_with(
 /// A job of one task that reads one line and is its own sink, `read`.
 pub(crate) fn one_task(name: &str) -> Plan {
     let schema = Arc::new(Schema::new(vec![Field::new("line", DataType::Utf8View, true)]));
-    let file = InputFile { path: "lines.txt".into(), size_bytes: 2 };
+    let file = InputFile { path: "lines.txt".into(), size_bytes: 2, version: None };
     let root = Step {
         node: NodeIndex(0),
         schema: Arc::clone(&schema),

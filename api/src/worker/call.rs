@@ -2,6 +2,7 @@
 
 use std::{io, net::IpAddr, time::Duration};
 
+use minispark_flight::objects::prepare_tls;
 use reqwest::{Client, StatusCode, Url, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -54,6 +55,7 @@ impl MasterClient {
         if base.host_str().is_none_or(str::is_empty) {
             return Err(refuse(String::from("it names no host")));
         }
+        prepare_tls();
         // A proxy for web pages is no way to a master.
         let client = Client::builder()
             .no_proxy()

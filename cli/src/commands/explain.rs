@@ -1,7 +1,7 @@
 //! `explain`: what a job will do, or did, as text, JSON, a graph or SQL.
 
 use minispark_engine::{
-    disk::{DataDisks, RealDisk},
+    disk::RealDisk,
     error::Code,
     plan::{explain::Explanation, sql},
     runtime::{Session, SessionOptions},
@@ -39,7 +39,7 @@ pub(crate) fn explain(args: &args::Explain, output: Output) -> Result<Exit> {
         output.say(&note);
     }
     let session = Session::new(SessionOptions {
-        data: DataDisks::everywhere(),
+        data: host::data_disks(),
         base_dir: host::working_directory()?,
         scratch_dir: output_dir.join(STAGING),
         output_dir,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use minispark_engine::{
-    disk::{DataDisks, Disk, RealDisk},
+    disk::{Disk, RealDisk},
     error::Code,
     id::JobId,
     job::{Json, check::Checked},
@@ -77,7 +77,7 @@ impl Look {
         let threads = resources.and_then(|resources| resources.threads);
         let memory = resources.and_then(|resources| resources.memory);
         let session = Session::new(SessionOptions {
-            data: DataDisks::everywhere(),
+            data: host::data_disks(),
             base_dir: host::working_directory()?,
             scratch_dir: output_dir.join(STAGING),
             output_dir: folder.clone(),

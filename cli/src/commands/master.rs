@@ -57,6 +57,7 @@ pub(crate) fn master(
         allowed_hosts: args.allowed_hosts.clone(),
         read_roots: host::read_roots(&args.read_roots)?,
         write_roots: host::absolutes(&args.write_roots)?,
+        stores: host::stores(&args.stores),
         memory_bytes: args.memory,
         heartbeat: args.heartbeat,
         lost_after: args.lost_after,

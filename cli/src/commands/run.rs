@@ -47,8 +47,10 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     if let Some(note) = note {
         output.say(&note);
     }
+    let data = data_disks(args, &output_dir)?;
+    let results = Arc::clone(&data.outputs);
     let session = Session::new(SessionOptions {
-        data: data_disks(args, &output_dir)?,
+        data,
         base_dir: host::working_directory()?,
         scratch_dir: output_dir.join(STAGING),
         output_dir: output_dir.clone(),
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     }
     match outcome.status {
         JobStatus::Completed => {
-            succeed(&outcome, args.show, &output_dir, output)?;
+            succeed(&outcome, args.show, &output_dir, &*results, output)?;
             Ok(Exit::Done)
         }
         JobStatus::Cancelled => {
@@ -81,9 +83,9 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     }
 }
 
-/// The user's own files; beneath roots where some are set.
+/// The user's own files and objects; files beneath roots alone where some are set.
 fn data_disks(args: &args::Run, output_dir: &Path) -> Result<DataDisks> {
-    let mut data = DataDisks::everywhere();
+    let mut data = host::data_disks();
     if !args.read_roots.is_empty() {
         data.inputs = RootedDisk::open(&host::absolutes(&args.read_roots)?)?;
     }
@@ -129,7 +131,13 @@ fn rows_read(view: &JobView) -> u64 {
     sources.map(|rows| rows.rows_out).sum()
 }
 
-fn succeed(outcome: &Outcome, show: u64, output_dir: &Path, output: Output) -> Result<()> {
+fn succeed(
+    outcome: &Outcome,
+    show: u64,
+    output_dir: &Path,
+    results: &dyn Disk,
+    output: Output,
+) -> Result<()> {
     let disk = &RealDisk;
     if output.json_asked() {
         output::document(&Document {
@@ -150,7 +158,7 @@ fn succeed(outcome: &Outcome, show: u64, output_dir: &Path, output: Output) -> R
         let path = sink.path.display();
         output.say(&format!("{}: {rows} rows, {bytes}{cut}, in {path}", sink.sink));
         if !output.json_asked() {
-            first_rows(sink, show, disk)?;
+            first_rows(sink, show, results)?;
         }
     }
     for line in bad_rows(outcome, output_dir) {

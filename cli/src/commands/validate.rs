@@ -1,7 +1,7 @@
 //! `validate`: all problems of a job document, and no run.
 
 use minispark_engine::{
-    disk::{DataDisks, RealDisk},
+    disk::RealDisk,
     job::check::{Site, check},
     runtime::{Clock, SystemClock},
 };
@@ -25,7 +25,7 @@ pub(crate) fn validate(args: &args::Validate, output: Output) -> Result<Exit> {
     let document = host::with_parameters(document, &args.parameters, &shown)?;
     let base_dir = Some(host::working_directory()?);
     let now_micros = SystemClock::start().wall().timestamp_micros();
-    let site = Site { data: DataDisks::everywhere(), base_dir, now_micros };
+    let site = Site { data: host::data_disks(), base_dir, now_micros };
     let checked = check(&document, args.strict, &site)
         .map_err(|problems| invalid(&document, &shown, &problems))?;
     let warnings: Vec<_> = checked.warnings.iter().map(finding).collect();

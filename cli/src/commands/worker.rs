@@ -46,6 +46,7 @@ pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) ->
         slots: args.slots.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
         read_roots: host::read_roots(&args.read_roots)?,
+        stores: host::stores(&args.stores),
         work_dir: host::absolute(&work_dir)?,
         drain: args.drain,
     };

@@ -37,7 +37,7 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 /// How often a resolution is tried that a rename disturbs.
 const TRIES: usize = 32;
 
-/// A path leads out of the roots.
+/// A path leads out of the roots, or a URL out of the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NotAllowed;
 
@@ -49,7 +49,8 @@ impl fmt::Display for NotAllowed {
 
 impl std::error::Error for NotAllowed {}
 
-fn not_allowed() -> io::Error {
+/// The error of a path that may not be used.
+pub fn not_allowed() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, NotAllowed)
 }
 

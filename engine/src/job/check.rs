@@ -25,6 +25,7 @@ use crate::{
 
 mod fields;
 mod files;
+mod urls;
 mod columnar;
 mod writers;
 mod graph;

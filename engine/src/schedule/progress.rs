@@ -121,7 +121,7 @@ mod tests {
     /// Two splits of 100 bytes, then two tasks that read their buckets.
     fn plan() -> Plan {
         let schema = Arc::new(Schema::empty());
-        let file = InputFile { path: "lines".into(), size_bytes: 200 };
+        let file = InputFile { path: "lines".into(), size_bytes: 200, version: None };
         let split = |start| Split { file: file.clone(), start, end: start + 100, aligned: false };
         let step = Step {
             node: NodeIndex(0),

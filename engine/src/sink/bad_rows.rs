@@ -18,7 +18,7 @@ use arrow::{
 
 use crate::{
     Error, Result,
-    disk::{Disk, WriteFile},
+    disk::{Disk, WriteFile, remote::is_remote},
     exchange::{Exchange, MapOutput},
     formats::{Encoder, jsonl::JsonlEncoder, normal::normalise},
     id::JobId,
@@ -137,7 +137,11 @@ impl Publisher {
             return Ok(());
         }
         let all = folder.join(FOLDER);
-        let target = if self.disk.exists(&all) { all.join(job.to_string()) } else { all };
+        let target = if is_remote(folder) || self.disk.exists(&all) {
+            all.join(job.to_string())
+        } else {
+            all
+        };
         self.disk.rename(from, &target).map_err(Error::io("write", &target))
     }
 

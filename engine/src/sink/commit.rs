@@ -12,13 +12,14 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod folder;
+mod objects;
 pub mod manifest;
 
 use manifest::{Manifest, ManifestFile};
 
 use crate::{
     Error, Result,
-    disk::Disk,
+    disk::{Disk, remote::is_remote},
     exchange::{Exchange, MapOutput},
     formats::{WriteFormat, compression::Compression},
     id::JobId,
@@ -150,7 +151,11 @@ impl Publisher {
         let (path, files, typed) = match &sink.target {
             Target::Text => self.publish_text(job, sink, parts)?,
             Target::Files(write) => {
-                let files = self.publish_folder(job, sink, write, parts)?;
+                let files = if is_remote(&write.path) {
+                    self.publish_objects(job, sink, write, parts)?
+                } else {
+                    self.publish_folder(job, sink, write, parts)?
+                };
                 (write.path.clone(), files, None)
             }
         };
@@ -187,8 +192,10 @@ impl Publisher {
         let mut folders: BTreeSet<PathBuf> =
             sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
         for sink in sinks {
-            if let Target::Files(write) = &sink.target {
-                self.sweep_unlisted(job, write)?;
+            match &sink.target {
+                Target::Files(write) if is_remote(&write.path) => self.sweep_objects(job, write)?,
+                Target::Files(write) => self.sweep_unlisted(job, write)?,
+                Target::Text => {}
             }
         }
         // Bad rows that belong to no sink.
@@ -243,6 +250,9 @@ impl Publisher {
         }
         let is_own =
             |file: &ManifestFile| result.files.iter().any(|own| own.path == path.join(&file.path));
+        if is_remote(path) && manifest.files.iter().all(is_own) {
+            return self.withdraw_objects(path, &manifest);
+        }
         if manifest.files.iter().all(is_own) {
             return self.disk.remove_dir_all(path).map_err(Error::io("remove", path));
         }

@@ -73,10 +73,12 @@ impl PinnedFile {
         self.planned.size_bytes
     }
 
-    /// Whether the size is still what was planned.
+    /// Whether size and version are still what was planned.
     pub(crate) fn check(&self) -> Result<()> {
         let found_bytes = self.file.size().map_err(Error::io("read", &self.planned.path))?;
-        if found_bytes == self.planned.size_bytes {
+        let (planned, found) = (&self.planned.version, self.file.version());
+        let is_other = planned.is_some() && found.is_some() && *planned != found;
+        if found_bytes == self.planned.size_bytes && !is_other {
             return Ok(());
         }
         Err(Error::InputChanged {
@@ -93,6 +95,12 @@ impl PinnedFile {
                 path: self.planned.path.clone(),
                 expected_bytes: self.planned.size_bytes,
                 found_bytes: self.file.size().unwrap_or(offset),
+            },
+            // A store that knows versions refuses to go on with another one.
+            std::io::ErrorKind::StaleNetworkFileHandle => Error::InputChanged {
+                path: self.planned.path.clone(),
+                expected_bytes: self.planned.size_bytes,
+                found_bytes: self.planned.size_bytes,
             },
             _ => Error::io("read", &self.planned.path)(error),
         })
@@ -465,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_file_truncated_while_it_is_read_is_a_changed_input() {
-        let planned = InputFile { path: PathBuf::from("lines"), size_bytes: 9 };
+        let planned = InputFile { path: PathBuf::from("lines"), size_bytes: 9, version: None };
         let file = PinnedFile { file: Arc::new(Truncated), planned };
         assert!(matches!(
             file.read(&mut [0; 9], 0),

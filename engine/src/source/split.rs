@@ -195,6 +195,7 @@ mod tests {
             .map(|(number, size_bytes)| InputFile {
                 path: PathBuf::from(format!("{number}.txt")),
                 size_bytes: *size_bytes,
+                version: None,
             })
             .collect();
         let read = Read::of(Format::Text(Intake::default()), files, partitions);

@@ -217,7 +217,7 @@ impl RowGroups {
         let schema = Arc::clone(&self.schema);
         let columns = filter.columns.clone();
         let path = self.file.path().to_owned();
-        let input = crate::plan::InputFile { path, size_bytes: 0 };
+        let input = crate::plan::InputFile { path, size_bytes: 0, version: None };
         let wanted = Arc::new(self.schema.project(&columns)?);
         let conform = Conform::new(&found, wanted, &[], &input)
             .map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))?;

@@ -6,6 +6,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::{ProblemCode, fields::Fields, nodes::Binder};
 use crate::{
+    disk::remote::is_remote,
     expr::parse,
     job::Json,
     plan::{FolderColumn, InputFile, Read},
@@ -114,7 +115,7 @@ impl Binder<'_, '_> {
     /// all folders do.
     fn folders_read(&self, fields: &Fields<'_>, everywhere: bool) -> Vec<std::path::PathBuf> {
         if everywhere {
-            return vec![std::path::PathBuf::from("/")];
+            return ["/", "s3:", "gs:", "az:"].map(std::path::PathBuf::from).into();
         }
         let texts = match fields.get("path") {
             Some(Json::Text(text)) => vec![text.as_str()],
@@ -128,7 +129,11 @@ impl Binder<'_, '_> {
             _ => Vec::new(),
         };
         let base_dir = self.site.base_dir.as_deref().unwrap_or(Path::new("/"));
-        texts.into_iter().map(|text| base_dir.join(text)).collect()
+        let place = |text| match Path::new(text) {
+            url if is_remote(url) => url.to_owned(),
+            path => base_dir.join(path),
+        };
+        texts.into_iter().map(place).collect()
     }
 }
 

@@ -7,16 +7,16 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{MAX_PATH_BYTES, ProblemCode, Report, Site};
+use super::{MAX_PATH_BYTES, ProblemCode, Report, Site, urls};
 use crate::{
-    disk::{Disk, rooted::is_not_allowed},
+    disk::{Disk, remote::is_remote, rooted::is_not_allowed},
     plan::{InputFile, WriteMode},
     sink::commit::{folder::FOREIGN, manifest::Manifest},
     source::folders,
 };
 
 /// The most files of one reader.
-const MAX_FILES: usize = 100_000;
+pub(super) const MAX_FILES: usize = 100_000;
 
 /// What stands at a path.
 enum Found {
@@ -44,8 +44,7 @@ fn resolve(text: &str, pointer: &str, site: &Site, report: &mut Report) -> Optio
         report.problem(pointer, ProblemCode::NotSupported, "`-` is not supported yet");
         return None;
     } else if text.contains("://") {
-        report.problem(pointer, ProblemCode::NotSupported, "URLs are not supported yet");
-        return None;
+        return urls::resolve(text, pointer, report);
     } else if Path::new(text).is_absolute() {
         return Some(PathBuf::from(text));
     } else if let Some(base_dir) = &site.base_dir {
@@ -73,13 +72,18 @@ pub(super) fn inputs(
     report: &mut Report,
 ) -> Option<Vec<InputFile>> {
     let path = resolve(text, pointer, site, report)?;
+    if is_remote(&path) {
+        return urls::inputs(text, &path, pointer, site, with_folders, report);
+    }
     let disk = site.data.inputs.as_ref();
     let is_glob = text.contains(['*', '?', '[']) && !disk.exists(&path);
     let paths = if is_glob {
         glob(text, pointer, site, report)?
     } else {
         match look(disk, &path) {
-            Ok(Found::File { size_bytes }) => return Some(vec![InputFile { path, size_bytes }]),
+            Ok(Found::File { size_bytes }) => {
+                return Some(vec![InputFile { path, size_bytes, version: None }]);
+            }
             Ok(Found::Folder) => match listed(disk, &path, with_folders) {
                 Ok(entries) => entries,
                 Err(error) => return refuse_input(text, pointer, &error, report),
@@ -90,7 +94,9 @@ pub(super) fn inputs(
     let mut files = Vec::with_capacity(paths.len());
     for entry in paths {
         match look(disk, &entry) {
-            Ok(Found::File { size_bytes }) => files.push(InputFile { path: entry, size_bytes }),
+            Ok(Found::File { size_bytes }) => {
+                files.push(InputFile { path: entry, size_bytes, version: None })
+            }
             Ok(Found::Folder) => {}
             Err(error) => {
                 let base_dir = site.base_dir.as_deref().unwrap_or(Path::new("/"));
@@ -284,7 +290,11 @@ pub(super) fn output(
     mode: WriteMode,
     report: &mut Report,
 ) -> Option<PathBuf> {
-    let given: PathBuf = resolve(text, pointer, site, report)?.components().collect();
+    let named = resolve(text, pointer, site, report)?;
+    if is_remote(&named) {
+        return urls::output(text, &named, pointer, site, mode, report);
+    }
+    let given: PathBuf = named.components().collect();
     let disk = site.data.outputs.as_ref();
     if leads_out(disk, &given) {
         let message = format!("`{text}` is outside the folders that jobs may write");

@@ -17,13 +17,14 @@ use super::{
 };
 use crate::{
     Error, Result,
+    disk::remote::is_remote,
     id::JobId,
     plan::{Sink, Write, WriteMode},
     task::Part,
 };
 
 /// What stands at a target.
-enum Target {
+pub(super) enum Target {
     Nothing,
     Empty,
     Result(Manifest),
@@ -51,7 +52,7 @@ impl Publisher {
         self.fit(job, sink, write).map(drop)
     }
 
-    fn fit(&self, job: JobId, sink: &Sink, write: &Write) -> Result<Target> {
+    pub(super) fn fit(&self, job: JobId, sink: &Sink, write: &Write) -> Result<Target> {
         let found = self.target(&write.path);
         let is_own = |manifest: &Manifest| manifest.job_id == job && manifest.sink == sink.id;
         match (write.mode, &found) {
@@ -154,7 +155,7 @@ impl Publisher {
     }
 
     /// The parts under their names below a folder.
-    fn place(
+    pub(super) fn place(
         &self,
         job: JobId,
         write: &Write,
@@ -252,6 +253,9 @@ impl Publisher {
 
     /// A manifest in the place of the old one, by one rename.
     pub(super) fn put_manifest(&self, manifest: &Manifest, folder: &Path) -> Result<()> {
+        if is_remote(folder) {
+            return self.put_object(manifest, folder);
+        }
         let name = format!("{MANIFEST}.{}", manifest.job_id);
         manifest.write(&*self.disk, folder, &name)?;
         let to = folder.join(MANIFEST);
@@ -337,7 +341,12 @@ fn part_name(job: JobId, write: &Write, number: usize) -> String {
 }
 
 /// The files of a manifest that the job wrote.
-fn own_files(manifest: &Manifest, job: JobId, write: &Write, target: &Path) -> Vec<PublishedFile> {
+pub(super) fn own_files(
+    manifest: &Manifest,
+    job: JobId,
+    write: &Write,
+    target: &Path,
+) -> Vec<PublishedFile> {
     let mut files = manifest.files_in(target);
     if matches!(write.mode, WriteMode::Append | WriteMode::OverwritePartitions) {
         let own = format!("part-{job}-");

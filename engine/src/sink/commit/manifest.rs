@@ -35,6 +35,9 @@ pub struct Manifest {
     content_checksum: String,
     /// The files in the order of their rows.
     pub files: Vec<ManifestFile>,
+    /// What its store called it when it was read.
+    #[serde(skip)]
+    pub(super) read_version: Option<String>,
 }
 
 /// A column.
@@ -78,6 +81,7 @@ impl Manifest {
             rows: files.iter().map(|file| file.rows).sum(),
             content_checksum: shown(total(&files)),
             files,
+            read_version: None,
         }
     }
 
@@ -89,7 +93,7 @@ impl Manifest {
 
     /// That of a folder; `None` where there is none, or none that can be read.
     pub fn read(disk: &dyn Disk, folder: &Path) -> Option<Self> {
-        let read = || -> io::Result<Vec<u8>> {
+        let read = || -> io::Result<(Vec<u8>, Option<String>)> {
             let file = disk.open(&folder.join(MANIFEST))?;
             let size = file.size()?;
             if size > MAX_BYTES {
@@ -97,9 +101,10 @@ impl Manifest {
             }
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
             file.read_exact_at(&mut bytes, 0)?;
-            Ok(bytes)
+            Ok((bytes, file.version()))
         };
-        let manifest: Self = serde_json::from_slice(&read().ok()?).ok()?;
+        let (bytes, read_version) = read().ok()?;
+        let manifest = Self { read_version, ..serde_json::from_slice(&bytes).ok()? };
         // A path that leads out is none of ours.
         let is_below = |file: &ManifestFile| {
             Path::new(&file.path)
@@ -111,12 +116,17 @@ impl Manifest {
 
     /// Writes it under a name below `folder`, durably.
     pub(super) fn write(&self, disk: &dyn Disk, folder: &Path, name: &str) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::Internal(format!("manifest: {error}")))?;
+        let text = self.text()?;
         let path = folder.join(name);
         let mut file = disk.create(&path).map_err(Error::io("create", &path))?;
         file.write_all(&text).map_err(Error::io("write", &path))?;
         file.sync().map_err(Error::io("sync", &path))
+    }
+
+    /// It as the file has it.
+    pub(super) fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::Internal(format!("manifest: {error}")))
     }
 
     /// Its files in a folder.
