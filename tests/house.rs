@@ -175,9 +175,9 @@ fn the_job_reference_has_every_operator_with_every_field() {
             assert!(is_there, "{op}: {field}");
         }
     }
-    let nodes = examples(&jobs).into_iter().filter(|value| value.get("op").is_some());
+    let shown = examples(&jobs).into_iter().filter(|value| value.get("op").is_some());
     let mut count = 0;
-    for node in nodes {
+    for node in shown {
         count += 1;
         let fields = &known[node["op"].as_str().unwrap()];
         for name in node.as_object().unwrap().keys() {

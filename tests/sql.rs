@@ -1,4 +1,6 @@
-//! `sql` nodes: small queries with DuckDB's answers, and refusals that say where.
+//! `sql` nodes: small queries with `DuckDB`'s answers, and refusals that say where.
+
+#![cfg(test)]
 
 use std::{
     fs,

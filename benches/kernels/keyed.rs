@@ -96,6 +96,7 @@ fn float_sum(criterion: &mut Criterion) {
     group.finish();
 }
 
+#[expect(clippy::panic, reason = "a benchmark has no other way to fail")]
 fn aggregate(function: AggregateFunction, arguments: Vec<Expr>) -> Aggregate {
     Aggregate::new(function, arguments).unwrap_or_else(|message| panic!("{message}"))
 }

@@ -214,7 +214,7 @@ pub(crate) struct Explain {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) parameters: Parameters,
-    /// As what: for people, as JSON, for Graphviz, or as one SQL statement for DuckDB.
+    /// As what: for people, as JSON, for Graphviz, or as one SQL statement.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub(crate) format: PlanFormat,
     /// Run the job, and add what each operator and partition did.
@@ -367,6 +367,7 @@ pub(crate) struct Worker {
 
 /// `submit`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Submit {
     /// The job document; `-` is stdin. Relative paths in it start at the master's directory.
     pub(crate) file: PathBuf,

@@ -45,8 +45,8 @@ pub(crate) async fn show(
         (Arc::clone(&view.plan), view.rows)
     };
     let mut explanation = explained(plan, &master.site.data.inputs).await?;
-    for (node, rows) in explanation.nodes.iter_mut().zip(&rows) {
-        let (rows_in, rows_out) = (rows.rows_in, rows.rows_out);
+    for (node, counted) in explanation.nodes.iter_mut().zip(&rows) {
+        let (rows_in, rows_out) = (counted.rows_in, counted.rows_out);
         node.actual = Some(ActualRows { rows_in, rows_out });
     }
     Ok(Json(explanation))

@@ -632,7 +632,7 @@ pub struct Function {
     pub errors: Option<String>,
     /// Calls with their values as text.
     pub examples: Vec<FunctionExample>,
-    /// Where it differs from DuckDB's function of this name.
+    /// Where it differs from `DuckDB`'s function of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<String>,
 }

@@ -66,7 +66,9 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     let (outcome, explanation) = watched(&session, checked, args.explain, &cancel, output)?;
     let signal = interrupt.end();
     if let Some(explanation) = explanation {
-        super::explain::text::lines(&explanation).iter().for_each(|line| output.say(line));
+        for line in super::explain::text::lines(&explanation) {
+            output.say(&line);
+        }
     }
     match outcome.status {
         JobStatus::Completed => {

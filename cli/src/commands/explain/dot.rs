@@ -6,11 +6,14 @@ use crate::units::show_count;
 
 /// The nodes with the rows that go from one to the next: counted where they were, else estimated.
 pub(super) fn graph(plan: &Explanation) -> String {
-    let mut text = format!("digraph {} {{\n", quoted(&plan.name));
-    text.push_str("  rankdir = LR;\n  node [shape = box, fontname = \"sans-serif\"];\n");
+    let mut lines = vec![
+        format!("digraph {} {{", quoted(&plan.name)),
+        String::from("  rankdir = LR;"),
+        String::from("  node [shape = box, fontname = \"sans-serif\"];"),
+    ];
     for node in &plan.nodes {
         let label = format!("{}\n{} {}", node.id, node.op, shortened(&node.detail));
-        text.push_str(&format!("  {} [label = {}];\n", quoted(&node.id), quoted(&label)));
+        lines.push(format!("  {} [label = {}];", quoted(&node.id), quoted(&label)));
     }
     for node in &plan.nodes {
         for input in &node.inputs {
@@ -22,11 +25,11 @@ pub(super) fn graph(plan: &Explanation) -> String {
             });
             let (from, to) = (quoted(input), quoted(&node.id));
             let label = quoted(&rows.unwrap_or_default());
-            text.push_str(&format!("  {from} -> {to} [label = {label}];\n"));
+            lines.push(format!("  {from} -> {to} [label = {label}];"));
         }
     }
-    text.push_str("}\n");
-    text
+    lines.push(String::from("}\n"));
+    lines.join("\n")
 }
 
 fn shortened(text: &str) -> String {

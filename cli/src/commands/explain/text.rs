@@ -85,20 +85,22 @@ fn stage_lines(stage: &ExplainedStage) -> Vec<String> {
         // A step that stands on the one before it need not say so.
         let is_next = inputs.is_empty() || step.inputs == [number.wrapping_sub(1)];
         let of = if is_next { String::new() } else { format!(" of {}", inputs.join(", ")) };
-        let mut line = format!("    {number} [{}] {}{of}", step.node, step.what);
-        if let Some(actual) = step.actual {
-            line.push_str(&format!(
-                ": {} rows, {}, {} batches, {:.1} ms",
-                show_count(actual.rows),
-                show_bytes(actual.bytes),
-                show_count(actual.batches),
-                millis(actual.micros)
-            ));
-            if actual.spilled_bytes > 0 {
-                line.push_str(&format!(", {} spilled", show_bytes(actual.spilled_bytes)));
-            }
-        }
-        lines.push(line);
+        let head = format!("    {number} [{}] {}{of}", step.node, step.what);
+        let Some(actual) = step.actual else {
+            lines.push(head);
+            continue;
+        };
+        let spilled = match actual.spilled_bytes {
+            0 => String::new(),
+            bytes => format!(", {} spilled", show_bytes(bytes)),
+        };
+        lines.push(format!(
+            "{head}: {} rows, {}, {} batches, {:.1} ms{spilled}",
+            show_count(actual.rows),
+            show_bytes(actual.bytes),
+            show_count(actual.batches),
+            millis(actual.micros)
+        ));
     }
     lines.push(format!("    -> {}", stage.output));
     if let Some(actual) = &stage.actual {
