@@ -186,10 +186,24 @@ impl fmt::Display for Error {
     /// `error[CODE]: what`, then the problems, the place and the help, each on its own line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, printable(&self.what))?;
+        // What is told once is not told twice: a single problem is the headline.
+        let only = match self.findings.as_slice() {
+            [only] if only.message == self.what => Some(only),
+            _ => None,
+        };
         if let Some(place) = &self.place {
             write!(f, "\n  at: {}", printable(place))?;
+            if let Some(only) = only.filter(|only| !only.pointer.is_empty()) {
+                write!(f, ", {}", printable(&only.pointer))?;
+            }
         }
-        for finding in &self.findings {
+        if let (Some(suggestion), None) =
+            (only.and_then(|only| only.suggestion.as_ref()), &self.help)
+        {
+            write!(f, "\n  help: did you mean `{}`?", printable(suggestion))?;
+        }
+        let told_above = usize::from(only.is_some() && self.place.is_some());
+        for finding in self.findings.iter().skip(told_above) {
             let pointer = if finding.pointer.is_empty() { "/" } else { &finding.pointer };
             write!(f, "\n  {}: {}", printable(pointer), printable(&finding.message))?;
             if let Some(suggestion) = &finding.suggestion {

@@ -61,6 +61,10 @@ impl JobSpec {
                 message: format!("nested more than {MAX_DEPTH} deep"),
             });
         }
+        if document.trim().is_empty() {
+            let message = String::from("the document is empty, and a job is a JSON object");
+            return Err(SyntaxError { line: 1, column: 1, message });
+        }
         serde_json::from_str(document).map(Self).map_err(|error| {
             let text = error.to_string();
             let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);

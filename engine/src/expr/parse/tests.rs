@@ -93,7 +93,10 @@ fn refusals_say_where_and_what_would_be_right() {
         ("length(city, city)", "0: `length` takes 1 arguments, not 2"),
         ("day > '2024-13-01'", "6: '2024-13-01' is no date"),
         ("cast(ok as date)", "5: cannot cast bool to date"),
-        ("case when n > 1 then 1 else 'x' end", "28: the values of `case` are int64 and string"),
+        (
+            "case when n > 1 then 1 else 'x' end",
+            "28: the values of `case` are int64 and string; cast them to one type",
+        ),
         ("n ||  city", "0: `||` wants string, not int64; say cast(... as string)"),
         ("null", "0: the type of null is not known here; say cast(null as ...)"),
         ("9223372036854775808", "0: `9223372036854775808` is no int64"),

@@ -198,7 +198,22 @@ pub(crate) fn error_of(path: &Path, error: ParquetError) -> Error {
 }
 
 pub(crate) fn corrupt(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Corrupt { what: path.display().to_string(), reason: reason.into() }
+    let mut reason: String = reason.into();
+    // The libraries name their own layers first, and tell how they came there after a line break.
+    reason.truncate(reason.find('\n').unwrap_or(reason.len()));
+    let layers = [
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "Parser error: ",
+        "Invalid argument error: ",
+        "External: ",
+        "Arrow: ",
+        "EOF: ",
+    ];
+    while let Some(said) = layers.iter().find_map(|layer| reason.strip_prefix(layer)) {
+        reason = said.to_owned();
+    }
+    Error::Corrupt { what: path.display().to_string(), reason }
 }
 
 fn options() -> ArrowReaderOptions {

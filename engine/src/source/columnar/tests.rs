@@ -392,7 +392,7 @@ fn files_are_joined_by_name_with_wider_types_and_nulls_for_what_one_lacks() {
         let input = Input::of(&[&files[0], &third]);
         assert_eq!(
             input.error(&reader, 1),
-            "`1` is corrupt: column `b` is int32 here and string in the files before"
+            "cannot read `1`: column `b` is int32 here and string in the files before"
         );
     }
 }
@@ -485,12 +485,12 @@ fn what_is_no_file_of_the_format_is_refused_by_name() {
     let of = |bytes: &[u8], format: &Format| Input::of(&[bytes]).error(format, 1);
     assert_eq!(
         of(other, &Format::Parquet),
-        "`0` is corrupt: no Parquet file: its end is not `PAR1`"
+        "cannot read `0`: no Parquet file: its end is not `PAR1`"
     );
-    assert_eq!(of(b"", &Format::Parquet), "`0` is corrupt: too short for a Parquet file");
+    assert_eq!(of(b"", &Format::Parquet), "cannot read `0`: too short for a Parquet file");
     assert_eq!(
         of(b"", &Format::Arrow),
-        "`0` is corrupt: it is empty, neither an Arrow file nor a stream"
+        "cannot read `0`: it is empty, neither an Arrow file nor a stream"
     );
     let text = of(other, &Format::Arrow);
     assert!(text.contains("neither an Arrow file nor a stream"), "{text}");
