@@ -369,10 +369,6 @@ fn operators_that_do_not_fit() {
         &after(r#"{"id": "s", "op": "sort", "by": ["score down"]}"#),
     );
     place.chain(
-        "window_without_order",
-        &after(r#"{"id": "w", "op": "window", "partition_by": ["name"], "with": {"n": "rank()"}}"#),
-    );
-    place.chain(
         "window_unknown_function",
         &after(
             r#"{"id": "w", "op": "window", "order_by": ["id"], "with": {"n": "rowe_number()"}}"#,
@@ -430,7 +426,6 @@ fn queries_that_are_wrong() {
         "select name from people p\\nwhere id > (select max(total) from orders o where o.person > p.id)",
     );
     query("sql_union_of_two_widths", "select id, name from people union select person from orders");
-    query("sql_two_columns_of_one_name", "select id, name as id from people");
     query("sql_order_by_position", "select id from people order by 3");
     place.command("sql_command_unknown_column", &["sql", "select nam from 'people.csv'"]);
     place.command("sql_command_missing_file", &["sql", "select * from 'peple.csv'"]);

@@ -62,7 +62,7 @@ impl JobSpec {
             });
         }
         if document.trim().is_empty() {
-            let message = String::from("the document is empty, and a job is a JSON object");
+            let message = String::from("the document is empty");
             return Err(SyntaxError { line: 1, column: 1, message });
         }
         serde_json::from_str(document).map(Self).map_err(|error| {
@@ -71,7 +71,7 @@ impl JobSpec {
             SyntaxError {
                 line: error.line(),
                 column: error.column(),
-                message: String::from(message),
+                message: message.replace("EOF while parsing", "the document ends within"),
             }
         })
     }

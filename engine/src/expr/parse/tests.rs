@@ -84,7 +84,7 @@ fn refusals_say_where_and_what_would_be_right() {
         ),
         ("sum(n)", "0: `sum` is an aggregate; it stands in `aggs` of reduce_by_key and aggregate"),
         ("n + city", "0: `+` does not take int64 and string"),
-        ("n > 'x'", "0: `>` does not take int64 and string"),
+        ("n > 'x'", "0: `>` does not take int64 and string; cast one of them"),
         ("price div 2", "0: `div` does not take float64 and int64"),
         ("n and ok", "0: a condition must be bool, not int64"),
         ("ok and not city", "11: a condition must be bool, not string"),
