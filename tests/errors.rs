@@ -451,20 +451,20 @@ fn files_that_cannot_be_read() {
     read("file_is_a_short_parquet", "read_parquet", r#""path": "few.parquet""#);
     read("file_is_an_empty_parquet", "read_parquet", r#""path": "none.parquet""#);
     read("file_is_no_arrow", "read_arrow", r#""path": "text.arrow""#);
-    let whole = written(&place, "write_parquet", "whole");
-    place.write("cut.parquet", &whole[..whole.len() - 20]);
+    let parquet = written(&place, "write_parquet", "whole");
+    place.write("cut.parquet", &parquet[..parquet.len() - 20]);
     read("file_is_a_cut_parquet", "read_parquet", r#""path": "cut.parquet""#);
-    let mut torn = whole.clone();
-    torn[8..40].fill(0xff);
-    place.write("torn.parquet", &torn);
+    let mut torn_parquet = parquet.clone();
+    torn_parquet[8..40].fill(0xff);
+    place.write("torn.parquet", &torn_parquet);
     read("file_is_a_torn_parquet", "read_parquet", r#""path": "torn.parquet""#);
-    let whole = written(&place, "write_arrow", "arrow");
-    place.write("cut.arrow", &whole[..whole.len() / 2]);
+    let arrow = written(&place, "write_arrow", "arrow");
+    place.write("cut.arrow", &arrow[..arrow.len() / 2]);
     read("file_is_a_cut_arrow", "read_arrow", r#""path": "cut.arrow""#);
-    let mut torn = whole.clone();
-    let middle = torn.len() / 2;
-    torn[middle..].fill(0xff);
-    place.write("torn.arrow", &torn);
+    // The footer stays; the messages before it do not.
+    let mut torn_arrow = arrow.clone();
+    torn_arrow[8..arrow.len() / 2].fill(0x7f);
+    place.write("torn.arrow", &torn_arrow);
     read("file_is_a_torn_arrow", "read_arrow", r#""path": "torn.arrow""#);
     read(
         "file_column_is_not_in_parquet",
