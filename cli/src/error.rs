@@ -284,6 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn a_single_problem_is_told_once() {
+        let message = "no column `nam`; there are name, id";
+        let mut error =
+            Error::new(Exit::InvalidJob, Code::ValidationFailed, message).at("job.json");
+        error.findings.push(Finding {
+            pointer: "/dag/nodes/1/where".to_owned(),
+            code: "UNKNOWN_COLUMN".to_owned(),
+            message: message.to_owned(),
+            suggestion: Some("name".to_owned()),
+        });
+        assert_eq!(
+            error.to_string(),
+            "error[VALIDATION_FAILED]: no column `nam`; there are name, id\n  \
+             at: job.json, /dag/nodes/1/where\n  help: did you mean `name`?"
+        );
+    }
+
+    #[test]
     fn control_characters_of_others_do_not_reach_the_terminal() {
         let error = Error::usage("a\u{1b}[31mb\nc");
         assert_eq!(error.to_string(), "error[BAD_REQUEST]: a\\u{1b}[31mb\\nc");

@@ -407,3 +407,30 @@ impl From<&Error> for Failure {
         Self { class: error.class(), code: error.code(), message, fetch }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Error, Failure, without_base};
+
+    #[test]
+    fn paths_are_told_as_they_were_given() {
+        let message = "cannot read `/data/in/a.csv`: not like `/data/inner`";
+        let told = without_base(message, Path::new("/data/in"));
+        assert_eq!(told, "cannot read `a.csv`: not like `/data/inner`");
+        assert_eq!(without_base("no `/a`", Path::new("/")), "no `/a`");
+    }
+
+    #[test]
+    fn a_failure_says_what_helps() {
+        let told = |reason: &str| Failure::from(&Error::Evaluate { reason: reason.into() }).message;
+        assert_eq!(
+            told("cannot cast 'x' to int64, at row a=\"x\""),
+            "cannot cast 'x' to int64, at row a=\"x\"; `try_cast` gives null instead"
+        );
+        assert!(told("division by zero, at row n=0").contains("`nullif(x, 0)`"));
+        assert!(told("addition overflows int64: 1 + 2").contains("`try_add`"));
+        assert_eq!(told("sqrt(-1) has no value"), "sqrt(-1) has no value");
+    }
+}
