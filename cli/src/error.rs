@@ -186,10 +186,24 @@ impl fmt::Display for Error {
     /// `error[CODE]: what`, then the problems, the place and the help, each on its own line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, printable(&self.what))?;
+        // What is told once is not told twice: a single problem is the headline.
+        let only = match self.findings.as_slice() {
+            [only] if only.message == self.what => Some(only),
+            _ => None,
+        };
         if let Some(place) = &self.place {
             write!(f, "\n  at: {}", printable(place))?;
+            if let Some(only) = only.filter(|only| !only.pointer.is_empty()) {
+                write!(f, ", {}", printable(&only.pointer))?;
+            }
         }
-        for finding in &self.findings {
+        if let (Some(suggestion), None) =
+            (only.and_then(|only| only.suggestion.as_ref()), &self.help)
+        {
+            write!(f, "\n  help: did you mean `{}`?", printable(suggestion))?;
+        }
+        let told_above = usize::from(only.is_some() && self.place.is_some());
+        for finding in self.findings.iter().skip(told_above) {
             let pointer = if finding.pointer.is_empty() { "/" } else { &finding.pointer };
             write!(f, "\n  {}: {}", printable(pointer), printable(&finding.message))?;
             if let Some(suggestion) = &finding.suggestion {
@@ -267,6 +281,24 @@ mod tests {
              did you mean `tokenize`?"
         );
         assert_eq!(error.to_json()["errors"][0]["suggestion"], "tokenize");
+    }
+
+    #[test]
+    fn a_single_problem_is_told_once() {
+        let message = "no column `nam`; there are name, id";
+        let mut error =
+            Error::new(Exit::InvalidJob, Code::ValidationFailed, message).at("job.json");
+        error.findings.push(Finding {
+            pointer: "/dag/nodes/1/where".to_owned(),
+            code: "UNKNOWN_COLUMN".to_owned(),
+            message: message.to_owned(),
+            suggestion: Some("name".to_owned()),
+        });
+        assert_eq!(
+            error.to_string(),
+            "error[VALIDATION_FAILED]: no column `nam`; there are name, id\n  \
+             at: job.json, /dag/nodes/1/where\n  help: did you mean `name`?"
+        );
     }
 
     #[test]

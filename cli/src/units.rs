@@ -14,7 +14,7 @@ pub(crate) enum UnitError {
         example: &'static str,
     },
     /// Its unit is unknown or missing.
-    #[error("unknown unit `{unit}`; use one of {expected}")]
+    #[error("{}; use one of {expected}", if unit.is_empty() { "its unit is missing".to_owned() } else { format!("unknown unit `{unit}`") })]
     Unit {
         /// What stands there.
         unit: String,

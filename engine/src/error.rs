@@ -3,7 +3,10 @@
 //! A variant exists because someone acts on it differently. Whether an attempt is tried again is
 //! decided by [`Error::class`] alone, never by reading text.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
@@ -98,7 +101,7 @@ pub enum Error {
     },
     /// An operator needs more memory than the budget can ever give.
     #[error(
-        "{operator} needs {asked_bytes} bytes more and the budget of {budget_bytes} bytes is used up"
+        "{operator} needs {asked_bytes} bytes more, and the memory budget of {budget_bytes} bytes is used up"
     )]
     MemoryLimit {
         /// Who asked.
@@ -119,7 +122,7 @@ pub enum Error {
         reason: String,
     },
     /// Bytes that are not what was written.
-    #[error("`{what}` is corrupt: {reason}")]
+    #[error("cannot read `{what}`: {reason}")]
     Corrupt {
         /// The file or stream.
         what: String,
@@ -347,6 +350,47 @@ impl Error {
     }
 }
 
+/// A message with paths below `base` as they are given relative to it. Messages quote paths, so that
+/// only what begins one is cut.
+pub fn without_base(message: &str, base: &Path) -> String {
+    let mut start = format!("`{}", base.display());
+    if !start.ends_with('/') {
+        start.push('/');
+    }
+    if start == "`/" { message.to_owned() } else { message.replace(&start, "`") }
+}
+
+/// What helps against an error, where one thing mostly does.
+fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::BadRow { .. } => Some("`on_bad_row` of its reader can skip or quarantine such rows"),
+        // Kernels name the operation in their words and know no forms of the language.
+        Error::Evaluate { reason } if reason.contains(" by zero") => {
+            Some("to get null instead, divide by `nullif(x, 0)` or say `try_divide`")
+        }
+        Error::Evaluate { reason } if reason.contains(" overflows ") => Some(
+            "cast to a wider type before, such as decimal(38,0), or get null instead by `try_add`, \
+             `try_subtract` or `try_multiply`",
+        ),
+        Error::Evaluate { reason } if reason.contains("which is beyond") => {
+            Some("cast what is summed to a wider type, such as decimal(38,0) or float64")
+        }
+        Error::Evaluate { reason } if reason.starts_with("cannot cast") => {
+            Some("`try_cast` gives null instead")
+        }
+        Error::Evaluate { reason } if reason.contains(" is not as the format ") => {
+            Some("`try_strptime` gives null instead")
+        }
+        Error::Expectation { check, .. }
+            if check.starts_with("where: ") || check.starts_with("not_null: ") =>
+        {
+            Some("`on_fail` of the node can quarantine such rows")
+        }
+        Error::MemoryLimit { .. } => Some("give it more with `--memory`"),
+        _ => None,
+    }
+}
+
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let fetch = match error {
@@ -356,9 +400,37 @@ impl From<&Error> for Failure {
             _ => None,
         };
         let mut message = error.chain();
-        if let Error::BadRow { .. } = error {
-            message.push_str("; `on_bad_row` of its reader can skip or quarantine such rows");
+        if let Some(advice) = advice(error) {
+            message.push_str("; ");
+            message.push_str(advice);
         }
         Self { class: error.class(), code: error.code(), message, fetch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Error, Failure, without_base};
+
+    #[test]
+    fn paths_are_told_as_they_were_given() {
+        let message = "cannot read `/data/in/a.csv`: not like `/data/inner`";
+        let told = without_base(message, Path::new("/data/in"));
+        assert_eq!(told, "cannot read `a.csv`: not like `/data/inner`");
+        assert_eq!(without_base("no `/a`", Path::new("/")), "no `/a`");
+    }
+
+    #[test]
+    fn a_failure_says_what_helps() {
+        let told = |reason: &str| Failure::from(&Error::Evaluate { reason: reason.into() }).message;
+        assert_eq!(
+            told("cannot cast 'x' to int64, at row a=\"x\""),
+            "cannot cast 'x' to int64, at row a=\"x\"; `try_cast` gives null instead"
+        );
+        assert!(told("division by zero, at row n=0").contains("`nullif(x, 0)`"));
+        assert!(told("addition overflows int64: 1 + 2").contains("`try_add`"));
+        assert_eq!(told("sqrt(-1) has no value"), "sqrt(-1) has no value");
     }
 }

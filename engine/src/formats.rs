@@ -191,7 +191,7 @@ impl Block {
         let text_bytes = self.text().len();
         if let Some(line) = self.invalid_line().filter(|_| from <= text_bytes) {
             let next = (line.end + 1).min(self.bytes().len());
-            let reason = String::from("expected UTF-8 text");
+            let reason = String::from("expected UTF-8 text (of another encoding? set `encoding`)");
             bad.take(BadRecord { range: from..line.end, column: None, reason })?;
             return Ok(Decoded { batch: None, end: next });
         }

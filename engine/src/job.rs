@@ -61,13 +61,17 @@ impl JobSpec {
                 message: format!("nested more than {MAX_DEPTH} deep"),
             });
         }
+        if document.trim().is_empty() {
+            let message = String::from("the document is empty");
+            return Err(SyntaxError { line: 1, column: 1, message });
+        }
         serde_json::from_str(document).map(Self).map_err(|error| {
             let text = error.to_string();
             let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
             SyntaxError {
                 line: error.line(),
                 column: error.column(),
-                message: String::from(message),
+                message: message.replace("EOF while parsing", "the document ends within"),
             }
         })
     }

@@ -21,7 +21,7 @@ use chrono::{DateTime, Local};
 use crate::{
     Error, Result,
     disk::{DataDisks, Disk, Lock},
-    error::Failure,
+    error::{Failure, without_base},
     exchange::{LocalExchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
     job::check::{self, Checked, Problem, Site},
@@ -169,7 +169,8 @@ impl Session {
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
         let plan = self.laid_out(checked.plan)?;
-        self.run_plan(Arc::new(plan), false, cancel, watch).map(|(outcome, _)| outcome)
+        let (outcome, _) = self.run_plan(Arc::new(plan), false, cancel, watch)?;
+        Ok(self.told(outcome))
     }
 
     /// Explains a checked job without running it.
@@ -194,7 +195,16 @@ impl Session {
         let mut explanation = explain::explain(&plan, &self.options.data.inputs);
         let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
         explanation.measured(&outcome.view.rows, &reports);
-        Ok((outcome, explanation))
+        Ok((self.told(outcome), explanation))
+    }
+
+    /// The outcome with its error's paths as the document has them.
+    fn told(&self, mut outcome: Outcome) -> Outcome {
+        if let Some(error) = &mut outcome.error {
+            let failure = &mut error.failure;
+            failure.message = without_base(&failure.message, &self.options.base_dir);
+        }
+        outcome
     }
 
     fn laid_out(&self, plan: Plan) -> Result<Plan> {

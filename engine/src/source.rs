@@ -430,7 +430,7 @@ pub(crate) mod tests {
         for partitions in 1..=5 {
             assert_eq!(
                 input.error(&text_format(), partitions),
-                "bad row in `0`, line 3 (byte 8): expected UTF-8 text: `th\u{fffd}ree`"
+                "bad row in `0`, line 3 (byte 8): expected UTF-8 text (of another encoding? set `encoding`): `th\u{fffd}ree`"
             );
         }
         let schema = infer::schema(&input.disk, &text_format(), &input.files).unwrap();

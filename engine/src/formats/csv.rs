@@ -479,7 +479,7 @@ mod tests {
         );
         assert_eq!(
             error(b"a,b\n1,\xff\n"),
-            "bad row in `0`, line 2 (byte 4): expected UTF-8 text: `1,\u{fffd}`"
+            "bad row in `0`, line 2 (byte 4): expected UTF-8 text (of another encoding? set `encoding`): `1,\u{fffd}`"
         );
         assert_eq!(
             error(b"a,b\n1,2\n\"3\",\"4\n\n"),

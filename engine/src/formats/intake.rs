@@ -120,7 +120,7 @@ impl OnBadRow {
         let most = self.max_ratio.filter(|_| are_counted && bad > 0)?;
         let share = ratio(bad, records);
         (share > most).then(|| {
-            format!("{bad} bad rows of {records} are a share of {share}, `max_ratio` is {most}")
+            format!("{bad} of {records} rows are bad, a share of {share}; `max_ratio` is {most}")
         })
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::DataDisks,
+    error::without_base,
     expr::function::instant,
     job::{
         JobSpec,
@@ -190,6 +191,11 @@ pub fn check(document: &str, strict: bool, site: &Site) -> Result<Checked, Vec<P
     }
     let plan = instant::within(site.now_micros, || plan(&spec, site, &mut report));
     let Report { mut problems, mut warnings, .. } = report;
+    if let Some(base) = &site.base_dir {
+        for problem in &mut problems {
+            problem.message = without_base(&problem.message, base);
+        }
+    }
     problems.sort_by_cached_key(|problem| sequence(&problem.pointer));
     warnings.sort_by_cached_key(|problem| sequence(&problem.pointer));
     match plan {

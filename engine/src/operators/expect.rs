@@ -1,14 +1,18 @@
 //! `expect`: rows as they are, or an error that shows what is wrong with them; wrong rows may be put
 //! aside instead.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
+    datatypes::{Field, Schema},
 };
 
 use crate::{
     Error, Result,
     formats::{self, WriteFormat},
+    job::check::is_helper,
     operators::Operator,
     plan::Check,
     source::quarantine::{BadRow, Gate},
@@ -75,12 +79,25 @@ impl Operator for Expect {
 
 impl Expect {
     fn failed(&self, check: &str, rows: &RecordBatch) -> Error {
-        let (node, check) = (self.node.clone(), String::from(check));
-        match shown(&rows.slice(0, rows.num_rows().min(SHOWN_ROWS))) {
+        let check = String::from(check);
+        // A helper is part of the document's node that it stands before.
+        let node = self.node.split('.').next().unwrap_or_default().to_owned();
+        let rows = rows.slice(0, rows.num_rows().min(SHOWN_ROWS));
+        let rows = if is_helper(&self.node) { without_numbers(&rows) } else { Ok(rows) };
+        match rows.and_then(|rows| shown(&rows)) {
             Ok(rows) => Error::Expectation { node, check, rows },
             Err(error) => error,
         }
     }
+}
+
+/// Rows with the columns that a query made for itself under the names that they were made from.
+fn without_numbers(rows: &RecordBatch) -> Result<RecordBatch> {
+    let plain = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
+    let fields: Vec<Field> = (rows.schema().fields().iter())
+        .map(|field| Field::clone(field).with_name(plain(field.name())))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), rows.columns().to_vec())?)
 }
 
 /// Rows as people read them.

@@ -253,7 +253,10 @@ fn lines_that_are_no_text_are_bad_and_those_behind_them_are_not() {
         let splits = input.splits(&format, partitions).unwrap();
         let (rows, bad) = read(&input, &format, &splits);
         assert_eq!((rows.len(), bad.len()), (20_000, 10_000));
-        assert_eq!(bad[1], "17 : expected UTF-8 text: caf\u{fffd}");
+        assert_eq!(
+            bad[1],
+            "17 : expected UTF-8 text (of another encoding? set `encoding`): caf\u{fffd}"
+        );
     }
 }
 

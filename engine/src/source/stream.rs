@@ -91,7 +91,10 @@ impl TextStream {
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::Other => Error::Corrupt {
                 what: path.display().to_string(),
-                reason: format!("it can't be decompressed: {error}"),
+                reason: format!(
+                    "it can't be decompressed: {error} (where it is not compressed, set \
+                     `compression` to `none`)"
+                ),
             },
             _ => Error::io("read", path)(error),
         }

@@ -57,7 +57,8 @@ impl Binder<'_> {
             .unwrap_or(values.len() - 1);
         let first = coerce::common(&values[..count]).unwrap_or(DataType::Null);
         let (first, second) = (type_name(&first), type_name(&values[count].data_type()));
-        let message = format!("the values of `case` are {first} and {second}");
+        let message =
+            format!("the values of `case` are {first} and {second}; cast them to one type");
         self.type_error(places[count], message)
     }
 

@@ -193,7 +193,9 @@ impl Binder<'_> {
         let Some(typing) = typing else {
             let (left_type, right_type) = (left.0.data_type(), right.0.data_type());
             let (left_name, right_name) = (type_name(&left_type), type_name(&right_type));
-            let message = format!("`{}` does not take {left_name} and {right_name}", symbol(op));
+            let advice = if is_arithmetic(op) { "" } else { "; cast one of them" };
+            let message =
+                format!("`{}` does not take {left_name} and {right_name}{advice}", symbol(op));
             return Err(self.type_error(left.1, message));
         };
         let narrowed = if is_arithmetic(op) && coerce::is_decimal(&typing.result) {

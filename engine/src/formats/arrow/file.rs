@@ -10,7 +10,7 @@ use arrow::{
     datatypes::SchemaRef,
     error::ArrowError,
     ipc::{
-        Block, MetadataVersion, RecordBatch as BatchHeader, convert::try_fb_to_schema,
+        Block, Message, MetadataVersion, RecordBatch as BatchHeader, convert::try_fb_to_schema,
         reader::FileDecoder, root_as_footer, root_as_message,
     },
 };
@@ -18,7 +18,7 @@ use arrow::{
 use crate::{
     Error, Result,
     disk::Disk,
-    formats::parquet::file::{corrupt, guarded},
+    formats::parquet::file::{corrupt, damaged, guarded},
     plan::InputFile,
     source::blocks::PinnedFile,
 };
@@ -244,6 +244,12 @@ impl ArrowFile {
         let refusal = self.guarded(|| {
             let message = root_as_message(metadata_of(bytes))
                 .map_err(|error| ArrowError::ParseError(error.to_string()))?;
+            if is_of_old_compression(&message) {
+                return Ok(Some(String::from(
+                    "its rows are compressed in the way of Arrow 0.17, which was a trial; write it \
+                     again with a later Arrow",
+                )));
+            }
             let batch = message
                 .header_as_record_batch()
                 .or_else(|| message.header_as_dictionary_batch().and_then(|batch| batch.data()));
@@ -251,6 +257,13 @@ impl ArrowFile {
         })?;
         refusal.map_or(Ok(()), |reason| Err(self.corrupt(reason)))
     }
+}
+
+/// Whether a batch's buffers are compressed and its header does not say so, but this message's own
+/// metadata. Read as they are, their bytes would be other values.
+fn is_of_old_compression(message: &Message<'_>) -> bool {
+    let mut metadata = message.custom_metadata().into_iter().flatten();
+    metadata.any(|pair| pair.key() == Some("ARROW:experimental_compression"))
 }
 
 /// What is wrong with the sizes of a batch's buffers.
@@ -289,7 +302,7 @@ fn metadata_of(bytes: &[u8]) -> &[u8] {
 }
 
 fn guard<T>(path: &Path, decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T> {
-    guarded(path, || Ok(decode()))?.map_err(|error| corrupt(path, error.to_string()))
+    guarded(path, || Ok(decode()))?.map_err(|error| damaged(path, &error.to_string()))
 }
 
 fn place(bytes: u64) -> usize {

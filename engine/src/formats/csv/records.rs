@@ -266,7 +266,7 @@ fn cut(
             None => return too_large_or(block, start),
         };
         let range = start..record_end(all, start, next);
-        let reason = String::from("expected UTF-8 text");
+        let reason = String::from("expected UTF-8 text (of another encoding? set `encoding`)");
         bad.take(BadRecord { range, column: None, reason })?;
         return Ok(next);
     }

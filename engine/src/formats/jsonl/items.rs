@@ -130,7 +130,11 @@ impl Items {
                         return Next::None;
                     }
                     if end > text_bytes {
-                        return self.bad(start..end, "expected UTF-8 text", Place::Behind);
+                        return self.bad(
+                            start..end,
+                            "expected UTF-8 text (of another encoding? set `encoding`)",
+                            Place::Behind,
+                        );
                     }
                     (self.at, self.place) = (end, Place::Behind);
                     return Next::Record(start..end);

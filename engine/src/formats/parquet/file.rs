@@ -182,7 +182,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// A decoder's error as ours; one of ours that went through it as it was.
 pub(crate) fn error_of(path: &Path, error: ParquetError) -> Error {
-    let ParquetError::External(inner) = error else { return corrupt(path, error.to_string()) };
+    let inner = match error {
+        ParquetError::External(inner) => inner,
+        ParquetError::NYI(what) => return corrupt(path, format!("it can't be read yet: {what}")),
+        other => return damaged(path, &other.to_string()),
+    };
     let inner = match inner.downcast::<Error>() {
         Ok(own) => return *own,
         Err(other) => other,
@@ -190,15 +194,34 @@ pub(crate) fn error_of(path: &Path, error: ParquetError) -> Error {
     match inner.downcast::<std::io::Error>().map(|failed| failed.into_inner()) {
         Ok(Some(inner)) => match inner.downcast::<Error>() {
             Ok(own) => *own,
-            Err(other) => corrupt(path, other.to_string()),
+            Err(other) => damaged(path, &other.to_string()),
         },
         Ok(None) => corrupt(path, "a read failed"),
-        Err(other) => corrupt(path, other.to_string()),
+        Err(other) => damaged(path, &other.to_string()),
     }
 }
 
 pub(crate) fn corrupt(path: &Path, reason: impl Into<String>) -> Error {
     Error::Corrupt { what: path.display().to_string(), reason: reason.into() }
+}
+
+/// What a library says of bytes that it can't read. It names its own layers first, and tells how it
+/// came there after a line break.
+pub(crate) fn damaged(path: &Path, said: &str) -> Error {
+    const LAYERS: [&str; 7] = [
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "Parser error: ",
+        "Invalid argument error: ",
+        "External: ",
+        "Arrow: ",
+        "EOF: ",
+    ];
+    let mut said = said.lines().next().unwrap_or_default();
+    while let Some(rest) = LAYERS.iter().find_map(|layer| said.strip_prefix(layer)) {
+        said = rest;
+    }
+    corrupt(path, format!("it is damaged: {said}"))
 }
 
 fn options() -> ArrowReaderOptions {

@@ -370,7 +370,7 @@ fn meet(binder: &mut Binder<'_, '_>, fields: &Fields<'_>, sides: &Sides) -> Opti
                 (parse::type_name(&left_type), parse::type_name(&right_type));
             let message = format!(
                 "key `{left_name}` is {left_type} on the left and `{right_name}` is {right_type} \
-                 on the right"
+                 on the right; a key may be an expression, such as a cast"
             );
             let name = if fields.has("key") { "key" } else { "right_key" };
             binder.report.problem(fields.at(name), ProblemCode::TypeMismatch, message);

@@ -426,8 +426,11 @@ impl Binder<'_, '_> {
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
         if op.starts_with("write_") && vertex.edges_out > 0 {
-            let message =
-                format!("`{op}` has no outputs, and {} edges begin at it", vertex.edges_out);
+            let edges = match vertex.edges_out {
+                1 => String::from("an edge begins"),
+                count => format!("{count} edges begin"),
+            };
+            let message = format!("`{op}` has no outputs, and {edges} at it");
             self.report.problem(vertex.fields.pointer(), ProblemCode::WrongArity, message);
         }
         takes.contains(&has)

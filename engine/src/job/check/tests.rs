@@ -209,7 +209,7 @@ fn bad_documents_are_told_all_their_problems() {
             &[
                 "/dag/nodes/1 WRONG_ARITY: `join` takes 2 inputs, and has 1",
                 "/dag/nodes/2 WRONG_ARITY: `map` takes 1 input, and has 0",
-                "/dag/nodes/3 WRONG_ARITY: `write_jsonl` has no outputs, and 1 edges begin at it",
+                "/dag/nodes/3 WRONG_ARITY: `write_jsonl` has no outputs, and an edge begins at it",
             ],
         ),
         (
@@ -330,7 +330,7 @@ fn bad_documents_are_told_all_their_problems() {
             &[
                 "/dag/nodes/2/fn UNKNOWN_FUNCTION: `tokenize` is no function of join, but of flat_map",
                 "/dag/nodes/2/how BAD_VALUE: no join `ful`; there are inner, left, right, full, semi, anti, cross (full?)",
-                "/dag/nodes/2/right_key TYPE_MISMATCH: key `n` is int64 on the left and `line` is string on the right",
+                "/dag/nodes/2/right_key TYPE_MISMATCH: key `n` is int64 on the left and `line` is string on the right; a key may be an expression, such as a cast",
                 "/dag/nodes/3/key MISSING_FIELD: `key` is missing; without it both inputs are a single string column, and on the left the input has city string, n int64, price float64",
             ],
         ),

@@ -19,6 +19,7 @@ use arrow::{
     compute::{CastOptions, cast, cast_with_options, concat_batches},
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit},
 };
+use base64::Engine as _;
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
 use proptest::prelude::*;
 
@@ -394,7 +395,7 @@ fn files_are_joined_by_name_with_wider_types_and_nulls_for_what_one_lacks() {
         let other = Input::of(&[&files[0], &third]);
         assert_eq!(
             other.error(&reader, 1),
-            "`1` is corrupt: column `b` is int32 here and string in the files before"
+            "cannot read `1`: column `b` is int32 here and string in the files before"
         );
     }
 }
@@ -487,15 +488,33 @@ fn what_is_no_file_of_the_format_is_refused_by_name() {
     let of = |bytes: &[u8], format: &Format| Input::of(&[bytes]).error(format, 1);
     assert_eq!(
         of(other, &Format::Parquet),
-        "`0` is corrupt: no Parquet file: its end is not `PAR1`"
+        "cannot read `0`: no Parquet file: its end is not `PAR1`"
     );
-    assert_eq!(of(b"", &Format::Parquet), "`0` is corrupt: too short for a Parquet file");
+    assert_eq!(of(b"", &Format::Parquet), "cannot read `0`: too short for a Parquet file");
     assert_eq!(
         of(b"", &Format::Arrow),
-        "`0` is corrupt: it is empty, neither an Arrow file nor a stream"
+        "cannot read `0`: it is empty, neither an Arrow file nor a stream"
     );
     let text = of(other, &Format::Arrow);
     assert!(text.contains("neither an Arrow file nor a stream"), "{text}");
+}
+
+/// pyarrow's stream of one int8 with the mark of Arrow 0.17's compression at its batch.
+const OLD_COMPRESSION: &str = "/////3gAAAAQAAAAAAAKAAwABgAFAAgACgAAAAABBAAMAAAACAAIAAAABAAIAAAABAAAAAEAAAAUAAAAEAAUAAgA\
+    BgAHAAwAAAAQABAAAAAAAAECEAAAABwAAAAEAAAAAAAAAAEAAABhAAAACAAMAAgABwAIAAAAAAAAAQgAAAD/////\
+    2AAAABgAAAAAAAAAAAAOABgABgAFAAgAEAAMAA4AAAAAAwQAZAAAAAwAAAAIAAAAAAAAAAEAAAAMAAAACAAMAAQA\
+    CAAIAAAAEAAAAAQAAAADAAAAbHo0AB4AAABBUlJPVzpleHBlcmltZW50YWxfY29tcHJlc3Npb24AAAAACgAYAAwA\
+    BAAIAAoAAAA8AAAAEAAAAAEAAAAAAAAAAAAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABAAAAAAAAAAAA\
+    AAABAAAAAQAAAAAAAAAAAAAAAAAAAAcAAAAAAAAA/////wAAAAA=";
+
+#[test]
+fn a_batch_of_the_old_compression_is_refused_and_not_read_as_it_is() {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(OLD_COMPRESSION).unwrap();
+    assert_eq!(
+        Input::of(&[&bytes]).error(&Format::Arrow, 1),
+        "cannot read `0`: its rows are compressed in the way of Arrow 0.17, which was a trial; \
+         write it again with a later Arrow"
+    );
 }
 
 #[test]
