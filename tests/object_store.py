@@ -151,7 +151,7 @@ class Check:
             "id": "total",
             "op": "reduce_by_key",
             "key": ["k"],
-            "aggs": {"n": "count()", "s": "sum(i)", "longest": "max(name)"},
+            "aggs": {"n": "count(*)", "s": "sum(i)", "longest": "max(name)"},
         }
         return {
             "name": "stores",
