@@ -145,6 +145,48 @@ fn there_is_no_mod_rs_and_every_file_says_what_it_is() {
     }
 }
 
+/// The JSON values of a page's fenced blocks.
+fn examples(page: &str) -> Vec<serde_json::Value> {
+    let blocks = page.split("```json\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+    blocks
+        .flat_map(|block| serde_json::Deserializer::from_str(block).into_iter())
+        .map(|value| value.expect("a page's example is JSON"))
+        .collect()
+}
+
+#[test]
+fn the_job_reference_has_every_operator_with_every_field() {
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
+    let (jobs, formats) = (page("jobs.md"), page("formats.md"));
+    let schema = minispark_engine::job::check::schema::document_schema();
+    let nodes = &schema["properties"]["dag"]["properties"]["nodes"]["items"]["oneOf"];
+    let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for node in nodes.as_array().unwrap() {
+        let properties = node["properties"].as_object().unwrap();
+        let op = properties["op"]["const"].as_str().unwrap();
+        known.insert(op, properties.keys().map(String::as_str).collect());
+    }
+    for (op, fields) in &known {
+        assert!(jobs.contains(&format!("`{op}`")) || jobs.contains(&format!("\"{op}\"")), "{op}");
+        for field in fields.iter().filter(|field| !["id", "op"].contains(field)) {
+            let forms = [format!("`{field}`"), format!("\"{field}\"")];
+            let is_there = forms.iter().any(|form| jobs.contains(form) || formats.contains(form));
+            assert!(is_there, "{op}: {field}");
+        }
+    }
+    let nodes = examples(&jobs).into_iter().filter(|value| value.get("op").is_some());
+    let mut count = 0;
+    for node in nodes {
+        count += 1;
+        let fields = &known[node["op"].as_str().unwrap()];
+        for name in node.as_object().unwrap().keys() {
+            assert!(fields.contains(name.as_str()), "{node}: {name}");
+        }
+    }
+    assert!(count > 25, "{count} examples");
+}
+
 #[test]
 fn nothing_is_left_to_do_and_no_test_is_left_out() {
     // Put together, so that this file is not found.

@@ -72,7 +72,8 @@ def is_float(kind):
 def same_value(left, right):
     if isinstance(left, (float, decimal.Decimal)) or isinstance(right, (float, decimal.Decimal)):
         if left is None or right is None:
-            return left is right
+            # The correlation with a constant does not exist: null here, NaN in DuckDB.
+            return left is right or (left is None and right != right)
         left, right = float(left), float(right)
         return left == right or math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-12) or (left != left and right != right)
     return left == right

@@ -269,7 +269,9 @@ mod tests {
             ("GET", "/api/v1/jobs?limit=0", 400, "BAD_REQUEST"),
             ("GET", "/api/v1/jobs?status=LOST", 400, "BAD_REQUEST"),
             ("GET", "/api/v1/jobs?cursor=x", 400, "BAD_REQUEST"),
-            ("POST", "/api/v1/jobs?dry_run=true", 400, "BAD_REQUEST"),
+            ("POST", "/api/v1/jobs?dry-run=true", 400, "BAD_REQUEST"),
+            ("POST", "/api/v1/jobs?dry_run=yes", 400, "BAD_REQUEST"),
+            ("GET", "/api/v1/jobs/6eecef97-0000-4000-8000-000000000000/plan", 404, "NOT_FOUND"),
             ("GET", "/api/v1/version?x=1", 400, "BAD_REQUEST"),
         ];
         for (method, path, expected, code) in cases {
@@ -284,6 +286,61 @@ mod tests {
             assert_eq!(body["error"], body["detail"]);
             assert_eq!(body["request_id"], headers["x-request-id"].to_str().unwrap());
             assert_eq!(headers.contains_key(header::ALLOW), expected == 405, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test lays out its input")]
+    async fn a_dry_run_answers_the_plan_or_every_problem_and_starts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lines.txt"), "a\nb\nc\n").unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let document = r#"{"dag": {"nodes": [
+            {"id": "read", "op": "read_text", "path": "lines.txt"},
+            {"id": "few", "op": "limit", "n": 2}], "edges": [["read", "few"]]}}"#;
+        let path = "/api/v1/jobs?dry_run=true";
+        let (status, headers, body) = send(&master, "POST", path, Body::from(document)).await;
+        assert_eq!((status, &body["dry_run"]), (StatusCode::OK, &true.into()), "{body}");
+        assert_eq!(body["warnings"], Value::Null);
+        let nodes = body["plan"]["nodes"].as_array().unwrap();
+        let ids: Vec<_> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["read", "few"]);
+        assert_eq!(body["plan"]["nodes"][1]["detail"], "the first 2");
+        assert!(!headers.contains_key(header::LOCATION), "{headers:?}");
+
+        let broken = document.replace("limit", "limmit").replace("lines.txt", "none.txt");
+        let (status, _, body) = send(&master, "POST", path, Body::from(broken)).await;
+        assert_eq!((status, &body["code"]), (StatusCode::BAD_REQUEST, &"VALIDATION_FAILED".into()));
+        assert_eq!(body["errors"].as_array().unwrap().len(), 2, "{body}");
+
+        let (_, body) = get(&master, "/api/v1/jobs").await;
+        assert_eq!(body["items"], serde_json::json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_jobs_plan_is_explained_with_the_rows_counted_so_far() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let job = submit(&master, "one");
+        let (status, body) = get(&master, &format!("/api/v1/jobs/{job}/plan")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(body["nodes"][0]["id"], "read");
+        assert_eq!(body["nodes"][0]["actual"]["rows_out"], 0);
+        assert_eq!(body["stages"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_functions_are_listed_with_what_documents_may_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, _clock) = master(folder.path(), HEARTBEAT);
+        let (status, body) = get(&master, "/api/v1/functions").await;
+        assert_eq!(status, StatusCode::OK);
+        let functions = body["functions"].as_array().unwrap();
+        for (name, kind) in [("lower", "scalar"), ("sum", "aggregate"), ("row_number", "window")] {
+            let found = functions.iter().find(|function| function["name"] == name);
+            let found = found.unwrap_or_else(|| panic!("no {name}"));
+            assert_eq!(found["kind"], kind);
+            assert!(!found["signatures"].as_array().unwrap().is_empty(), "{found}");
         }
     }
 

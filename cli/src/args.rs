@@ -382,6 +382,9 @@ pub(crate) struct Submit {
     /// tries of this very call].
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Only check the document and show the plan, as `explain` does; nothing is started.
+    #[arg(long, conflicts_with_all = ["wait", "watch", "idempotency_key"])]
+    pub(crate) dry_run: bool,
     /// Take unknown fields for errors.
     #[arg(long)]
     pub(crate) strict: bool,

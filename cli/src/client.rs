@@ -8,8 +8,8 @@ use minispark_api::{
     auth::Secret,
     objects::prepare_tls,
     rest::wire::{
-        Cluster, Freed, Health, Job, JobSummary, Page, Place, ProblemDocument, ResultFormat,
-        Results, Submitted, Worker,
+        Cluster, DryRun, Freed, Health, Job, JobSummary, Page, Place, ProblemDocument,
+        ResultFormat, Results, Submitted, Worker,
     },
 };
 use minispark_engine::error::Code;
@@ -125,6 +125,21 @@ impl Client {
                 answer => return answer,
             }
         }
+    }
+
+    /// Has a document checked and explained; nothing is started.
+    ///
+    /// # Errors
+    /// What the master refuses, with all problems of the document.
+    pub(crate) async fn dry_run(&self, document: &str, strict: bool) -> Result<DryRun> {
+        let path = format!("/api/v1/jobs?dry_run=true&strict={strict}");
+        let request = self
+            .http
+            .request(Method::POST, self.url(&path))
+            .timeout(CALL_TIMEOUT)
+            .header("content-type", "application/json")
+            .body(document.to_owned());
+        self.json(&path, request).await
     }
 
     /// Forgets a final job; its outputs stay, unless they are to go as well.

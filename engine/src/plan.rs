@@ -100,6 +100,7 @@ pub enum Order {
 
 /// What a node does to its inputs' rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few nodes, each of them once")]
 pub enum Op {
     /// Rows of files.
     Read(Read),
@@ -237,11 +238,10 @@ impl Op {
             Self::Read(_) => "read",
             Self::Map { .. } | Self::Sleep { .. } => "map",
             Self::Filter { .. } => "filter",
-            Self::Tokenize { .. } => "flat_map",
+            Self::Tokenize { .. } | Self::Explode { .. } | Self::Split { .. } => "flat_map",
             Self::Reduce { .. } => "reduce_by_key",
             Self::Join { .. } => "join",
             Self::Union => "union",
-            Self::Explode { .. } | Self::Split { .. } => "flat_map",
             Self::Unpivot { .. } => "unpivot",
             Self::Sample { .. } => "sample",
             Self::Repartition { .. } => "repartition",
@@ -386,7 +386,7 @@ impl Stage {
                 StepKind::Read { stage, share } if *stage == input => match share {
                     Share::Partition => own.clone(),
                     Share::Section { first, partitions } => match partition.checked_sub(*first) {
-                        Some(own) if own < *partitions => own..own + 1,
+                        Some(place) if place < *partitions => place..place + 1,
                         _ => 0..0,
                     },
                     Share::Bucket

@@ -225,10 +225,10 @@ impl Scheduler {
     /// [`Scheduler::outputs`].
     pub fn bad_rows(&self, job: JobId) -> Vec<MapOutput> {
         let Some(job) = self.jobs.get(&job) else { return Vec::new() };
-        let accepted = job.stages.iter().flat_map(|state| state.tasks());
+        let accepted = job.stages.iter().flat_map(stage::StageState::tasks);
         let accepted = accepted.filter_map(TaskState::accepted);
-        let keeping = accepted.filter(|accepted| accepted.report.kept_bad_rows > 0);
-        keeping.map(|accepted| accepted.output.clone()).collect()
+        let keeping = accepted.filter(|part| part.report.kept_bad_rows > 0);
+        keeping.map(|part| part.output.clone()).collect()
     }
 
     /// Whether the worker is up in this very life. One that is not must register (in a new life,

@@ -220,11 +220,11 @@ impl Operator for Source {
                 let has_bad = !self.bad.found.is_empty();
                 self.reject()?;
                 // Behind what was no text, text may go on.
-                if let Some((block, from)) = &mut self.current
-                    && let Some(rest) = block.behind(*from)
+                if let Some((broken, end)) = &mut self.current
+                    && let Some(rest) = broken.behind(*end)
                 {
-                    self.blocks.pass(block, *from);
-                    (*block, *from) = (rest, 0);
+                    self.blocks.pass(broken, *end);
+                    (*broken, *end) = (rest, 0);
                 }
                 if let Some(batch) = decoded.batch {
                     self.records.add(batch.num_rows() as u64);

@@ -61,7 +61,7 @@ pub(crate) enum Answer {
     /// The job is accepted.
     Submitted(wire::Submitted),
     /// It was a dry run.
-    DryRun(plan::DryRun),
+    DryRun(wire::DryRun),
 }
 
 /// `POST /jobs`: checks the document and starts the job.
@@ -116,7 +116,7 @@ pub(crate) async fn submit(
         let (planned, warnings) = checked(&master, document, query.strict, site).await?;
         let explained = plan::explained(Arc::new(planned), &master.site.data.inputs).await?;
         let warnings = warnings.into_iter().map(finding).collect();
-        let answer = plan::DryRun { dry_run: true, plan: explained, warnings };
+        let answer = wire::DryRun { dry_run: true, plan: explained, warnings };
         return Ok(Json(Answer::DryRun(answer)).into_response());
     }
     let owner = caller.owner();
@@ -535,7 +535,6 @@ fn rows(view: &JobView) -> wire::Rows {
             | Op::Window { .. }
             | Op::Sort { .. }
             | Op::Limit { .. }
-            | Op::Window { .. }
             | Op::Write(_) => {}
         }
         if !is_read.contains(&index) {

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use super::{
+    problem::Problem,
+    request::{NoParameters, Query, job_id, no_job},
+};
+use crate::master::Master;
 use axum::{
     Json,
     extract::{Path, State},
@@ -14,27 +19,6 @@ use minispark_engine::{
         explain::{ActualRows, Explanation, explain},
     },
 };
-use serde::Serialize;
-
-use super::{
-    problem::Problem,
-    request::{NoParameters, Query, job_id, no_job},
-    wire,
-};
-use crate::master::Master;
-
-/// A job that was checked and planned, and not started.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct DryRun {
-    /// Always true: there is no job.
-    pub(crate) dry_run: bool,
-    /// What would be done, as `minispark explain --format json` prints it.
-    #[schema(value_type = Object)]
-    pub(crate) plan: Explanation,
-    /// What is strange about the document.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) warnings: Vec<wire::Finding>,
-}
 
 /// `GET /jobs/{id}/plan`: its nodes, the rules applied, its stages, with the rows counted so far.
 #[utoipa::path(

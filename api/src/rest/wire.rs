@@ -1,13 +1,15 @@
 //! The documents of the REST interface, shared with clients: what is on the wire, and no more.
 //!
-//! No engine type is serialised, so that the engine may change without a client noticing. Maps
-//! keep the order of the job's nodes ([`Ordered`]).
+//! No engine type is serialised, so that the engine may change without a client noticing; but for a
+//! plan's [`Explanation`], which is made to be read. Maps keep the order of the job's nodes
+//! ([`Ordered`]).
 
 use std::{fmt, marker::PhantomData};
 
 use minispark_engine::{
     expr::parse::type_name,
     formats::WriteFormat,
+    plan::explain::Explanation,
     sink::commit::{Published, PublishedFile},
 };
 use serde::{
@@ -167,6 +169,19 @@ pub struct Submitted {
     /// Always `ACCEPTED`.
     pub status: JobState,
     /// What was strange in the document and did not stop it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Finding>,
+}
+
+/// A job that was checked and planned, and not started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DryRun {
+    /// Always true: there is no job.
+    pub dry_run: bool,
+    /// What would be done, as `minispark explain --format json` prints it.
+    #[schema(value_type = Object)]
+    pub plan: Explanation,
+    /// What is strange about the document.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
 }

@@ -14,12 +14,12 @@ use minispark_api::rest::wire::Results;
 use minispark_engine::{
     disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk},
     error::Code,
-    formats::WriteFormat,
+    formats::{WriteFormat, compression::Compression, intake::BadRowMode},
     job::check::Checked,
     plan::{Op, explain::Explanation},
     runtime::{Clock, Outcome, Session, SessionOptions, SystemClock},
     schedule::{JobError, JobStatus, JobView},
-    sink::{STAGING, commit::Published},
+    sink::{STAGING, bad_rows, commit::Published},
     task::context::CancelFlag,
 };
 use serde::Serialize;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         data,
         base_dir: host::working_directory()?,
         scratch_dir: output_dir.join(STAGING),
-        output_dir,
+        output_dir: output_dir.clone(),
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
     })?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     }
     match outcome.status {
         JobStatus::Completed => {
-            succeed(&outcome, args.show, &*results, &disk, output)?;
+            succeed(&outcome, args.show, &output_dir, &*results, output)?;
             Ok(Exit::Done)
         }
         JobStatus::Cancelled => {
@@ -134,10 +134,11 @@ fn rows_read(view: &JobView) -> u64 {
 fn succeed(
     outcome: &Outcome,
     show: u64,
+    output_dir: &Path,
     results: &dyn Disk,
-    disk: &dyn Disk,
     output: Output,
 ) -> Result<()> {
+    let disk = &RealDisk;
     if output.json_asked() {
         output::document(&Document {
             results: Results::of(&outcome.job.to_string(), &outcome.sinks),
@@ -160,6 +161,9 @@ fn succeed(
             first_rows(sink, show, results)?;
         }
     }
+    for line in bad_rows(outcome, output_dir) {
+        output.say(&line);
+    }
     let rows = rows_read(&outcome.view);
     let seconds = outcome.elapsed.as_secs_f64();
     let mut figures = vec![format!("{} rows read in {seconds:.3} s", show_count(rows))];
@@ -178,8 +182,33 @@ fn succeed(
     Ok(())
 }
 
-/// Prints the first rows of a result from its files, as they stand there.
+/// What became of rows that were none, a line a node that had any.
+fn bad_rows(outcome: &Outcome, output_dir: &Path) -> Vec<String> {
+    let plan = &outcome.view.plan;
+    let had_some = outcome.view.rows.iter().filter(|counted| counted.quarantined > 0);
+    had_some
+        .filter_map(|counted| {
+            let node = plan.nodes.get(counted.node.index())?;
+            let rows = show_count(counted.quarantined);
+            Some(match node.op.on_bad_row()?.mode {
+                BadRowMode::Quarantine => {
+                    let folder = bad_rows::folder(plan, outcome.job, output_dir);
+                    let file = folder.join(bad_rows::file_name(&node.id));
+                    format!("{}: {rows} bad rows put aside in {}", node.id, file.display())
+                }
+                BadRowMode::Skip | BadRowMode::Fail => {
+                    format!("{}: {rows} bad rows skipped", node.id)
+                }
+            })
+        })
+        .collect()
+}
+
+/// Prints the first rows of a result from its files, as they stand there; of compressed ones none.
 fn first_rows(sink: &Published, rows: u64, disk: &dyn Disk) -> Result<()> {
+    if sink.compression != Compression::None {
+        return Ok(());
+    }
     let (is_csv, has_header) = match &sink.format {
         WriteFormat::Csv(options) => (true, options.header),
         WriteFormat::Text | WriteFormat::Jsonl => (false, false),

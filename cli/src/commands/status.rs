@@ -1,6 +1,6 @@
 //! `status`: a job as it is, a job followed to its end, or all jobs.
 
-use minispark_api::rest::wire::{Job, Page};
+use minispark_api::rest::wire::{Job, Page, Rows};
 
 use super::{Stop, follow, results};
 use crate::{
@@ -65,7 +65,7 @@ fn show(job: &Job, output: Output) -> Result<()> {
         ("duration", format!("{:.3} s", job.duration_secs)),
         ("tasks", format!("{done} of {tasks} done, {} failed attempts", job.failure_count)),
         ("nodes", nodes.collect::<Vec<_>>().join(", ")),
-        ("rows", format!("{} in, {} out", show_count(job.rows.input), show_count(job.rows.output))),
+        ("rows", rows(&job.rows)),
         (
             "bytes",
             format!(
@@ -120,4 +120,14 @@ async fn list(client: &Client, output: Output) -> Result<Exit> {
     });
     output::table(&["ID", "NAME", "STATUS", "DONE", "DURATION", "SUBMITTED"], rows.collect())?;
     Ok(Exit::Done)
+}
+
+fn rows(rows: &Rows) -> String {
+    let mut text = format!("{} in, {} out", show_count(rows.input), show_count(rows.output));
+    for (count, what) in [(rows.filtered, "filtered"), (rows.quarantined, "bad")] {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", show_count(count)));
+        }
+    }
+    text
 }

@@ -4,7 +4,7 @@ use std::{io::Read, path::Path};
 
 use minispark_engine::{disk::RealDisk, error::Code, id::JobId};
 
-use super::{Stop, follow, status, warn};
+use super::{Stop, explain, follow, status, warn};
 use crate::{
     args,
     client::Client,
@@ -21,13 +21,21 @@ pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output)
     let (document, shown) = read(&args.file)?;
     is_json(&document, &shown)?;
     let document = host::with_parameters(document, &args.parameters, &shown)?;
+    if args.dry_run {
+        let explained =
+            client.dry_run(&document, args.strict).await.map_err(|e| placed(e, &shown))?;
+        warn(&explained.warnings, output);
+        if output.is_json() {
+            output::document(&explained)?;
+        } else {
+            explain::text::lines(&explained.plan).iter().try_for_each(|line| output::line(line))?;
+        }
+        return Ok(Exit::Done);
+    }
     let key = args.idempotency_key.clone().unwrap_or_else(|| JobId::random().to_string());
     let mut stop = (args.wait || args.watch).then(Stop::listen).transpose()?;
     let submitted =
-        client.submit(&document, args.strict, &key).await.map_err(|error| match error.exit {
-            Exit::InvalidJob => error.at(shown),
-            _ => error,
-        })?;
+        client.submit(&document, args.strict, &key).await.map_err(|e| placed(e, &shown))?;
     warn(&submitted.warnings, output);
     let id = &submitted.job_id;
     let Some(stop) = &mut stop else {
@@ -46,6 +54,14 @@ pub(crate) async fn submit(args: &args::Submit, client: &Client, output: Output)
             output.say(&format!("the job goes on; to end it: minispark cancel {id}"));
             Ok(exit)
         }
+    }
+}
+
+/// What a master refuses is wrong in the document.
+fn placed(error: Error, document: &str) -> Error {
+    match error.exit {
+        Exit::InvalidJob => error.at(document),
+        _ => error,
     }
 }
 

@@ -142,12 +142,12 @@ fn batch(rows: &[Row]) -> RecordBatch {
     .unwrap()
 }
 
-fn declared(batch: &RecordBatch) -> Option<Vec<DeclaredColumn>> {
+fn declared(batch: &RecordBatch) -> Vec<DeclaredColumn> {
     let column = |field: &Arc<Field>| DeclaredColumn {
         name: field.name().clone(),
         data_type: Some(field.data_type().clone()),
     };
-    Some(batch.schema().fields().iter().map(column).collect())
+    batch.schema().fields().iter().map(column).collect()
 }
 
 fn encode(format: &WriteFormat, batch: &RecordBatch) -> Vec<u8> {
@@ -194,7 +194,7 @@ proptest! {
         let bytes =
             encode(&WriteFormat::Csv(CsvWriteOptions { header, delimiter: b',' }), &batch);
         let intake = Intake { compression: Some(compression), ..Intake::default() };
-        let columns = declared(&batch);
+        let columns = Some(declared(&batch));
         let format = Format::Csv(CsvOptions { header, columns, intake, ..CsvOptions::default() });
         prop_assert_eq!(read(&format, &compressed(compression, &bytes), partitions), batch);
     }
@@ -209,7 +209,7 @@ proptest! {
         let batch = batch(&rows);
         let bytes = encode(&WriteFormat::Jsonl, &batch);
         let intake = Intake { compression: Some(compression), ..Intake::default() };
-        let columns = declared(&batch);
+        let columns = Some(declared(&batch));
         let format = Format::Jsonl(JsonlOptions { columns, intake, ..JsonlOptions::default() });
         prop_assert_eq!(&read(&format, &compressed(compression, &bytes), partitions), &batch);
         let lines = String::from_utf8(bytes).unwrap();
@@ -231,7 +231,7 @@ proptest! {
             encode(&WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b';' }), &batch);
         let text = String::from_utf8(bytes).unwrap();
         let intake = Intake { encoding, ..Intake::default() };
-        let (header, columns) = (true, declared(&batch));
+        let (header, columns) = (true, Some(declared(&batch)));
         let format = Format::Csv(
             CsvOptions { header, columns, delimiter: b';', intake, ..CsvOptions::default() });
         prop_assert_eq!(read(&format, &in_encoding(encoding, &text), 3), batch);

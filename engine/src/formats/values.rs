@@ -227,7 +227,7 @@ impl Value {
                     pattern.timestamp(text, *unit, Some(zone))
                 }),
                 None => taken.timestamps(fields, *unit, Some(name), |text| {
-                    time::parse_moment(text.as_bytes(), *unit, zone)
+                    time::parse_moment(text.as_bytes(), *unit, *zone)
                 }),
             },
             Self::Duration(unit) => {
@@ -529,8 +529,8 @@ impl Taken<'_> {
             if !is_null {
                 let range = field.range();
                 let is_list = field.kind() == Kind::Literal
-                    && scan::elements(text, range.start, range.end, &mut |element| {
-                        elements.push(element);
+                    && scan::elements(text, range.start, range.end, &mut |found| {
+                        elements.push(found);
                     });
                 if !is_list {
                     elements.truncate(before);

@@ -30,6 +30,7 @@ mod columnar;
 mod writers;
 mod graph;
 mod nodes;
+mod map;
 mod text_formats;
 mod keyed;
 pub mod sql;

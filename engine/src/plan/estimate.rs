@@ -143,15 +143,12 @@ fn rows_of_files(read: &Read, disk: &Arc<dyn Disk>) -> u64 {
     if let Some(rows) = read.estimated_rows() {
         return rows;
     }
-    if let Some(rows) = read.estimated_rows() {
-        return rows;
-    }
     let bytes: u64 = read.files.iter().map(|file| file.size_bytes).sum();
     let Some(first) = read.files.iter().find(|file| file.size_bytes > 0) else { return 0 };
     let mut sample = vec![0; SAMPLE_BYTES];
-    let read = disk.open(&first.path).and_then(|file| file.read_at(&mut sample, 0));
+    let got = disk.open(&first.path).and_then(|file| file.read_at(&mut sample, 0));
     // What can't be read will be said by who must.
-    let Ok(read) = read else { return 0 };
-    let lines = memchr::memchr_iter(b'\n', &sample[..read]).count().max(1);
-    part(bytes, lossy(lines as u64) / lossy(read.max(1) as u64))
+    let Ok(got) = got else { return 0 };
+    let lines = memchr::memchr_iter(b'\n', &sample[..got]).count().max(1);
+    part(bytes, lossy(lines as u64) / lossy(got.max(1) as u64))
 }

@@ -239,12 +239,12 @@ impl ExplainedStage {
             elapsed_ms: report.elapsed_ms,
         });
         for (step, figures) in self.steps.iter_mut().zip(&report.steps) {
-            let actual = step.actual.get_or_insert_default();
-            actual.rows += figures.rows;
-            actual.bytes += figures.bytes;
-            actual.batches += figures.batches;
-            actual.micros += figures.micros;
-            actual.spilled_bytes += figures.spilled_bytes;
+            let of_step = step.actual.get_or_insert_default();
+            of_step.rows += figures.rows;
+            of_step.bytes += figures.bytes;
+            of_step.batches += figures.batches;
+            of_step.micros += figures.micros;
+            of_step.spilled_bytes += figures.spilled_bytes;
         }
     }
 
@@ -304,9 +304,10 @@ fn memory_bytes(stage: &Stage, estimates: &[Estimate]) -> u64 {
         if is_whole { bytes } else { bytes.div_ceil(tasks) }
     };
     let of_step = |kind: &StepKind| match kind {
-        StepKind::Sort { input, limit: None, .. } => held(*input),
         StepKind::Join { build, .. } => held(*build),
-        StepKind::PartialReduce { input, .. } | StepKind::FinalReduce { input, .. } => held(*input),
+        StepKind::Sort { input, limit: None, .. }
+        | StepKind::PartialReduce { input, .. }
+        | StepKind::FinalReduce { input, .. } => held(*input),
         _ => 0,
     };
     stage.steps.iter().map(|step| of_step(&step.kind)).sum()

@@ -72,7 +72,7 @@ impl Nodes {
         schema: SchemaRef,
         order: Order,
     ) -> NodeIndex {
-        let is_free = |id: &String| self.0.iter().all(|node| node.id != *id);
+        let is_free = |free: &String| self.0.iter().all(|node| node.id != *free);
         let numbered = (2_u32..).map(|number| format!("{id}{number}"));
         let id = std::iter::once(String::from(id)).chain(numbered).find(is_free);
         let index = NodeIndex(u32::try_from(self.0.len()).unwrap_or(u32::MAX));

@@ -1,23 +1,32 @@
 //! A job as one SQL statement, a common table expression a node, for another engine to run.
 //!
-//! It is written from the nodes as the document has them, before any rule, in `DuckDB`'s dialect;
-//! expressions write themselves ([`crate::expr`]). What SQL can't say (a sample by hash, the
-//! position of a row in a file) is refused. Where the rows picked depend on an order, the order
-//! stands beside what picks them; a result's own order stands at the statement's end.
+//! It is written from the nodes as the document has them, before any rule, in `DuckDB`'s dialect.
+//! What SQL can't say (a sample by hash, the position of a row in a file) is refused. Where the rows
+//! picked depend on an order, the order stands beside what picks them; a result's own order stands
+//! at the statement's end. Where `DuckDB` means something else by the same words, and none say what
+//! is meant here, `docs/differences.md` says so.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use arrow::datatypes::{Field, Schema};
 
 use crate::{
-    expr::{
-        Aggregate, AggregateFunction, Expr, SortKey,
-        parse::sql_type_name,
-        window::{Frame, FrameBound, FrameUnit, Kind, Offset, WindowFunction},
-    },
-    formats::{Format, csv::CsvOptions, intake::Encoding},
-    plan::{JoinColumn, JoinKind, Node, Op, Order, Plan, Read, Separator},
+    expr::{Aggregate, AggregateFunction, Expr, SortKey},
+    plan::{JoinColumn, JoinKind, Node, Op, Order, Plan, Separator},
 };
+
+mod expression;
+mod function;
+mod aggregate;
+mod source;
+
+use aggregate::Window;
+
+/// A piece of the statement, or why there is none.
+type Written = Result<String, String>;
+
+/// What columns are called, by their place and the name that they have.
+type Names<'a> = &'a dyn Fn(usize, &str) -> String;
 
 /// Why a job can't be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +53,9 @@ pub fn statement(plan: &Plan, sink: Option<&str>) -> Result<String, Refusal> {
     let mut text = String::from("with\n");
     let nodes = plan.nodes.iter().enumerate().filter(|(at, _)| wanted[*at]);
     for (number, (_, node)) in nodes.enumerate() {
-        let query = query(plan, node)
-            .map_err(|reason| Refusal { node: node.id.clone(), reason: String::from(reason) })?;
+        let refused = |reason| Refusal { node: node.id.clone(), reason };
+        distinct_names(&node.schema).map_err(refused)?;
+        let query = query(plan, node).map_err(refused)?;
         let comma = if number == 0 { "" } else { ",\n" };
         push(&mut text, format_args!("{comma}  {} as (\n    {query}\n  )", name(&node.id)));
     }
@@ -75,20 +85,38 @@ fn leaf(plan: &Plan, sink: Option<&str>) -> Result<usize, Refusal> {
     }
 }
 
-fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
+/// `DuckDB` tells no names apart that differ in case alone.
+fn distinct_names(schema: &Schema) -> Result<(), String> {
+    let mut seen = HashMap::new();
+    for field in schema.fields() {
+        if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
+            let name = field.name();
+            return Err(format!("`{other}` and `{name}` are one name in SQL; rename one of them"));
+        }
+    }
+    Ok(())
+}
+
+fn query(plan: &Plan, node: &Node) -> Written {
     let input = |at: usize| name(&plan.nodes[node.inputs[at].index()].id);
     let schema = |at: usize| plan.nodes[node.inputs[at].index()].schema.as_ref();
     let from = || input(0);
+    let order = |at: usize| &plan.nodes[node.inputs[at].index()].order;
+    let text = |expr: &Expr| expression::text(expr, &own);
     Ok(match &node.op {
         Op::Read(read) => {
             let columns = node.schema.fields().iter().map(|field| name(field.name()));
             let columns = columns.collect::<Vec<_>>().join(", ");
-            format!("select {columns} from {}", source(read, &node.schema)?)
+            format!("select {columns} from {}", source::table(read, &node.schema)?)
         }
         Op::Map { columns } => {
             let columns = node.schema.fields().iter().zip(columns);
-            let columns = columns.map(|(field, expr)| (field.name().as_str(), expr.to_string()));
-            format!("select {} from {}", select(columns), from())
+            let column = |(field, expr)| {
+                let field: &Arc<Field> = field;
+                Ok((field.name().as_str(), text(expr)?))
+            };
+            let columns = columns.map(column).collect::<Result<Vec<_>, String>>()?;
+            format!("select {} from {}", select(columns.into_iter()), from())
         }
         Op::Sleep { .. }
         | Op::Cache
@@ -97,15 +125,15 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
         | Op::Write(_) => {
             format!("select * from {}", from())
         }
-        Op::Filter { predicate } => format!("select * from {} where {}", from(), predicate.0),
+        Op::Filter { predicate } => {
+            format!("select * from {} where {}", from(), text(&predicate.0)?)
+        }
         Op::Tokenize { columns } => {
             let token = name(node.schema.field(0).name());
             let parts = columns.iter().map(|column| {
-                let text = name(schema(0).field(*column).name());
+                let of = name(schema(0).field(*column).name());
                 // The marks that are removed, and Unicode's white space.
-                format!(
-                    "regexp_extract_all(translate({text}, '.,;?!-', ''), '[^\\s\\pZ\\x{{85}}]+')"
-                )
+                format!("regexp_extract_all(translate({of}, '.,;?!-', ''), '[^\\s\\pZ\\x{{85}}]+')")
             });
             let parts = parts.collect::<Vec<_>>();
             let all = match &parts[..] {
@@ -115,18 +143,29 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
             format!("select unnest({all}) as {token} from {}", from())
         }
         Op::Reduce { keys, aggregates } => {
-            let values = keys.iter().map(ToString::to_string);
-            let values = values.chain(aggregates.iter().map(aggregate));
+            let ties = aggregate::ties(order(0), schema(0));
+            if let [only] = &aggregates[..]
+                && only.function == AggregateFunction::FirstRow
+            {
+                return first_of_each(node, keys, only, ties, schema(0), &from());
+            }
+            let keys = expression::all(keys, &own)?;
+            let count = keys.len();
+            let aggregates = aggregates
+                .iter()
+                .map(|call| aggregate::aggregate(call, schema(0), ties.as_deref(), &own));
+            let values =
+                keys.into_iter().map(Ok).chain(aggregates).collect::<Result<Vec<_>, _>>()?;
             let columns =
                 node.schema.fields().iter().map(|field| field.name().as_str()).zip(values);
-            let mut text = format!("select {} from {}", select(columns), from());
-            if !keys.is_empty() {
-                let places: Vec<_> = (1..=keys.len()).map(|place| place.to_string()).collect();
-                push(&mut text, format_args!(" group by {}", places.join(", ")));
+            let mut query = format!("select {} from {}", select(columns), from());
+            if count > 0 {
+                let places: Vec<_> = (1..=count).map(|place| place.to_string()).collect();
+                push(&mut query, format_args!(" group by {}", places.join(", ")));
             }
-            text
+            query
         }
-        Op::Join { .. } => join(node, [&input(0), &input(1)], [schema(0), schema(1)]),
+        Op::Join { .. } => join(node, [&input(0), &input(1)], [schema(0), schema(1)])?,
         Op::Union => {
             let inputs = (0..node.inputs.len()).map(|at| format!("select * from {}", input(at)));
             inputs.collect::<Vec<_>>().join("\n    union all ")
@@ -141,12 +180,12 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
             replaced(node, *column, &format!("unnest({list})"), &from())
         }
         Op::Split { column, by, outer } => {
-            let text = name(schema(0).field(*column).name());
+            let whole = name(schema(0).field(*column).name());
             let parts = match by {
                 Separator::Text(separator) => {
-                    format!("string_split({text}, {})", quoted(separator))
+                    format!("string_split({whole}, {})", quoted(separator))
                 }
-                Separator::Lines => return Err("lines of a text have no SQL"),
+                Separator::Lines => return refused("lines of a text have no SQL"),
             };
             let parts = if *outer { format!("coalesce({parts}, [null])") } else { parts };
             replaced(node, *column, &format!("unnest({parts})"), &from())
@@ -155,71 +194,109 @@ fn query(plan: &Plan, node: &Node) -> Result<String, &'static str> {
             let fields = node.schema.fields();
             let of = |(label, value): &(String, Expr)| {
                 let kept = keep.iter().map(|column| name(schema(0).field(*column).name()));
-                let columns = kept.chain([quoted(label), value.to_string()]);
+                let columns = kept.chain([quoted(label), text(value)?]);
                 let columns = fields.iter().map(|field| field.name().as_str()).zip(columns);
-                format!("select {} from {}", select(columns), from())
+                Ok(format!("select {} from {}", select(columns), from()))
             };
-            values.iter().map(of).collect::<Vec<_>>().join("\n    union all ")
+            let parts = values.iter().map(of).collect::<Result<Vec<_>, String>>()?;
+            parts.join("\n    union all ")
         }
-        Op::Sample { .. } => return Err("a sample by the rows' hash has no SQL"),
+        Op::Sample { .. } => return refused("a sample by the rows' hash has no SQL"),
         Op::Sort { keys, limit } => {
             let keys = sort_keys(keys, &node.schema);
             let limit = limit.map(|limit| format!(" limit {limit}")).unwrap_or_default();
             format!("select * from {} order by {keys}{limit}", from())
         }
         Op::Limit { offset, n } => {
-            let order = match &plan.nodes[node.inputs[0].index()].order {
+            let by = match order(0) {
                 Order::Sorted(keys) => format!(" order by {}", sort_keys(keys, schema(0))),
                 Order::Source => String::new(),
-                Order::None => return Err("a limit over rows without order has no SQL"),
+                Order::None => return refused("a limit over rows without order has no SQL"),
             };
-            format!("select * from {}{order} limit {n} offset {offset}", from())
+            format!("select * from {}{by} limit {n} offset {offset}", from())
         }
         Op::Window { partition_by, order_by, functions } => {
-            let mut over = Vec::new();
-            if !partition_by.is_empty() {
-                let names: Vec<_> = partition_by
-                    .iter()
-                    .map(|column| name(schema(0).field(*column).name()))
-                    .collect();
-                over.push(format!("partition by {}", names.join(", ")));
-            }
-            if !order_by.is_empty() {
-                over.push(format!("order by {}", sort_keys(order_by, schema(0))));
-            }
             let width = schema(0).fields().len();
+            let over = Window {
+                schema: schema(0),
+                partition_by,
+                order_by,
+                ties: aggregate::ties(order(0), schema(0)),
+                names: &own,
+            };
             let added = functions.iter().zip(&node.schema.fields()[width..]);
             let added = added
-                .map(|(call, field)| format!("{} as {}", window(call, &over), name(field.name())));
-            format!("select *, {} from {}", added.collect::<Vec<_>>().join(", "), from())
+                .map(|(call, field)| Ok(format!("{} as {}", over.call(call)?, name(field.name()))))
+                .collect::<Result<Vec<_>, String>>()?;
+            format!("select *, {} from {}", added.join(", "), from())
         }
     })
 }
 
+fn refused(why: &str) -> Written {
+    Err(String::from(why))
+}
+
+/// A column by the name that it has.
+fn own(_: usize, column: &str) -> String {
+    name(column)
+}
+
+/// Keys, and the other columns of the first row that has them.
+fn first_of_each(
+    node: &Node,
+    keys: &[Expr],
+    first: &Aggregate,
+    ties: Option<Vec<SortKey>>,
+    schema: &Schema,
+    from: &str,
+) -> Written {
+    let Some(ties) = ties else {
+        return refused("the first row in files has no SQL; sort the rows before");
+    };
+    let keys = expression::all(keys, &own)?;
+    let values = keys.iter().cloned().chain(expression::all(&first.arguments, &own)?);
+    let columns = node.schema.fields().iter().map(|field| field.name().as_str()).zip(values);
+    let partition = match &keys[..] {
+        [] => String::new(),
+        keys => format!("partition by {} ", keys.join(", ")),
+    };
+    Ok(format!(
+        "select {} from (select *, row_number() over ({partition}order by {}) as \"#row\" \
+         from {from}) where \"#row\" = 1",
+        select(columns),
+        sort_keys(&ties, schema)
+    ))
+}
+
 /// A join of two tables whose columns are renamed, so that those of one name can be told apart.
-fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> String {
+fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
     let Op::Join { how, left_keys, right_keys, null_safe, on, columns } = &node.op else {
-        return String::new();
+        return refused("it is no join");
     };
     let side = |at: usize, letter: char| {
         let fields = schemas[at].fields().iter().enumerate();
-        let columns = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
-        format!("(select {} from {})", columns.collect::<Vec<_>>().join(", "), inputs[at])
+        let named = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
+        format!("(select {} from {})", named.collect::<Vec<_>>().join(", "), inputs[at])
     };
-    let (left, right) = (side(0, 'l'), side(1, 'r'));
-    let renamed = |expr: &Expr, letter: char| renamed(expr, &|column| format!("{letter}{column}"));
+    let (lefts, rights) = (side(0, 'l'), side(1, 'r'));
+    let renamed = |expr: &Expr, letter: char| {
+        expression::text(expr, &|column, _| format!("{letter}{column}"))
+    };
     let equal = if *null_safe { "is not distinct from" } else { "=" };
     let mut conditions: Vec<String> = (left_keys.iter().zip(right_keys))
-        .map(|(left, right)| format!("{} {equal} {}", renamed(left, 'l'), renamed(right, 'r')))
-        .collect();
+        .map(|(left, right)| {
+            Ok(format!("{} {equal} {}", renamed(left, 'l')?, renamed(right, 'r')?))
+        })
+        .collect::<Result<_, String>>()?;
     let width = schemas[0].fields().len();
-    conditions.extend(on.as_ref().map(|on| {
-        let place = |column: usize| match column.checked_sub(width) {
+    if let Some(on) = on {
+        let place = |column: usize, _: &str| match column.checked_sub(width) {
             None => format!("l{column}"),
             Some(right) => format!("r{right}"),
         };
-        self::renamed(&on.0, &place)
-    }));
+        conditions.push(expression::text(&on.0, &place)?);
+    }
     let condition =
         if conditions.is_empty() { String::from("true") } else { conditions.join(" and ") };
     let columns = node.schema.fields().iter().map(|field| field.name().as_str()).zip(
@@ -236,39 +313,27 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> String {
         JoinKind::Right => "right join",
         JoinKind::Full => "full join",
         JoinKind::Semi => {
-            return format!(
-                "select {columns} from {left} where exists (select 1 from {right} where {condition})"
-            );
+            return Ok(format!(
+                "select {columns} from {lefts} where exists \
+                 (select 1 from {rights} where {condition})"
+            ));
         }
         JoinKind::Anti { null_aware: false } => {
-            return format!(
-                "select {columns} from {left} where not exists \
-                 (select 1 from {right} where {condition})"
-            );
+            return Ok(format!(
+                "select {columns} from {lefts} where not exists \
+                 (select 1 from {rights} where {condition})"
+            ));
         }
         JoinKind::Anti { null_aware: true } => {
             let (key, of) = (left_keys.first(), right_keys.first());
-            let key = key.map(|key| renamed(key, 'l')).unwrap_or_default();
-            let of = of.map(|of| renamed(of, 'r')).unwrap_or_default();
-            return format!(
-                "select {columns} from {left} where {key} not in (select {of} from {right})"
-            );
+            let key = key.map(|key| renamed(key, 'l')).transpose()?.unwrap_or_default();
+            let of = of.map(|of| renamed(of, 'r')).transpose()?.unwrap_or_default();
+            return Ok(format!(
+                "select {columns} from {lefts} where {key} not in (select {of} from {rights})"
+            ));
         }
     };
-    format!("select {columns} from {left} {word} {right} on {condition}")
-}
-
-/// An expression over columns of other names.
-fn renamed(expr: &Expr, to: &impl Fn(usize) -> String) -> String {
-    fn rename(expr: &mut Expr, to: &impl Fn(usize) -> String) {
-        if let Expr::Column { index, name, .. } = expr {
-            *name = to(*index);
-        }
-        expr.children_mut().into_iter().for_each(|child| rename(child, to));
-    }
-    let mut expr = expr.clone();
-    rename(&mut expr, to);
-    expr.to_string()
+    Ok(format!("select {columns} from {lefts} {word} {rights} on {condition}"))
 }
 
 /// All columns of a node's input with another expression for one of them.
@@ -278,137 +343,6 @@ fn replaced(node: &Node, column: usize, by: &str, from: &str) -> String {
         (field.name().as_str(), value)
     });
     format!("select {} from {from}", select(columns))
-}
-
-/// An aggregate as `DuckDB` calls it, in the type that it has here.
-fn aggregate(call: &Aggregate) -> String {
-    let text = call.to_string();
-    match call.function {
-        // Its sums of whole numbers are wider, and its averages of decimals are floats too.
-        AggregateFunction::Sum => format!("cast({text} as {})", sql_type_name(&call.data_type)),
-        _ => text,
-    }
-}
-
-fn window(call: &WindowFunction, over: &[String]) -> String {
-    let arguments =
-        || call.arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let nulls = if call.ignore_nulls { " ignore nulls" } else { "" };
-    let text = match &call.function {
-        Kind::RowNumber => String::from("row_number()"),
-        Kind::Rank => String::from("rank()"),
-        Kind::DenseRank => String::from("dense_rank()"),
-        Kind::PercentRank => String::from("percent_rank()"),
-        Kind::CumeDist => String::from("cume_dist()"),
-        Kind::Ntile(tiles) => format!("ntile({tiles})"),
-        Kind::Lag(rows) => {
-            let word = if *rows < 0 { "lead" } else { "lag" };
-            let mut arguments = call.arguments.iter().map(ToString::to_string);
-            let value = arguments.next().unwrap_or_default();
-            let default = arguments.next().map(|d| format!(", {d}")).unwrap_or_default();
-            format!("{word}({value}, {}{default}{nulls})", rows.unsigned_abs())
-        }
-        Kind::FirstValue => format!("first_value({}{nulls})", arguments()),
-        Kind::LastValue => format!("last_value({}{nulls})", arguments()),
-        Kind::NthValue(place) => format!("nth_value({}, {place}{nulls})", arguments()),
-        Kind::Aggregate(call) => call.to_string(),
-    };
-    let mut over = over.to_vec();
-    if call.function.has_frame() {
-        over.push(frame(&call.frame));
-    }
-    let text = format!("{text} over ({})", over.join(" "));
-    match &call.function {
-        Kind::Aggregate(aggregate) if aggregate.function == AggregateFunction::Sum => {
-            format!("cast({text} as {})", sql_type_name(&call.data_type))
-        }
-        _ => text,
-    }
-}
-
-fn frame(frame: &Frame) -> String {
-    let unit = match frame.unit {
-        FrameUnit::Rows => "rows",
-        FrameUnit::Range => "range",
-        FrameUnit::Groups => "groups",
-    };
-    let offset = |offset: &Offset| match offset {
-        Offset::Count(count) => count.to_string(),
-        Offset::Ticks(ticks) => ticks.to_string(),
-        Offset::Float(bits) => format!("{:?}", f64::from_bits(*bits)),
-        Offset::Calendar { months, nanoseconds } => {
-            format!("(to_months({months}) + to_microseconds({}))", nanoseconds / 1000)
-        }
-    };
-    let bound = |bound: &FrameBound| match bound {
-        FrameBound::UnboundedPreceding => String::from("unbounded preceding"),
-        FrameBound::Preceding(by) => format!("{} preceding", offset(by)),
-        FrameBound::CurrentRow => String::from("current row"),
-        FrameBound::Following(by) => format!("{} following", offset(by)),
-        FrameBound::UnboundedFollowing => String::from("unbounded following"),
-    };
-    format!("{unit} between {} and {}", bound(&frame.start), bound(&frame.end))
-}
-
-/// The files of a reader as a table function.
-fn source(read: &Read, schema: &Schema) -> Result<String, &'static str> {
-    let paths: Vec<_> = read.files.iter().map(|f| quoted(&f.path.display().to_string())).collect();
-    let paths = format!("[{}]", paths.join(", "));
-    let columns = || {
-        let column = |field: &Field| {
-            format!("{}: {}", quoted(field.name()), quoted(&sql_type_name(field.data_type())))
-        };
-        let columns: Vec<_> = schema.fields().iter().map(|field| column(field)).collect();
-        format!("{{{}}}", columns.join(", "))
-    };
-    if !read.scan.folders.is_empty() && read.format != Format::Parquet {
-        return Err("the names of folders give it columns");
-    }
-    let intake = read.format.intake();
-    if intake.on_bad_row.tolerates() {
-        return Err("a reader that leaves bad rows out");
-    }
-    if intake.compression.is_some() || intake.encoding != Encoding::Utf8 {
-        return Err("a reader with a `compression` or an `encoding`");
-    }
-    Ok(match &read.format {
-        Format::Csv(options) if !options.is_usual() => {
-            return Err("a `read_csv` with options beyond `header`, `columns` and `delimiter`");
-        }
-        Format::Jsonl(options) if options.date_format.is_some() => {
-            return Err("a `read_jsonl` with a `date_format`");
-        }
-        Format::Jsonl(options) if options.timestamp_format.is_some() => {
-            return Err("a `read_jsonl` with a `timestamp_format`");
-        }
-        Format::Text(_) => format!(
-            "read_csv({paths}, header = false, delim = '\\x01', quote = '', escape = '', \
-             auto_detect = false, columns = {})",
-            columns()
-        ),
-        Format::Csv(CsvOptions { header, delimiter, .. }) => format!(
-            "read_csv({paths}, header = {header}, delim = {}, quote = '\"', escape = '\"', \
-             nullstr = '', allow_quoted_nulls = false, auto_detect = false, columns = {})",
-            quoted(&char::from(*delimiter).to_string()),
-            columns()
-        ),
-        Format::Jsonl(_) => format!(
-            "read_json({paths}, format = 'newline_delimited', auto_detect = false, columns = {})",
-            columns()
-        ),
-        Format::Parquet => {
-            let names = select(schema.fields().iter().map(|field| {
-                let field = field.name().as_str();
-                (field, name(field))
-            }));
-            let hive = !read.scan.folders.is_empty();
-            format!(
-                "(select {names} from read_parquet({paths}, union_by_name = true, \
-                 hive_partitioning = {hive}))"
-            )
-        }
-        Format::Arrow => return Err("DuckDB reads no Arrow files by itself"),
-    })
 }
 
 /// `value as name, …`; a value that is its own name needs none.

@@ -460,7 +460,8 @@ impl Job {
             self.stages[input].reruns = 0;
         }
         let is_stage_done = self.stages[index].is_complete();
-        if let Some(reason) = self.too_many_bad_rows(index, is_stage_done, first_bad_row) {
+        if let Some(reason) = self.too_many_bad_rows(index, is_stage_done, first_bad_row.as_deref())
+        {
             let failure = recover::failure(Class::Fail, Code::BadRowsLimit, reason);
             return Err(self.error(attempt, &worker, failure));
         }
@@ -478,13 +479,13 @@ impl Job {
         &self,
         stage: usize,
         is_stage_done: bool,
-        first: Option<String>,
+        first: Option<&str>,
     ) -> Option<String> {
         self.stages[stage].nodes.iter().find_map(|node| {
             let (node, rows) = (self.plan.nodes.get(node.index())?, self.rows.get(node.index())?);
             let policy = node.op.on_bad_row()?;
             let reason = policy.exceeded(rows.quarantined, rows.rows_in, is_stage_done)?;
-            let first = first.as_ref().map(|row| format!("; one is {row}")).unwrap_or_default();
+            let first = first.map(|row| format!("; one is {row}")).unwrap_or_default();
             Some(format!("too many bad rows in `{}`: {reason}{first}", node.id))
         })
     }

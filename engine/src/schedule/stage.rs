@@ -103,6 +103,7 @@ impl TaskState {
 
 /// The tasks of one stage with the counts that keep a decision from looking at each.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct StageState {
     tasks: Vec<TaskState>,
     partitions: u32,

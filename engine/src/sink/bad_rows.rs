@@ -330,9 +330,10 @@ mod tests {
         assert_eq!(first["reason"], "expected int64, found `x7`");
         assert_eq!((&first["raw"], &first["raw_base64"]), (&"x7".into(), &Value::Null));
         assert!(first["file"].as_str().unwrap().ends_with("n.csv"));
-        let rows = &outcome.view.rows;
-        assert_eq!((rows[0].rows_in, rows[0].rows_out, rows[0].quarantined), (3_000, 2_970, 30));
-        assert_eq!((rows[1].rows_in, rows[1].rows_out, rows[1].filtered), (2_970, 1_980, 990));
+        let counts = &outcome.view.rows;
+        let (read, kept) = (&counts[0], &counts[1]);
+        assert_eq!((read.rows_in, read.rows_out, read.quarantined), (3_000, 2_970, 30));
+        assert_eq!((kept.rows_in, kept.rows_out, kept.filtered), (2_970, 1_980, 990));
     }
 
     #[test]

@@ -29,15 +29,15 @@ fn skipping() -> Intake {
     Intake { on_bad_row, ..Intake::default() }
 }
 
-fn columns(types: &[(&str, DataType)]) -> Option<Vec<DeclaredColumn>> {
+fn columns(types: &[(&str, DataType)]) -> Vec<DeclaredColumn> {
     let column = |(name, data_type): &(&str, DataType)| DeclaredColumn {
         name: String::from(*name),
         data_type: Some(data_type.clone()),
     };
-    Some(types.iter().map(column).collect())
+    types.iter().map(column).collect()
 }
 
-fn texts(count: usize) -> Option<Vec<DeclaredColumn>> {
+fn texts(count: usize) -> Vec<DeclaredColumn> {
     let names = ["a", "b", "c", "d"];
     columns(&names[..count].iter().map(|name| (*name, DataType::Utf8View)).collect::<Vec<_>>())
 }
@@ -130,7 +130,7 @@ fn everywhere(options: &CsvOptions, text: &[u8]) -> (Vec<String>, Vec<String>) {
 #[test]
 fn a_nasty_file_has_the_same_rows_wherever_it_is_cut() {
     let options = CsvOptions {
-        columns: texts(3),
+        columns: Some(texts(3)),
         delimiter: b';',
         quote: Some(b'\''),
         comment: Some(b'#'),
@@ -157,7 +157,7 @@ fn a_nasty_file_has_the_same_rows_wherever_it_is_cut() {
 #[test]
 fn escapes_blanks_nulls_and_short_records_are_as_the_reader_says() {
     let escaping = CsvOptions {
-        columns: texts(3),
+        columns: Some(texts(3)),
         escape: Some(b'\\'),
         intake: skipping(),
         ..CsvOptions::default()
@@ -165,7 +165,7 @@ fn escapes_blanks_nulls_and_short_records_are_as_the_reader_says() {
     let (rows, bad) = everywhere(&escaping, b"\"a\\\"b\",c\\d,\"e\\\\\"\n\"f\\\nx\",\"g\"\"\",h\n");
     assert_eq!((rows, bad.len()), (vec!["a\"b|c\\d|e\\".into(), "f\nx|g\"|h".into()], 0));
     let loose = CsvOptions {
-        columns: texts(3),
+        columns: Some(texts(3)),
         delimiter: b'|',
         trim: true,
         pads: true,
@@ -174,18 +174,22 @@ fn escapes_blanks_nulls_and_short_records_are_as_the_reader_says() {
         intake: skipping(),
         ..CsvOptions::default()
     };
-    let (rows, bad) = everywhere(
+    let (of_loose, odd) = everywhere(
         &loose,
         b" a | \" b \" |\tNA \n\"NA\"|-\n# x\n x#y |  | \"\"\n \"q\nr\" | 1\n1|2|3|4\n \"a\" b|\"c\n",
     );
-    assert_eq!(rows, ["a| b |∅", "NA|∅|∅", "x#y|∅|", "q\nr|1|∅"]);
+    assert_eq!(of_loose, ["a| b |∅", "NA|∅|∅", "x#y|∅|", "q\nr|1|∅"]);
     // What a quote opens in a bad record belongs to it.
-    assert_eq!(bad.len(), 2, "{bad:?}");
-    let plain =
-        CsvOptions { columns: texts(3), quote: None, intake: skipping(), ..CsvOptions::default() };
-    let (rows, bad) = everywhere(&plain, b"a\"b,\"c\",'d'\n\"x,y\n,\"\",\n");
-    assert_eq!(rows, ["a\"b|\"c\"|'d'", "∅|\"\"|∅"]);
-    assert_eq!(bad.len(), 1);
+    assert_eq!(odd.len(), 2, "{odd:?}");
+    let plain = CsvOptions {
+        columns: Some(texts(3)),
+        quote: None,
+        intake: skipping(),
+        ..CsvOptions::default()
+    };
+    let (of_plain, long) = everywhere(&plain, b"a\"b,\"c\",'d'\n\"x,y\n,\"\",\n");
+    assert_eq!(of_plain, ["a\"b|\"c\"|'d'", "∅|\"\"|∅"]);
+    assert_eq!(long.len(), 1);
 }
 
 #[test]
@@ -211,11 +215,11 @@ fn dates_are_read_by_their_pattern_and_inferred_by_it() {
 #[test]
 fn what_is_no_value_of_its_column_is_one_bad_row() {
     let options = CsvOptions {
-        columns: columns(&[
+        columns: Some(columns(&[
             ("i", DataType::Int8),
             ("d", DataType::Decimal128(5, 2)),
             ("l", DataType::new_list(DataType::Int64, true)),
-        ]),
+        ])),
         intake: skipping(),
         ..CsvOptions::default()
     };
@@ -268,9 +272,9 @@ fn elements_of_an_array_are_told_apart_where_some_are_bad() {
         assert_eq!(bad.len(), 3, "{bad:?}");
         assert!(bad[2].contains("the array is never closed"), "{bad:?}");
     }
-    let text = b"[{\"a\":1},7,{\"a\":2} x,{\"b\":1},\n\n{\"a\":3},]";
-    let input = Input::of(&[text]);
-    let (rows, bad) = read(&input, &format, &input.splits(&format, 2).unwrap());
+    let closed = b"[{\"a\":1},7,{\"a\":2} x,{\"b\":1},\n\n{\"a\":3},]";
+    let whole = Input::of(&[closed]);
+    let (rows, bad) = read(&whole, &format, &whole.splits(&format, 2).unwrap());
     assert_eq!(rows, ["1|∅", "2|∅", "∅|1", "3|∅"]);
     let reasons: Vec<_> = bad.iter().map(|bad| bad.split_once(": ").unwrap().1).collect();
     assert_eq!(
@@ -298,7 +302,7 @@ fn an_array_longer_than_a_block_is_read_in_pieces() {
 #[test]
 fn offsets_are_those_of_the_file_in_its_own_encoding() {
     let intake = Intake { encoding: Encoding::Utf16, ..skipping() };
-    let columns = columns(&[("n", DataType::Int64)]);
+    let columns = Some(columns(&[("n", DataType::Int64)]));
     let format = Format::Csv(CsvOptions { columns, intake, ..CsvOptions::default() });
     let mut bytes = b"\xff\xfe".to_vec();
     for text in ["1\n", "é\n", "😀\n", "x\n"] {
@@ -311,7 +315,7 @@ fn offsets_are_those_of_the_file_in_its_own_encoding() {
     let places: Vec<_> = bad.iter().map(|bad| bad.split_once(' ').unwrap().0).collect();
     assert_eq!(places, ["6", "10", "16", "20"]);
     let strict = Format::Csv(CsvOptions {
-        columns: self::columns(&[("n", DataType::Int64)]),
+        columns: Some(self::columns(&[("n", DataType::Int64)])),
         intake: Intake { encoding: Encoding::Utf16, ..Intake::default() },
         ..CsvOptions::default()
     });
@@ -357,7 +361,7 @@ proptest! {
         }
         let escape = escape.filter(|_| quote.is_some());
         let options = CsvOptions {
-            columns: texts(width), escape, comment, trim, pads, quote, intake: skipping(),
+            columns: Some(texts(width)), escape, comment, trim, pads, quote, intake: skipping(),
             ..CsvOptions::default()
         };
         everywhere(&options, &text);
@@ -376,10 +380,10 @@ proptest! {
     ) {
         let text = [&b"{\"a\": null}"[..]].into_iter().chain(lines).collect::<Vec<_>>().join(&b'\n');
         let input = Input::of(&[&text]);
-        let columns = columns(&[("a", DataType::Int64)]);
-        let format = Format::Jsonl(
+        let columns = Some(columns(&[("a", DataType::Int64)]));
+        let jsonl = Format::Jsonl(
             JsonlOptions { columns, intake: skipping(), ..JsonlOptions::default() });
-        for format in [format, Format::Text(skipping())] {
+        for format in [jsonl, Format::Text(skipping())] {
             let whole = read(&input, &format, &input.splits(&format, 1).unwrap());
             let cut = read(&input, &format, &input.splits(&format, partitions).unwrap());
             prop_assert_eq!(cut, whole);

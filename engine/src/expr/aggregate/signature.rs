@@ -450,9 +450,18 @@ pub fn result_type(function: AggregateFunction, types: &[DataType]) -> Result<Da
     let (least, most) = match function {
         F::Count => (0, usize::MAX),
         F::FirstRow => (1, usize::MAX),
-        F::MinBy | F::MaxBy | F::CovarSamp | F::CovarPop | F::Corr => (2, 2),
-        F::RegrSlope | F::RegrIntercept | F::RegrR2 => (2, 2),
-        F::QuantileCont | F::QuantileDisc | F::ApproxQuantile | F::StringAgg => (2, 2),
+        F::MinBy
+        | F::MaxBy
+        | F::CovarSamp
+        | F::CovarPop
+        | F::Corr
+        | F::RegrSlope
+        | F::RegrIntercept
+        | F::RegrR2
+        | F::QuantileCont
+        | F::QuantileDisc
+        | F::ApproxQuantile
+        | F::StringAgg => (2, 2),
         _ => (1, 1),
     };
     if types.len() < least || types.len() > most {
@@ -485,24 +494,38 @@ pub fn result_type(function: AggregateFunction, types: &[DataType]) -> Result<Da
             of if of.is_numeric() => Ok(DataType::Float64),
             of => wants("a number or a duration", of),
         },
-        F::Min | F::Max | F::Mode if !is_ordered(first) => wants("a type with an order", first),
-        F::QuantileDisc if !is_ordered(first) => wants("a type with an order", first),
+        F::Min | F::Max | F::Mode | F::QuantileDisc if !is_ordered(first) => {
+            wants("a type with an order", first)
+        }
         F::MinBy | F::MaxBy if !is_ordered(&types[1]) => {
             wants("a type with an order as its second argument", &types[1])
         }
-        F::Min | F::Max | F::Mode | F::QuantileDisc | F::MinBy | F::MaxBy => Ok(first.clone()),
-        F::First | F::Last | F::AnyValue => Ok(first.clone()),
+        F::Min
+        | F::Max
+        | F::Mode
+        | F::QuantileDisc
+        | F::MinBy
+        | F::MaxBy
+        | F::First
+        | F::Last
+        | F::AnyValue => Ok(first.clone()),
         F::FirstRow => {
             let fields = types.iter().enumerate().map(|(index, of)| {
                 arrow::datatypes::Field::new(format!("c{index}"), of.clone(), true)
             });
             Ok(DataType::Struct(fields.collect()))
         }
-        F::StddevSamp | F::StddevPop | F::VarSamp | F::VarPop => number(first),
-        F::Skewness | F::Kurtosis | F::Product | F::Median => number(first),
-        F::QuantileCont | F::ApproxQuantile => number(first),
-        F::CovarSamp | F::CovarPop | F::Corr => number(first).and_then(|_| number(&types[1])),
-        F::RegrSlope | F::RegrIntercept | F::RegrR2 => {
+        F::StddevSamp
+        | F::StddevPop
+        | F::VarSamp
+        | F::VarPop
+        | F::Skewness
+        | F::Kurtosis
+        | F::Product
+        | F::Median
+        | F::QuantileCont
+        | F::ApproxQuantile => number(first),
+        F::CovarSamp | F::CovarPop | F::Corr | F::RegrSlope | F::RegrIntercept | F::RegrR2 => {
             number(first).and_then(|_| number(&types[1]))
         }
         F::Every | F::Any => match first {

@@ -49,10 +49,7 @@ impl Binder<'_> {
         at: &Sql,
         depth: usize,
     ) -> Result<Expr> {
-        if interval.last_field.is_some()
-            || interval.leading_precision.is_some()
-            || interval.fractional_seconds_precision.is_some()
-        {
+        if interval.last_field.is_some() || interval.fractional_seconds_precision.is_some() {
             return Err(self.unsupported(at, &format!("`{interval}`")));
         }
         let unit = interval.leading_field.as_ref().map(unit_name);
@@ -71,6 +68,14 @@ impl Binder<'_> {
             },
             _ => None,
         };
+        // `day (3)`: the most digits that there may be.
+        if let (Some(most), Some(written)) = (interval.leading_precision, &written) {
+            let digits = written.chars().filter(char::is_ascii_digit).count() as u64;
+            if digits > most {
+                let message = format!("`{interval}` has {digits} digits, and {most} are allowed");
+                return Err(self.type_error(at, message));
+            }
+        }
         let read = |length: &str| {
             let parsed = datetime::parse_interval(length);
             parsed.map(|(months, days, nanos)| {

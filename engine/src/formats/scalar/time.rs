@@ -79,7 +79,7 @@ fn parse_local(text: &[u8], unit: TimeUnit) -> Option<i128> {
 }
 
 /// The moment that `text` says, in units since 1970-01-01 at midnight UTC.
-pub(crate) fn parse_moment(text: &[u8], unit: TimeUnit, zone: &Zone) -> Option<i64> {
+pub(crate) fn parse_moment(text: &[u8], unit: TimeUnit, zone: Zone) -> Option<i64> {
     let (local, offset) = split_offset(text)?;
     let (local, per_second) = (parse_local(local, unit)?, per_second(unit));
     let seconds = match offset {
@@ -376,7 +376,7 @@ mod tests {
     }
 
     fn moment(text: &str, zone: &str) -> Option<i64> {
-        parse_moment(text.as_bytes(), TimeUnit::Second, &Zone::named(zone).unwrap())
+        parse_moment(text.as_bytes(), TimeUnit::Second, Zone::named(zone).unwrap())
     }
 
     // pyarrow 21 and Python's zoneinfo give the same seconds.
@@ -459,17 +459,19 @@ mod tests {
             let text = written(|out| write_duration(value, unit, out));
             prop_assert_eq!(parse_duration(text.as_bytes(), unit), Some(value), "{}", text);
             let interval = IntervalMonthDayNano { months, days, nanoseconds };
-            let text = written(|out| write_interval(interval, out));
-            prop_assert_eq!(parse_interval(text.as_bytes()), Some(interval), "{}", text);
+            let of_interval = written(|out| write_interval(interval, out));
+            prop_assert_eq!(
+                parse_interval(of_interval.as_bytes()), Some(interval), "{}", of_interval);
             // Years of at most six digits are read.
             let value = value % (20_000_000_000_000_000 / 64).min(per_second(unit).saturating_mul(9_000_000_000));
-            let text = written(|out| write_timestamp(value, unit, out));
-            prop_assert_eq!(parse_timestamp(text.as_bytes(), unit), Some(value), "{}", text);
+            let local = written(|out| write_timestamp(value, unit, out));
+            prop_assert_eq!(parse_timestamp(local.as_bytes(), unit), Some(value), "{}", local);
             let zone = Zone::named(zone).unwrap();
-            let text = written(|out| write_moment(value, unit, zone, out));
+            let moment = written(|out| write_moment(value, unit, zone, out));
             // Offsets before time zones had seconds, which no text shows.
             if value > 0 {
-                prop_assert_eq!(parse_moment(text.as_bytes(), unit, &zone), Some(value), "{}", text);
+                prop_assert_eq!(
+                    parse_moment(moment.as_bytes(), unit, zone), Some(value), "{}", moment);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{
     fields::{Fields, Known},
     files,
     graph::{Graph, Vertex},
-    join, ordered, reduce, relational, sql,
+    join, map, ordered, reduce, relational, sql,
 };
 use crate::{
     Error,
@@ -94,8 +94,8 @@ pub(super) const OPERATORS: &[Known] = &[
     Known {
         of: "map",
         always: NODE_FIELDS,
-        fields: &["fn", "select", "with"],
-        later: &["drop", "rename"],
+        fields: &["fn", "select", "with", "drop", "rename"],
+        later: &[],
         elsewhere: FIELDS,
     },
     Known {
@@ -189,7 +189,13 @@ pub(super) const OPERATORS: &[Known] = &[
         later: &[],
         elsewhere: FIELDS,
     },
-    Known { of: "sql", always: NODE_FIELDS, fields: &["query"], later: &[], elsewhere: FIELDS },
+    Known {
+        of: "sql",
+        always: NODE_FIELDS,
+        fields: &["query", "join_order"],
+        later: &[],
+        elsewhere: FIELDS,
+    },
     Known {
         of: "write_csv",
         always: NODE_FIELDS,
@@ -290,6 +296,7 @@ const FIELDS: &[&str] = &[
     "frame",
     "value",
     "query",
+    "join_order",
     "mode",
     "files",
     "order",
@@ -360,7 +367,7 @@ impl Binder<'_, '_> {
             "read_csv" | "read_jsonl" | "read_text" | "read_parquet" | "read_arrow" => {
                 self.read(vertex, known.of, is_right)
             }
-            "map" => self.map(vertex, one),
+            "map" => map::map(self, vertex, one),
             "filter" => self.filter(vertex, one),
             "flat_map" => self.flat_map(vertex, one),
             "reduce_by_key" => reduce::reduce_by_key(self, vertex, one),
@@ -648,33 +655,12 @@ impl Binder<'_, '_> {
         is_right
     }
 
-    fn map(&mut self, vertex: &Vertex<'_>, input: Option<&Bound>) -> Option<Bound> {
-        let fields = &vertex.fields;
-        match self.one_of(fields, &["fn", "select", "with"])? {
-            "fn" => {
-                let form = self.form(fields, "map")?;
-                self.map_form(vertex, form, input?)
-            }
-            "select" => {
-                let columns = self.expressions(fields, "select", input)?;
-                self.push_map(vertex, columns, input?, &fields.at("select"))
-            }
-            _ => {
-                let added = self.expressions(fields, "with", input)?;
-                let input = input?;
-                let mut columns = all_columns(&input.schema);
-                for (name, expr) in added {
-                    match columns.iter_mut().find(|(known, _)| *known == name) {
-                        Some(column) => column.1 = expr,
-                        None => columns.push((name, expr)),
-                    }
-                }
-                self.push_map(vertex, columns, input, &fields.at("with"))
-            }
-        }
-    }
-
-    fn map_form(&mut self, vertex: &Vertex<'_>, form: &str, input: &Bound) -> Option<Bound> {
+    pub(super) fn map_form(
+        &mut self,
+        vertex: &Vertex<'_>,
+        form: &str,
+        input: &Bound,
+    ) -> Option<Bound> {
         let pointer = vertex.fields.at("fn");
         let all = all_columns(&input.schema);
         let mut bound = match form {
@@ -714,7 +700,7 @@ impl Binder<'_, '_> {
     }
 
     /// The expressions of an object of names and texts.
-    fn expressions(
+    pub(super) fn expressions(
         &mut self,
         fields: &Fields<'_>,
         field: &str,
@@ -734,7 +720,7 @@ impl Binder<'_, '_> {
         columns.into_iter().collect()
     }
 
-    fn push_map(
+    pub(super) fn push_map(
         &mut self,
         vertex: &Vertex<'_>,
         columns: Vec<(String, Expr)>,

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, text_formats,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, sql,
+    text_formats,
 };
 use crate::{
     expr::{aggregate::AGGREGATES, function::FORMS},
@@ -183,6 +184,8 @@ fn field(op: &str, name: &str) -> Value {
         }
         "fn" => function(op),
         "select" => named("exactly these columns, as expressions"),
+        "drop" => texts("the columns that are left out, behind `with`"),
+        "rename" => named("new names of columns, behind `drop`"),
         "with" if op == "window" => named("columns to add or replace, as window functions"),
         "partition_by" if op == "window" => {
             texts("columns or expressions; rows with equal ones are a partition")
@@ -190,6 +193,10 @@ fn field(op: &str, name: &str) -> Value {
         "order_by" => texts("the order in a partition, as `by` of sort has it"),
         "frame" => text("what a row sees, such as `rows between 2 preceding and current row`"),
         "with" => named("columns to add or replace, as expressions"),
+        "join_order" => {
+            json!({ "description": "in what order tables are joined: as sizes suggest, or \
+            as they are written", "enum": sql::JOIN_ORDERS })
+        }
         "query" => text("one SELECT over the inputs, which are tables under their nodes' ids"),
         "where" if op == "expect" => text("an expression that must be true of every row"),
         "where" => text("an expression; rows for which it is true stay"),

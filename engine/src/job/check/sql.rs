@@ -17,6 +17,8 @@ use sqlparser::{
 
 use self::{relation::Relation, subqueries::Prepared};
 use super::{
+    ProblemCode,
+    fields::Fields,
     graph::Vertex,
     nodes::{Binder, Bound},
 };
@@ -111,12 +113,14 @@ pub(super) fn bind(
     fields.required("query", binder.report)?;
     let text = fields.text("query", binder.report)?;
     let pointer = fields.at("query");
+    let join_order = join_order(binder, fields)?;
     let bound = match (statement(text), inputs) {
         (Err(error), _) => Err(error),
         (Ok(_), None) => return None,
         (Ok(query), Some(inputs)) => {
             let before = binder.nodes.len();
-            let translated = Translator::new(binder, vertex.id, text, inputs).whole(&query);
+            let translated =
+                Translator::new(binder, vertex.id, text, inputs).joining(join_order).whole(&query);
             let translated =
                 translated.and_then(|bound| keep(&mut binder.nodes, before, bound, inputs));
             if translated.is_err() {
@@ -130,6 +134,35 @@ pub(super) fn bind(
         Ok(bound) => binder.check_columns(&bound.schema, &pointer).then_some(bound),
         Err(error) => {
             binder.refuse(pointer, error.located(text));
+            None
+        }
+    }
+}
+
+/// In what order the tables of a FROM are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JoinOrder {
+    /// Whichever two give the fewest rows by estimate come first.
+    Cost,
+    /// The first two come first.
+    AsWritten,
+}
+
+/// The words for it.
+pub(super) const JOIN_ORDERS: [&str; 2] = ["cost", "as_written"];
+
+fn join_order(binder: &mut Binder<'_, '_>, fields: &Fields<'_>) -> Option<JoinOrder> {
+    if !fields.has("join_order") {
+        return Some(JoinOrder::Cost);
+    }
+    match fields.text("join_order", binder.report)? {
+        "cost" => Some(JoinOrder::Cost),
+        "as_written" => Some(JoinOrder::AsWritten),
+        other => {
+            let message = format!("no join order `{other}`; there are {}", JOIN_ORDERS.join(", "));
+            let suggestion = parse::nearest(other, JOIN_ORDERS);
+            let code = ProblemCode::BadValue;
+            binder.report.suggest(fields.at("join_order"), code, message, suggestion);
             None
         }
     }
@@ -218,6 +251,7 @@ struct Translator<'t, 'b, 'a, 'r> {
     /// Columns that count rows, and are 0 where there are none.
     counts: HashSet<String>,
     steps: usize,
+    join_order: JoinOrder,
 }
 
 impl<'t, 'b, 'a, 'r> Translator<'t, 'b, 'a, 'r> {
@@ -240,7 +274,13 @@ impl<'t, 'b, 'a, 'r> Translator<'t, 'b, 'a, 'r> {
             words: sources::words(text),
             counts: HashSet::new(),
             steps: 0,
+            join_order: JoinOrder::Cost,
         }
+    }
+
+    /// With the tables of each FROM in such an order.
+    fn joining(self, join_order: JoinOrder) -> Self {
+        Self { join_order, ..self }
     }
 
     fn whole(mut self, query: &sqlparser::ast::Query) -> Result<Bound> {

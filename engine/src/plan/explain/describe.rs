@@ -100,14 +100,14 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
     let below = |index: crate::plan::StepIndex| &stage.steps[index.0].schema;
     match &step.kind {
         StepKind::Source { format, .. } => format!("read {}", format_name(format)),
-        StepKind::Read { stage, share } => match share {
-            Share::Bucket => format!("read its bucket of stage {stage}"),
-            Share::Partition => format!("read its partition of stage {stage}"),
-            Share::Section { .. } => format!("read a partition of stage {stage}"),
-            Share::Neighbours { .. } => format!("read neighbours of stage {stage}"),
-            Share::All => format!("read all of stage {stage}"),
+        StepKind::Read { stage: from, share } => match share {
+            Share::Bucket => format!("read its bucket of stage {from}"),
+            Share::Partition => format!("read its partition of stage {from}"),
+            Share::Section { .. } => format!("read a partition of stage {from}"),
+            Share::Neighbours { .. } => format!("read neighbours of stage {from}"),
+            Share::All => format!("read all of stage {from}"),
             Share::Merged { keys } => {
-                format!("merge stage {stage} by {}", sort_keys(keys, &step.schema))
+                format!("merge stage {from} by {}", sort_keys(keys, &step.schema))
             }
         },
         StepKind::Map { columns, .. } => format!("map {}", columns_of(&step.schema, columns)),

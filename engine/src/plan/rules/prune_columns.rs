@@ -78,7 +78,9 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
     match &node.op {
         Op::Read(_) => return Vec::new(),
         Op::Map { columns } => {
-            wanted.iter().for_each(|column| columns[*column].collect_columns(&mut first));
+            for column in wanted {
+                columns[*column].collect_columns(&mut first);
+            }
         }
         Op::Sleep { .. } | Op::Limit { .. } | Op::Cache => first.clone_from(wanted),
         Op::Filter { predicate } => {
@@ -87,7 +89,9 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
         }
         Op::Tokenize { columns } => first.extend(columns),
         Op::Reduce { keys, aggregates } => {
-            keys.iter().for_each(|key| key.collect_columns(&mut first));
+            for key in keys {
+                key.collect_columns(&mut first);
+            }
             let is_wanted = |column: usize| keys.is_empty() || wanted.contains(&column);
             for aggregate in narrowed(aggregates, keys.len(), is_wanted) {
                 for input in aggregate.inputs() {
@@ -102,8 +106,12 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
         }
         Op::Join { left_keys, right_keys, on, columns, .. } => {
             let mut right = BTreeSet::new();
-            left_keys.iter().for_each(|key| key.collect_columns(&mut first));
-            right_keys.iter().for_each(|key| key.collect_columns(&mut right));
+            for key in left_keys {
+                key.collect_columns(&mut first);
+            }
+            for key in right_keys {
+                key.collect_columns(&mut right);
+            }
             for column in wanted.iter().map(|column| columns[*column]) {
                 match column {
                     JoinColumn::Left(left) => drop(first.insert(left)),
@@ -131,11 +139,15 @@ fn needs(nodes: &Nodes, at: usize, wanted: &BTreeSet<usize>) -> Vec<BTreeSet<usi
         }
         Op::Unpivot { keep, values } => {
             first.extend(keep);
-            values.iter().for_each(|(_, value)| value.collect_columns(&mut first));
+            for (_, value) in values {
+                value.collect_columns(&mut first);
+            }
         }
         Op::Repartition { keys, .. } => {
             first.clone_from(wanted);
-            keys.iter().for_each(|key| key.collect_columns(&mut first));
+            for key in keys {
+                key.collect_columns(&mut first);
+            }
         }
         Op::Sort { keys, .. } => {
             first.clone_from(wanted);
@@ -190,13 +202,6 @@ impl Pruning<'_> {
                 }
                 (Op::Read(read), want.clone())
             }
-            Op::Read(mut read) if read.format.is_columnar() && want.len() < old_width => {
-                read.project(&self.nodes.0[at].schema, &want);
-                if let Some(predicate) = &mut read.scan.predicate {
-                    predicate.0.move_columns(&|column| moved(&want, column));
-                }
-                (Op::Read(read), want.clone())
-            }
             Op::Read(read) => (Op::Read(read), (0..old_width).collect()),
             Op::Map { columns } => {
                 let mut columns: Vec<Expr> = want.iter().map(|c| columns[*c].clone()).collect();
@@ -211,7 +216,9 @@ impl Pruning<'_> {
                 (op, input_kept[0].clone())
             }
             Op::Expect { mut checks, offences, on_fail } => {
-                checks.iter_mut().for_each(|check| first(&mut check.predicate.0));
+                for check in &mut checks {
+                    first(&mut check.predicate.0);
+                }
                 (Op::Expect { checks, offences, on_fail }, input_kept[0].clone())
             }
             Op::Tokenize { columns } => {
@@ -249,8 +256,9 @@ impl Pruning<'_> {
                         JoinColumn::Both { left: place(0, left), right: place(1, right) }
                     }
                 };
-                let columns = want.iter().map(moved).collect();
-                (Op::Join { how, left_keys, right_keys, null_safe, on, columns }, want.clone())
+                let given = want.iter().map(moved).collect();
+                let join = Op::Join { how, left_keys, right_keys, null_safe, on, columns: given };
+                (join, want.clone())
             }
             Op::Union => (Op::Union, want.clone()),
             Op::Explode { column, outer } => {
@@ -261,7 +269,9 @@ impl Pruning<'_> {
             }
             Op::Unpivot { keep, mut values } => {
                 let keep = keep.into_iter().map(|column| place(0, column)).collect();
-                values.iter_mut().for_each(|(_, value)| first(value));
+                for (_, value) in &mut values {
+                    first(value);
+                }
                 (Op::Unpivot { keep, values }, (0..old_width).collect())
             }
             Op::Repartition { mut keys, partitions } => {
@@ -269,13 +279,13 @@ impl Pruning<'_> {
                 (Op::Repartition { keys, partitions }, input_kept[0].clone())
             }
             Op::Sort { keys, limit } => {
-                let keys = keys.into_iter().map(|key| moved_key(&input_kept[0], key)).collect();
+                let keys = keys.iter().map(|key| moved_key(&input_kept[0], key)).collect();
                 (Op::Sort { keys, limit }, input_kept[0].clone())
             }
             Op::Window { partition_by, order_by, mut functions } => {
                 let old_input = input_width(0);
                 let partition_by = partition_by.into_iter().map(|c| place(0, c)).collect();
-                let order_by = order_by.into_iter().map(|k| moved_key(&input_kept[0], k)).collect();
+                let order_by = order_by.iter().map(|k| moved_key(&input_kept[0], k)).collect();
                 for function in &mut functions {
                     function.inputs_mut().into_iter().for_each(first);
                 }
@@ -293,7 +303,7 @@ impl Pruning<'_> {
         }
         node.order = match std::mem::replace(&mut node.order, Order::None) {
             Order::Sorted(keys) => {
-                Order::Sorted(keys.into_iter().map(|key| moved_key(&kept, key)).collect())
+                Order::Sorted(keys.iter().map(|key| moved_key(&kept, key)).collect())
             }
             order => order,
         };
@@ -381,8 +391,8 @@ fn moved(kept: &[usize], column: usize) -> usize {
         .unwrap_or_else(|| unreachable!("column {column} is used and was pruned"))
 }
 
-fn moved_key(kept: &[usize], key: SortKey) -> SortKey {
-    SortKey { column: moved(kept, key.column), ..key }
+fn moved_key(kept: &[usize], key: &SortKey) -> SortKey {
+    SortKey { column: moved(kept, key.column), ..key.clone() }
 }
 
 /// What is left of the aggregates, whose columns begin at `first`, where only some are wanted.

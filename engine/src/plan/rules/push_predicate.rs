@@ -105,7 +105,7 @@ fn descend(nodes: &Nodes, edge: Edge, part: Expr, places: &mut Vec<(Edge, Expr)>
     let below = edge.begin(nodes);
     let node = &nodes.0[below.index()];
     let is_shared = nodes.0.iter().flat_map(|n| &n.inputs).filter(|i| **i == below).count() > 1;
-    let stop = |places: &mut Vec<_>, part| places.push((edge, part));
+    let stop = |found: &mut Vec<_>, condition| found.push((edge, condition));
     if is_shared {
         stop(places, part);
         return;
@@ -292,7 +292,7 @@ mod tests {
             before,
             [
                 "j <- a, b: join left on k = k -> k, v, w, x",
-                "f <- j: filter (((v > 1) and (x > 2)) and ((v div x) = 1)) -> k, v, w, x",
+                "f <- j: filter (((v > 1) and (x > 2)) and ((v // x) = 1)) -> k, v, w, x",
             ]
         );
         // The other side of a left join may be null, and a division may fail for rows without a
@@ -302,7 +302,7 @@ mod tests {
             [
                 "f.a <- a: filter (v > 1) -> k, v, w",
                 "j <- f.a, b: join left on k = k -> k, v, w, x",
-                "f <- j: filter ((x > 2) and ((v div x) = 1)) -> k, v, w, x",
+                "f <- j: filter ((x > 2) and ((v // x) = 1)) -> k, v, w, x",
             ]
         );
     }

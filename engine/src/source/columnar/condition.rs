@@ -377,6 +377,7 @@ mod tests {
 
     /// Containers with n from 0 to 9, from 10 to 19, of unknown bounds, and of nulls alone; f from
     /// -0.0 to 1.5; s from `b` to `d`; 10 rows each.
+    #[expect(clippy::unnecessary_wraps, reason = "the bounds of a column may be unknown elsewhere")]
     fn bounds(column: usize) -> Option<Bounds> {
         let four = |array: ArrayRef| {
             arrow::compute::take(&array, &UInt64Array::from(vec![0; 4]), None).unwrap()

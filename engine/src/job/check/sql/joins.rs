@@ -11,7 +11,7 @@ use sqlparser::{
 };
 
 use super::{
-    Result, Translator,
+    JoinOrder, Result, Translator,
     from::{Merged, Tree},
     relation::{On, Relation},
     tree,
@@ -155,8 +155,11 @@ impl Translator<'_, '_, '_, '_> {
             part.relation = self.filter(part.relation.clone(), equal)?;
         }
         while parts.len() > 1 {
-            let best = best(&parts, &classes, &equalities);
-            let Candidate { first, second, rows, keys } = best;
+            let next = match self.join_order {
+                JoinOrder::Cost => best(&parts, &classes, &equalities),
+                JoinOrder::AsWritten => candidate(&parts, &classes, &equalities, 0, 1),
+            };
+            let Candidate { first, second, rows, keys } = next;
             // The greater one is removed first, so that the other's place stays.
             let right = parts.remove(second.max(first)).relation;
             let left = parts.remove(second.min(first)).relation;
@@ -172,7 +175,10 @@ impl Translator<'_, '_, '_, '_> {
             waiting = rest;
             let ready = ready.into_iter().map(|condition| condition.sql).collect();
             let relation = self.applied(joined, ready)?;
-            parts.push(Part { relation });
+            match self.join_order {
+                JoinOrder::Cost => parts.push(Part { relation }),
+                JoinOrder::AsWritten => parts.insert(0, Part { relation }),
+            }
         }
         let rest = waiting.into_iter().map(|condition| condition.sql).collect();
         match parts.pop() {
@@ -355,4 +361,61 @@ fn candidate(
     }
     let values = values.min(left.base.min(right.base)).max(1.0);
     Candidate { first, second, rows: left.rows * right.rows / values, keys }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fmt::Write as _, io::Write as _};
+
+    use crate::{
+        disk::{DataDisks, Disk, RealDisk},
+        job::check::{Site, check},
+        plan::{Node, Op},
+    };
+
+    /// The readers below a node.
+    fn readers(nodes: &[Node], at: usize, found: &mut BTreeSet<String>) {
+        if let Op::Read(_) = nodes[at].op {
+            found.insert(nodes[at].id.clone());
+        }
+        nodes[at].inputs.iter().for_each(|input| readers(nodes, input.index(), found));
+    }
+
+    /// Which of three tables are joined first.
+    fn first_joined(join_order: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, rows) in [("large", 5000), ("middle", 500), ("small", 5)] {
+            let mut text = String::from("a,b\n");
+            (0..rows).for_each(|row| writeln!(text, "{row},{row}").unwrap());
+            let path = folder.path().join(format!("{name}.csv"));
+            RealDisk.create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        let base_dir = Some(folder.path().to_owned());
+        let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
+        let read = |name: &str| {
+            format!(r#"{{"id": "{name}", "op": "read_csv", "path": "{name}.csv", "header": true}}"#)
+        };
+        let document = format!(
+            r#"{{"dag": {{"nodes": [{}, {}, {}, {{"id": "q", "op": "sql"{join_order}, "query":
+                "select count(*) as n from large, middle, small where large.a = middle.a and middle.b = small.b"}}],
+              "edges": [["large", "q"], ["middle", "q"], ["small", "q"]]}}}}"#,
+            read("large"),
+            read("middle"),
+            read("small"),
+        );
+        let checked =
+            check(&document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let nodes = &checked.plan.nodes;
+        let join = nodes.iter().position(|node| matches!(node.op, Op::Join { .. })).unwrap();
+        let mut found = BTreeSet::new();
+        readers(nodes, join, &mut found);
+        found.into_iter().collect()
+    }
+
+    #[test]
+    fn tables_are_joined_by_size_or_as_they_are_written() {
+        assert_eq!(first_joined(""), ["middle", "small"]);
+        assert_eq!(first_joined(r#", "join_order": "cost""#), ["middle", "small"]);
+        assert_eq!(first_joined(r#", "join_order": "as_written""#), ["large", "middle"]);
+    }
 }

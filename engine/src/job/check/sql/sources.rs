@@ -271,9 +271,9 @@ mod tests {
         );
         let call = found[4].call.clone().unwrap();
         assert_eq!(call.function, "read_csv");
-        let expected = [("header", json!(false)), ("delimiter", json!(";"))];
-        let expected = expected.map(|(name, value)| (String::from(name), value));
-        assert_eq!(call.arguments, expected);
+        let arguments = [("header", json!(false)), ("delimiter", json!(";"))];
+        let arguments = arguments.map(|(name, value)| (String::from(name), value));
+        assert_eq!(call.arguments, arguments);
         assert_eq!(
             found.iter().map(|s| s.has_alias).collect::<Vec<_>>(),
             [false, false, false, true, true]
