@@ -192,10 +192,10 @@ impl Publisher {
         let mut folders: BTreeSet<PathBuf> =
             sinks.iter().map(|sink| sink.staging(job, &self.output_dir)).collect();
         for sink in sinks {
-            match &sink.target {
-                Target::Files(write) if is_remote(&write.path) => self.sweep_objects(job, write)?,
-                Target::Files(write) => self.sweep_unlisted(job, write)?,
-                Target::Text => {}
+            if let Target::Files(write) = &sink.target
+                && !is_remote(&write.path)
+            {
+                self.sweep_unlisted(job, write)?;
             }
         }
         // Bad rows that belong to no sink.
@@ -209,6 +209,14 @@ impl Publisher {
             self.disk.remove_empty_dir(staging).map_err(Error::io("remove", staging))?;
             if let Some(root) = staging.parent() {
                 self.disk.remove_empty_dir(root).map_err(Error::io("remove", root))?;
+            }
+        }
+        // A store that does not answer keeps nothing here.
+        for sink in sinks {
+            if let Target::Files(write) = &sink.target
+                && is_remote(&write.path)
+            {
+                self.sweep_objects(job, write)?;
             }
         }
         Ok(())

@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use minispark_engine::disk::{DataDisks, Disk, Expected, rooted::is_not_allowed};
+use minispark_engine::{
+    disk::{DataDisks, Disk, Expected, RealDisk, rooted::is_not_allowed},
+    runtime::{Session, SessionOptions},
+    task::context::CancelFlag,
+};
 use object_store::memory::InMemory;
 
 use super::{Objects, StoreRules};
@@ -148,4 +152,92 @@ fn outside_of_the_enabled_stores_nothing_may_be_used() {
     let error = disks.outputs.create(Path::new("s3://b/in/k")).err().unwrap();
     assert!(is_not_allowed(&error));
     assert!(disks.inputs.create(Path::new("s3://b/out/k")).is_err());
+}
+
+/// Runs a job over objects; how it ended, and what is below `s3://b/out` then.
+fn run(disks: &DataDisks, nodes: &str, edges: &str) -> (Result<(), String>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::new(SessionOptions {
+        data: disks.clone(),
+        base_dir: folder.path().to_owned(),
+        scratch_dir: folder.path().join("scratch"),
+        output_dir: folder.path().to_owned(),
+        threads: 2,
+        memory_bytes: 64 << 20,
+    })
+    .unwrap();
+    let document = format!(r#"{{"dag": {{"nodes": [{nodes}], "edges": [{edges}]}}}}"#);
+    let ended = match session.check(&document, true) {
+        Err(problems) => Err(problems.iter().map(|problem| problem.message.clone()).collect()),
+        Ok(checked) => {
+            let outcome = session.run(checked, &CancelFlag::default(), &mut |_| {}).unwrap();
+            outcome.error.map_or(Ok(()), |error| Err(format!("{error:?}")))
+        }
+    };
+    let staged = RealDisk.list(folder.path()).unwrap();
+    assert!(!staged.contains(&folder.path().join(".minispark")), "{staged:?}");
+    let below = disks.inputs.list_below(Path::new("s3://b/out"), 99).unwrap();
+    (ended, below.iter().map(|object| object.path.display().to_string()).collect())
+}
+
+/// The rows of the result in `s3://b/out`, sorted.
+fn rows(disks: &DataDisks) -> Vec<String> {
+    let manifest = read(&*disks.inputs, "s3://b/out/_manifest.json", 1 << 20);
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let files = manifest["files"].as_array().unwrap().iter();
+    let paths = files.map(|file| format!("s3://b/out/{}", file["path"].as_str().unwrap()));
+    let texts = paths.map(|path| String::from_utf8(read(&*disks.inputs, &path, 99)).unwrap());
+    let mut rows: Vec<_> =
+        texts.flat_map(|text| text.lines().map(String::from).collect::<Vec<_>>()).collect();
+    rows.sort();
+    rows
+}
+
+const COPY: &str = r#"["r", "w"]"#;
+
+fn copy(path: &str, mode: &str) -> String {
+    format!(
+        r#"{{"id": "r", "op": "read_csv", "path": "{path}", "columns": {{"n": "int64"}},
+            "on_bad_row": "quarantine"}},
+           {{"id": "w", "op": "write_csv", "path": "s3://b/out", "header": false,
+            "mode": "{mode}"}}"#
+    )
+}
+
+#[test]
+fn a_result_is_what_its_manifest_lists_in_every_mode() {
+    let disks = disks();
+    write(&*disks.outputs, "s3://b/in/1.csv", b"1\n2\n");
+    write(&*disks.outputs, "s3://b/in/2.csv", b"3\n");
+    write(&*disks.outputs, "s3://b/in/_no.csv", b"4\n");
+    let (ended, below) = run(&disks, &copy("s3://b/in/*.csv", "error"), COPY);
+    assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
+    let (ended, same) = run(&disks, &copy("s3://b/in/1.csv", "error"), COPY);
+    assert!(ended.unwrap_err().contains("already exists"));
+    assert_eq!(below, same);
+    let (ended, more) = run(&disks, &copy("s3://b/in/2.csv", "append"), COPY);
+    assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3", "3"].map(String::from).into()));
+    assert!(more.len() > below.len() && below.iter().all(|object| more.contains(object)));
+    // What was there goes with its objects.
+    let (ended, below) = run(&disks, &copy("s3://b/in", "overwrite"), COPY);
+    assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
+    assert!(!below.iter().any(|object| more.contains(object) && !object.contains("manifest")));
+    let (ended, _) = run(&disks, &copy("s3://b/in", "overwrite_partitions"), COPY);
+    assert!(ended.unwrap_err().contains("use `overwrite` or `append`"));
+}
+
+#[test]
+fn bad_rows_come_with_a_result_and_a_job_that_fails_leaves_nothing() {
+    let disks = disks();
+    write(&*disks.outputs, "s3://b/in.csv", b"1\nx\n");
+    let (ended, below) = run(&disks, &copy("s3://b/in.csv", "error"), COPY);
+    assert_eq!((ended, rows(&disks)), (Ok(()), vec![String::from("1")]));
+    let bad = below.iter().filter(|object| object.contains("/_bad/"));
+    let bad: Vec<_> = bad.map(|path| String::from_utf8(read(&*disks.inputs, path, 999))).collect();
+    assert!(bad.len() == 1 && bad[0].as_ref().unwrap().contains(r#""raw":"x""#), "{bad:?}");
+
+    disks.outputs.remove_dir_all(Path::new("s3://b/out")).unwrap();
+    let failing = copy("s3://b/in.csv", "error").replace("quarantine", "fail");
+    let (ended, below) = run(&disks, &failing, COPY);
+    assert!(ended.is_err() && below.is_empty(), "{ended:?} {below:?}");
 }

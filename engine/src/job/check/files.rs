@@ -95,7 +95,7 @@ pub(super) fn inputs(
     for entry in paths {
         match look(disk, &entry) {
             Ok(Found::File { size_bytes }) => {
-                files.push(InputFile { path: entry, size_bytes, version: None })
+                files.push(InputFile { path: entry, size_bytes, version: None });
             }
             Ok(Found::Folder) => {}
             Err(error) => {

@@ -53,7 +53,7 @@ pub(super) fn resolve(text: &str, pointer: &str, report: &mut Report) -> Option<
             "file" => "; write the path alone",
             _ => "",
         };
-        let known = SCHEMES.map(|scheme| format!("{scheme}://")).join(", ");
+        let known = SCHEMES.map(|known| format!("{known}://")).join(", ");
         let message = format!("`{scheme}://` is not supported; known are {known}{instead}");
         report.problem(pointer, ProblemCode::NotSupported, message);
         return None;
@@ -222,21 +222,21 @@ pub(super) fn output(
         return None;
     }
     // Without a trailing slash, so that two spellings of a target are seen to be one.
-    let path = PathBuf::from(text.trim_end_matches('/'));
-    let in_its_way = match disk.open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.list_below(&path, 1),
+    let target = PathBuf::from(text.trim_end_matches('/'));
+    let in_its_way = match disk.open(&target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.list_below(&target, 1),
         Err(error) => Err(error),
         Ok(file) => file
             .size()
-            .map(|size_bytes| vec![Object { path: path.clone(), size_bytes, version: None }]),
+            .map(|size_bytes| vec![Object { path: target.clone(), size_bytes, version: None }]),
     };
     match in_its_way {
-        Ok(objects) if objects.is_empty() => return Some(path),
+        Ok(objects) if objects.is_empty() => return Some(target),
         Ok(_) if mode == WriteMode::Error => refuse(
             ProblemCode::OutputExists,
             format!("output `{text}` already exists; remove it, write elsewhere, or set `mode`"),
         ),
-        Ok(_) if Manifest::read(disk, &path).is_some() => return Some(path),
+        Ok(_) if Manifest::read(disk, &target).is_some() => return Some(target),
         Ok(_) => refuse(ProblemCode::OutputExists, format!("output `{text}` {FOREIGN}")),
         Err(error) if is_not_allowed(&error) => {
             let message = format!(
