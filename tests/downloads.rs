@@ -262,7 +262,8 @@ fn a_damaged_copy_breaks_the_download_off() {
     let copy = copy.iter().find(|path| path.extension().is_some_and(|name| name == "arrow"));
     let mut bytes = fs::read(copy.unwrap()).unwrap();
     let middle = bytes.len() / 2;
-    bytes[middle..middle + 200_000].fill(0xff);
+    // Text, in all likelihood: what is wrong with more is found before the first byte is sent.
+    bytes[middle..middle + 2_000].fill(0xff);
     fs::write(copy.unwrap(), bytes).unwrap();
     let answer = http::try_call(&cluster.rest, "GET", &route(&id, "?format=csv"), &[], b"");
     assert!(answer.is_err(), "no end may be told");

@@ -457,7 +457,7 @@ mod tests {
     use crate::args::{Cli, Verb};
 
     /// Flags that are about one call, not about a place: what they say belongs into no file.
-    const NO_KEYS: [&str; 12] = [
+    const NO_KEYS: [&str; 14] = [
         "config",
         "repair-state",
         "json",
@@ -467,6 +467,8 @@ mod tests {
         "insecure",
         "strict",
         "show",
+        "set",
+        "explain",
         "master",
         "help",
         "version",

@@ -632,7 +632,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("lines.txt");
         let line = b"some words of a line\n";
-        RealDisk.create(&input).unwrap().write_all(&line.repeat(400_000)).unwrap();
+        RealDisk.create(&input).unwrap().write_all(&line.repeat(2_000_000)).unwrap();
         let options = SessionOptions {
             base_dir: folder.path().to_owned(),
             output_dir: folder.path().join("out"),
