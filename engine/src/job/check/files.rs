@@ -155,6 +155,9 @@ fn refuse_input<T>(text: &str, pointer: &str, error: &io::Error, report: &mut Re
     if is_not_allowed(error) {
         let message = format!("`{text}` is outside the folders that jobs may read");
         report.problem(pointer, ProblemCode::PathNotAllowed, message);
+    } else if error.kind() == io::ErrorKind::Unsupported {
+        let message = format!("`{text}` is a URL, and no object store is set up here");
+        report.problem(pointer, ProblemCode::NotSupported, message);
     } else if error.kind() == io::ErrorKind::NotFound {
         let message = format!("input `{text}` is not there");
         report.problem(pointer, ProblemCode::InputNotFound, message);

@@ -221,7 +221,7 @@ fn bad_documents_are_told_all_their_problems() {
                 "/dag/nodes/1/path INPUT_NOT_FOUND: no file fits `data/*.parquet`",
                 "/dag/nodes/2/path INPUT_NOT_FOUND: no file in the folder `empty`",
                 "/dag/nodes/3/path MISSING_FIELD: `path` is missing",
-                "/dag/nodes/4/path/0 NOT_SUPPORTED: URLs are not supported yet",
+                "/dag/nodes/4/path/0 NOT_SUPPORTED: `s3://x/y` is a URL, and no object store is set up here",
                 "/dag/nodes/4/path/1 NOT_SUPPORTED: `-` is not supported yet",
                 "/dag/nodes/4/path/2 BAD_PATH: a path is not empty",
                 "/dag/nodes/5/partitions OUT_OF_RANGE: expected a whole number from 1 to 4096, found 5000",
