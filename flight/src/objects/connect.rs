@@ -28,7 +28,7 @@ use super::{edge::failed, location::Location, rules::StoreRule};
 /// How long a connection may take, a read may stall, and a request may take as a whole.
 const CONNECT: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(20);
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST: Duration = Duration::from_mins(1);
 
 /// What names the user's or the machine's credentials in the environment.
 const AWS: [&str; 6] = [
@@ -140,7 +140,7 @@ pub(super) fn connect(
             builder.with_http_connector(connector).build().map(|store| Arc::new(store) as _)
         }
     };
-    store.map_err(failed)
+    store.map_err(|error| failed(&error))
 }
 
 /// The server that the environment names.

@@ -122,7 +122,7 @@ impl Disk for ObjectDisk {
             .wait(async move { store.inner.list_with_delimiter(Some(&key)).await })?;
         let objects = found.objects.into_iter().map(|object| object.location);
         let mut paths: Vec<PathBuf> =
-            objects.chain(found.common_prefixes).map(|key| location.url_of(&key)).collect();
+            objects.chain(found.common_prefixes).map(|name| location.url_of(&name)).collect();
         paths.sort();
         Ok(paths)
     }
@@ -157,9 +157,9 @@ impl Disk for ObjectDisk {
                 Expected::Version(wanted) => {
                     let found = store.inner.head(&key).await?;
                     if version(&found).as_ref() != Some(&wanted) {
-                        let path = key.to_string();
+                        let name = key.to_string();
                         return Err(Error::AlreadyExists {
-                            path,
+                            path: name,
                             source: "another version".into(),
                         });
                     }

@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long one call may take, retries included.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_mins(2);
 
 /// How much of a store's own words an error repeats.
 const SHOWN_CHARS: usize = 400;
@@ -49,7 +49,7 @@ impl Edge {
         let (tx, answer) = sync_channel(1);
         let task = self.handle()?.spawn(async move {
             let outcome = match tokio::time::timeout(LIMIT, call).await {
-                Ok(outcome) => outcome.map_err(failed),
+                Ok(outcome) => outcome.map_err(|error| failed(&error)),
                 Err(_) => Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     format!("the store did not answer within {} s", LIMIT.as_secs()),
@@ -95,8 +95,8 @@ impl<T> Pending<T> {
 }
 
 /// A store's error as one of files, in few words, and without what may be secret.
-pub(super) fn failed(error: Error) -> io::Error {
-    let kind = match &error {
+pub(super) fn failed(error: &Error) -> io::Error {
+    let kind = match error {
         Error::NotFound { .. } => return io::ErrorKind::NotFound.into(),
         Error::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
         Error::Precondition { .. } => io::ErrorKind::StaleNetworkFileHandle,

@@ -205,22 +205,24 @@ async fn fetch(store: Arc<Store>, pin: Pin, range: Range<u64>) -> Result<Bytes, 
 /// One request: a range, or all.
 async fn get(store: &Store, pin: &Pin, range: Option<Range<u64>>) -> Result<Bytes, Error> {
     let expected = range.as_ref().map_or(pin.size, |range| range.end - range.start);
-    let mut options = GetOptions::default();
-    options.range = range.map(GetRange::Bounded);
-    // A weak tag matches nothing here, by the rules of HTTP.
-    options.if_match = pin.e_tag.clone().filter(|tag| !tag.starts_with("W/"));
+    let options = GetOptions {
+        range: range.map(GetRange::Bounded),
+        // A weak tag matches nothing here, by the rules of HTTP.
+        if_match: pin.e_tag.clone().filter(|tag| !tag.starts_with("W/")),
+        ..GetOptions::default()
+    };
     let mut body = store.inner.get_opts(&pin.key, options).await?.into_stream();
     let mut bytes = Vec::with_capacity(to_usize(expected));
     while let Some(piece) = body.try_next().await? {
         // A server that goes on for ever is left.
         if bytes.len() + piece.len() > to_usize(expected) {
-            return Err(strange(format!("more than the {expected} bytes that were asked for")));
+            return Err(strange(&format!("more than the {expected} bytes that were asked for")));
         }
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() < to_usize(expected) {
         let found = bytes.len();
-        return Err(strange(format!("{found} bytes instead of the {expected} asked for")));
+        return Err(strange(&format!("{found} bytes instead of the {expected} asked for")));
     }
     Ok(bytes.into())
 }
@@ -229,7 +231,7 @@ async fn get(store: &Store, pin: &Pin, range: Option<Range<u64>>) -> Result<Byte
 async fn whole(store: &Store, pin: &Pin, range: Range<u64>) -> Result<Bytes, Error> {
     let part = |bytes: &Bytes| bytes.slice(to_usize(range.start)..to_usize(range.end));
     if pin.size > WHOLE_BYTES {
-        return Err(strange(format!(
+        return Err(strange(&format!(
             "no parts of files (HTTP ranges), and this one of {} bytes is too large to be kept \
              whole; copy it first, or serve it by another server",
             pin.size
@@ -245,7 +247,7 @@ async fn whole(store: &Store, pin: &Pin, range: Range<u64>) -> Result<Bytes, Err
     Ok(found)
 }
 
-fn strange(what: String) -> Error {
+fn strange(what: &str) -> Error {
     Error::Generic { store: "read", source: format!("the server gives {what}").into() }
 }
 

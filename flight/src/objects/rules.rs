@@ -67,12 +67,12 @@ impl FromStr for StoreRule {
                     return Err(format!("`{name}`: http(s) can be read only"));
                 }
                 Some(("allow", "read-write")) => rule.writes = true,
-                Some(("endpoint", url))
-                    if ["http://", "https://"].iter().any(|start| url.starts_with(start))
-                        && !url.contains('@')
+                Some(("endpoint", server))
+                    if ["http://", "https://"].iter().any(|start| server.starts_with(start))
+                        && !server.contains('@')
                         && !rule.prefix.is_http() =>
                 {
-                    rule.endpoint = Some(String::from(url));
+                    rule.endpoint = Some(String::from(server));
                 }
                 Some(("region", region)) => rule.region = Some(String::from(region)),
                 Some(("allow_http", "true")) => rule.allow_http = true,
@@ -83,7 +83,7 @@ impl FromStr for StoreRule {
         if rule.prefix.scheme == "http" && !rule.allow_http {
             return Err(format!("`{name}`: an http:// URL can't be without http"));
         }
-        let is_plain = rule.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+        let is_plain = rule.endpoint.as_ref().is_some_and(|server| server.starts_with("http://"));
         if is_plain && !rule.allow_http {
             return Err(format!("`{name}`: its endpoint is not encrypted; say allow_http=true"));
         }

@@ -212,18 +212,18 @@ fn a_result_is_what_its_manifest_lists_in_every_mode() {
     write(&*disks.outputs, "s3://b/in/_no.csv", b"4\n");
     let (ended, below) = run(&disks, &copy("s3://b/in/*.csv", "error"), COPY);
     assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
-    let (ended, same) = run(&disks, &copy("s3://b/in/1.csv", "error"), COPY);
-    assert!(ended.unwrap_err().contains("already exists"));
+    let (second, same) = run(&disks, &copy("s3://b/in/1.csv", "error"), COPY);
+    assert!(second.unwrap_err().contains("already exists"));
     assert_eq!(below, same);
-    let (ended, more) = run(&disks, &copy("s3://b/in/2.csv", "append"), COPY);
-    assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3", "3"].map(String::from).into()));
+    let (third, more) = run(&disks, &copy("s3://b/in/2.csv", "append"), COPY);
+    assert_eq!((third, rows(&disks)), (Ok(()), ["1", "2", "3", "3"].map(String::from).into()));
     assert!(more.len() > below.len() && below.iter().all(|object| more.contains(object)));
     // What was there goes with its objects.
-    let (ended, below) = run(&disks, &copy("s3://b/in", "overwrite"), COPY);
-    assert_eq!((ended, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
-    assert!(!below.iter().any(|object| more.contains(object) && !object.contains("manifest")));
-    let (ended, _) = run(&disks, &copy("s3://b/in", "overwrite_partitions"), COPY);
-    assert!(ended.unwrap_err().contains("use `overwrite` or `append`"));
+    let (fourth, left) = run(&disks, &copy("s3://b/in", "overwrite"), COPY);
+    assert_eq!((fourth, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
+    assert!(!left.iter().any(|object| more.contains(object) && !object.contains("manifest")));
+    let (fifth, _) = run(&disks, &copy("s3://b/in", "overwrite_partitions"), COPY);
+    assert!(fifth.unwrap_err().contains("use `overwrite` or `append`"));
 }
 
 #[test]
@@ -238,6 +238,6 @@ fn bad_rows_come_with_a_result_and_a_job_that_fails_leaves_nothing() {
 
     disks.outputs.remove_dir_all(Path::new("s3://b/out")).unwrap();
     let failing = copy("s3://b/in.csv", "error").replace("quarantine", "fail");
-    let (ended, below) = run(&disks, &failing, COPY);
-    assert!(ended.is_err() && below.is_empty(), "{ended:?} {below:?}");
+    let (failed, left) = run(&disks, &failing, COPY);
+    assert!(failed.is_err() && left.is_empty(), "{failed:?} {left:?}");
 }

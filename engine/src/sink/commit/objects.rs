@@ -104,7 +104,9 @@ impl Publisher {
                 manifest.files_in(target).into_iter().map(|file| file.path).collect();
             // The bad rows go with the rows that stayed.
             let has_rows = own.iter().any(|path| listed.contains(path));
-            own.retain(|path| !listed.contains(path) && !(has_rows && path.starts_with(&bad_rows)));
+            let stays =
+                |path: &Path| listed.contains(path) || has_rows && path.starts_with(&bad_rows);
+            own.retain(|path| !stays(path));
         }
         for path in own {
             self.disk.remove_file(&path).map_err(Error::io("remove", &path))?;
