@@ -432,6 +432,9 @@ mod tests {
     }
 
     proptest! {
+        // Tables whose hashes all collide take their time.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn groups_are_those_of_a_hash_map(
             batches in prop::collection::vec(rows(), 1..4),
