@@ -11,7 +11,7 @@ use crate::units::size_bytes;
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Input {
     /// The format of the files, where their names do not tell it, and of stdin.
-    #[arg(id = "input_format", long, value_enum, value_name = "FORMAT")]
+    #[arg(id = "input_format", long = "input-format", value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FileFormat>,
     /// The first line of CSV is a row and does not name the columns.
     #[arg(long)]
