@@ -243,7 +243,7 @@ fn bad_documents_are_told_all_their_problems() {
             &[
                 "/dag/nodes/1/fn UNKNOWN_FUNCTION: no function `tokenise` (tokenize?)",
                 "/dag/nodes/2/fn UNKNOWN_FUNCTION: `long_words` is no function of map, but of filter",
-                "/dag/nodes/2/partitions NOT_APPLICABLE: `partitions` does not apply to map, which has fn, select, with",
+                "/dag/nodes/2/partitions NOT_APPLICABLE: `partitions` does not apply to map, which has fn, select, with, drop, rename",
                 "/dag/nodes/3/fn UNKNOWN_FUNCTION: no function `zzz`; map takes to_lower, to_json, identity, sleep_10s",
                 "/dag/nodes/4/with MISSING_FIELD: `with` is missing",
             ],
