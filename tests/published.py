@@ -399,6 +399,7 @@ def main():
     parser.add_argument("--folder", required=True)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
+    args.binary, args.folder = os.path.realpath(args.binary), os.path.realpath(args.folder)
     files = [file for file in unpack(args.sources, args.folder) if args.only in file[1]]
     tries = [(number, False) for number in range(len(files))]
     of_bytes = [n for n, file in enumerate(files) if not file[1].endswith((".csv", ".tsv"))]

@@ -153,7 +153,7 @@ fn bad_documents_are_told_all_their_problems() {
     let table: Vec<(String, &[&str])> = vec![
         (
             String::from("{"),
-            &[" NOT_JSON: not JSON: EOF while parsing an object at line 1, column 1"],
+            &[" NOT_JSON: not JSON: the document ends within an object at line 1, column 1"],
         ),
         (String::from("null"), &[" WRONG_TYPE: expected an object, found null"]),
         (String::from("[]"), &[" WRONG_TYPE: expected an object, found an array"]),

@@ -192,6 +192,9 @@ fn refuse_input<T>(text: &str, pointer: &str, error: &io::Error, report: &mut Re
         (ProblemCode::PathNotAllowed, message)
     } else if error.kind() == io::ErrorKind::NotFound {
         (ProblemCode::InputNotFound, format!("input `{text}` is not there"))
+    } else if error.kind() == io::ErrorKind::Unsupported {
+        let message = format!("`{text}` is a URL, and no object store is set up here");
+        (ProblemCode::NotSupported, message)
     } else {
         (ProblemCode::InputUnreadable, format!("cannot read `{text}`: {error}"))
     };
