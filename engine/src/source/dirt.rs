@@ -315,7 +315,7 @@ fn offsets_are_those_of_the_file_in_its_own_encoding() {
     let places: Vec<_> = bad.iter().map(|bad| bad.split_once(' ').unwrap().0).collect();
     assert_eq!(places, ["6", "10", "16", "20"]);
     let strict = Format::Csv(CsvOptions {
-        columns: Some(columns(&[("n", DataType::Int64)])),
+        columns: Some(self::columns(&[("n", DataType::Int64)])),
         intake: Intake { encoding: Encoding::Utf16, ..Intake::default() },
         ..CsvOptions::default()
     });
