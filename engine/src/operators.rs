@@ -23,6 +23,7 @@ pub mod explode;
 pub mod unpivot;
 pub mod sample;
 pub mod spread;
+pub mod range;
 pub mod expect;
 
 /// A stream of record batches, pulled one at a time.

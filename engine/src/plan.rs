@@ -470,10 +470,12 @@ impl Step {
             | StepKind::Unpivot { input, .. }
             | StepKind::Sample { input, .. }
             | StepKind::Spread { input, .. }
+            | StepKind::SampleKeys { input, .. }
             | StepKind::Sort { input, .. }
             | StepKind::Window { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
+            StepKind::Range { input, sample, .. } => vec![*input, *sample],
             StepKind::Union { inputs } => inputs.clone(),
             StepKind::Expect { input, offences, .. } => {
                 std::iter::once(*input).chain(offences.iter().map(|(step, _)| *step)).collect()
@@ -624,6 +626,29 @@ pub enum StepKind {
         /// How many buckets there are.
         buckets: u32,
     },
+    /// A sample of the rows' keys, as [`StepKind::Range`] takes it.
+    SampleKeys {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// The keys.
+        keys: Vec<SortKey>,
+        /// The most rows that it gives.
+        rows: u32,
+        /// Whether the rows always come in the same sequence.
+        in_order: bool,
+    },
+    /// The input with one more column at the end, by which a [`Distribution::Range`] gives each
+    /// bucket the rows of a range of keys.
+    Range {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// Gives all that [`StepKind::SampleKeys`] found.
+        sample: StepIndex,
+        /// The keys.
+        keys: Vec<SortKey>,
+        /// How many buckets there are.
+        buckets: u32,
+    },
     /// See [`Op::Expect`].
     Expect {
         /// Whose rows it takes.
@@ -720,6 +745,14 @@ pub enum Distribution {
         /// How many.
         buckets: u32,
     },
+    /// By ranges of the keys, whose buckets follow one another in the keys' order; what is in the
+    /// last column says which, as with [`Distribution::Hash`].
+    Range {
+        /// The keys' text, for people.
+        keys: Vec<String>,
+        /// How many.
+        buckets: u32,
+    },
     /// Each task's rows stay together; each is read by one task of the reading stage.
     Forward,
     /// All rows to every task.
@@ -735,7 +768,7 @@ impl Distribution {
     /// How many buckets a map task of it writes.
     pub fn buckets(&self) -> u32 {
         match self {
-            Self::Hash { buckets, .. } => *buckets,
+            Self::Hash { buckets, .. } | Self::Range { buckets, .. } => *buckets,
             Self::Forward | Self::Broadcast | Self::Gather { .. } => 1,
         }
     }

@@ -612,6 +612,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
+mod ranges;
+#[cfg(test)]
 mod relational;
 #[cfg(test)]
 mod windows;

@@ -26,6 +26,7 @@ use crate::{
         join::{Join, JoinInput, shared::BuildKey},
         limit::Limit,
         map::Map,
+        range::{Range, SampleKeys},
         reduce_by_key::{FinalReduce, PartialReduce},
         sample::Sample,
         sleep::Sleep,
@@ -233,7 +234,10 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             left(&mut rows, sink.node, root_rows);
         }
         Output::Exchange(
-            Distribution::Hash { .. } | Distribution::Broadcast | Distribution::Gather { .. },
+            Distribution::Hash { .. }
+            | Distribution::Range { .. }
+            | Distribution::Broadcast
+            | Distribution::Gather { .. },
         ) => {}
     }
     let rejected = quarantine.finish()?;
@@ -467,6 +471,23 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 let first = self.task.attempt.task.partition;
                 Box::new(Spread::new(input, *buckets, first, schema))
+            }
+            StepKind::SampleKeys { input: below, keys, rows, in_order } => {
+                let below_schema = Arc::clone(&self.task.stage.steps[below.0].schema);
+                let input = self.input(step.node, *below)?;
+                Box::new(SampleKeys::new(
+                    input,
+                    keys.clone(),
+                    *rows,
+                    *in_order,
+                    below_schema,
+                    schema,
+                ))
+            }
+            StepKind::Range { input, sample, keys, buckets } => {
+                let input = self.input(step.node, *input)?;
+                let sample = self.input(step.node, *sample)?;
+                Box::new(Range::new(input, sample, keys, *buckets, schema, context)?)
             }
             StepKind::Expect { input, id, checks, offences, on_fail } => {
                 if on_fail.tolerates() {

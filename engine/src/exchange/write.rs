@@ -58,7 +58,8 @@ pub fn write(
         return Err(Error::Internal(format!("{attempt} has no buckets to write to")));
     }
     let mut gathering = Gathering {
-        is_scattered: buckets > 1 && matches!(distribution, Distribution::Hash { .. }),
+        is_scattered: buckets > 1
+            && matches!(distribution, Distribution::Hash { .. } | Distribution::Range { .. }),
         schema: SchemaRef::clone(schema),
         limit_bytes: MAX_ROUND_BYTES.min(BATCH_BYTES * u64::from(buckets)),
         writer: context.store.writer(attempt, SchemaRef::clone(schema), buckets),

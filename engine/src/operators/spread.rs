@@ -46,7 +46,7 @@ impl Operator for Spread {
 }
 
 /// The least hash that goes to `bucket`.
-fn hash_of(bucket: u32, buckets: u32) -> u64 {
+pub(crate) fn hash_of(bucket: u32, buckets: u32) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "`bucket` is below `buckets`")]
     let hash = (u128::from(bucket) << 64).div_ceil(u128::from(buckets)) as u64;
     hash

@@ -281,6 +281,9 @@ fn output(output: &Output) -> String {
         Output::Exchange(Distribution::Hash { keys, buckets }) => {
             format!("by hash of {} into {buckets} buckets", keys.join(", "))
         }
+        Output::Exchange(Distribution::Range { keys, buckets }) => {
+            format!("by ranges of {} into {buckets} buckets", keys.join(", "))
+        }
         Output::Exchange(Distribution::Forward) => String::from("kept as it is"),
         Output::Exchange(Distribution::Broadcast) => String::from("broadcast to every task"),
         Output::Exchange(Distribution::Gather { ordered: true }) => {

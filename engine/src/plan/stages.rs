@@ -21,6 +21,7 @@ use crate::{
 
 mod join;
 mod order;
+mod range;
 mod reduce;
 mod relational;
 mod layout;
@@ -36,6 +37,10 @@ pub const BUCKET_BYTES: u64 = 32 << 20;
 /// it is there once, and the other side stays where it is.
 pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 
+/// From more bytes of input on, by estimate, a sort goes by ranges of its keys. Below, one task that
+/// merges sorted partitions is done sooner than the input is kept, sampled and exchanged once more.
+pub const RANGE_BYTES: u64 = 256 << 20;
+
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
 
@@ -49,11 +54,17 @@ pub struct Sizes {
     pub bucket_bytes: u64,
     /// The most bytes, by estimate, of a join's side that goes to every task of the other side.
     pub broadcast_bytes: u64,
+    /// The most bytes, by estimate, that are sorted where they are and merged by one task.
+    pub range_bytes: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { bucket_bytes: BUCKET_BYTES, broadcast_bytes: BROADCAST_BYTES }
+        Self {
+            bucket_bytes: BUCKET_BYTES,
+            broadcast_bytes: BROADCAST_BYTES,
+            range_bytes: RANGE_BYTES,
+        }
     }
 }
 
@@ -188,7 +199,7 @@ impl Cutter<'_> {
     fn in_one_order(&mut self, node: NodeIndex, pipeline: Pipeline, order: &Order) -> Pipeline {
         if *order == Order::None {
             let keys = every_column(&pipeline.schema());
-            self.sorted(node, pipeline, &keys, None)
+            self.merged(node, pipeline, &keys, None)
         } else {
             self.gathered(node, pipeline, Share::All)
         }
@@ -338,8 +349,25 @@ impl Cutter<'_> {
         }
     }
 
-    /// Each partition sorted, then all merged into one.
+    /// All rows sorted: large inputs by ranges that follow one another, others in one partition.
     fn sorted(
+        &mut self,
+        node: NodeIndex,
+        below: Pipeline,
+        keys: &[SortKey],
+        limit: Option<u64>,
+    ) -> Pipeline {
+        match self.ranges(node, &below) {
+            Some(buckets) if limit.is_none() => {
+                let keys = self.with_ties(keys.to_vec(), &below);
+                self.in_ranges(node, below, keys, buckets)
+            }
+            _ => self.merged(node, below, keys, limit),
+        }
+    }
+
+    /// Each partition sorted, then all merged into one.
+    fn merged(
         &mut self,
         node: NodeIndex,
         below: Pipeline,
@@ -481,7 +509,7 @@ pub(super) mod tests {
         stages_by(document, Sizes::default())
     }
 
-    fn stages_by(document: &str, sizes: Sizes) -> Vec<String> {
+    pub(super) fn stages_by(document: &str, sizes: Sizes) -> Vec<String> {
         let folder = TempDir::new().unwrap();
         let disk = RealDisk::shared();
         for (name, text) in [("small.csv", "k,v\na,1\n"), ("large.csv", "k,w\na,1\nb,2\nc,3\n")] {
@@ -491,7 +519,12 @@ pub(super) mod tests {
         let site = Site { data: DataDisks::everywhere(), base_dir, now_micros: 0 };
         let checked =
             check(document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
-        cut_by(checked.plan, &disk, sizes).unwrap().stages.iter().map(shown).collect()
+        // As a worker is told of them.
+        let sent = |stage: &Stage| -> Stage {
+            serde_json::from_str(&serde_json::to_string(stage).unwrap()).unwrap()
+        };
+        let plan = cut_by(checked.plan, &disk, sizes).unwrap();
+        plan.stages.iter().map(|stage| shown(&sent(stage))).collect()
     }
 
     pub(super) fn shown(stage: &Stage) -> String {
@@ -499,6 +532,9 @@ pub(super) mod tests {
         let output = match &stage.output {
             Output::Exchange(Distribution::Hash { keys, buckets }) => {
                 format!("hash({}) to {buckets}", keys.join(", "))
+            }
+            Output::Exchange(Distribution::Range { keys, buckets }) => {
+                format!("range({}) to {buckets}", keys.join(", "))
             }
             Output::Exchange(Distribution::Forward) => String::from("forward"),
             Output::Exchange(Distribution::Broadcast) => String::from("broadcast"),
@@ -535,6 +571,8 @@ pub(super) mod tests {
             StepKind::Unpivot { .. } => String::from("unpivot"),
             StepKind::Sample { .. } => String::from("sample"),
             StepKind::Spread { .. } => String::from("spread"),
+            StepKind::SampleKeys { .. } => String::from("sample keys"),
+            StepKind::Range { .. } => String::from("range"),
             StepKind::Expect { .. } => String::from("expect"),
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
@@ -631,7 +669,7 @@ pub(super) mod tests {
 
     #[test]
     fn large_sides_both_go_by_key_and_the_smaller_one_is_held() {
-        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10, ..Sizes::default() };
         let found = |how: &str| joined(&format!(r#""key": "k", "how": "{how}""#), sizes);
         let pairs = |lonely_probe, lonely_build| {
             format!("Pairs {{ lonely_probe: {lonely_probe}, lonely_build: {lonely_build} }}")
@@ -651,7 +689,7 @@ pub(super) mod tests {
 
     #[test]
     fn without_keys_one_side_goes_to_every_task_whatever_its_size() {
-        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10 };
+        let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10, ..Sizes::default() };
         let cross = joined(r#""how": "cross""#, sizes);
         assert_eq!(cross[0], "1x source, hash -> broadcast");
         let full = joined(r#""on": "v < w", "how": "full""#, sizes);

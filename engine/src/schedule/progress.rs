@@ -82,7 +82,12 @@ impl Progress {
     fn rows_for_one(&self, plan: &Plan, stage: usize) -> u64 {
         let rows = self.rows.get(stage).copied().unwrap_or(0);
         let readers = match plan.stages.get(stage).map(|stage| (&stage.output, stage.partitions)) {
-            Some((Output::Exchange(Distribution::Hash { buckets, .. }), _)) => *buckets,
+            Some((
+                Output::Exchange(
+                    Distribution::Hash { buckets, .. } | Distribution::Range { buckets, .. },
+                ),
+                _,
+            )) => *buckets,
             Some((Output::Exchange(Distribution::Forward), partitions)) => partitions,
             Some((
                 Output::Exchange(Distribution::Gather { .. } | Distribution::Broadcast)

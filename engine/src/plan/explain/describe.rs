@@ -137,6 +137,12 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         }
         StepKind::Sample { threshold, .. } => format!("sample {threshold} of 4294967296"),
         StepKind::Spread { buckets, .. } => format!("deal to {buckets} buckets by turns"),
+        StepKind::SampleKeys { input, keys, rows, .. } => {
+            format!("sample at most {rows} keys of {}", sort_keys(keys, below(*input)))
+        }
+        StepKind::Range { keys, buckets, .. } => {
+            format!("find one of {buckets} ranges of {}", sort_keys(keys, &step.schema))
+        }
         StepKind::Expect { checks, offences, .. } => {
             let checks = checks.iter().map(|check| check.text.as_str());
             let offences = offences.iter().map(|(_, text)| text.as_str());

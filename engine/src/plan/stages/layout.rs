@@ -1,6 +1,6 @@
 //! How a writer's rows become as many files as it wants, in their order, folder by folder.
 
-use super::{Cutter, Pipeline, reading};
+use super::{Cutter, Pipeline, every_column, reading};
 use crate::{
     expr::SortKey,
     plan::{Distribution, NodeIndex, Order, Output, Share, StepKind, Write},
@@ -19,7 +19,8 @@ impl Cutter<'_> {
         order: &Order,
     ) -> Pipeline {
         let in_order = if *order == Order::None && write.stable {
-            self.in_one_order(leaf, pipeline, order)
+            let keys = every_column(&pipeline.schema());
+            self.sorted(leaf, pipeline, &keys, None)
         } else {
             self.in_sequence(leaf, pipeline)
         };

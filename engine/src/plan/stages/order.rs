@@ -4,6 +4,7 @@
 //! asks for the rows in sequence they stay apart, and whoever does merges them; a step that would
 //! lose the keys stands behind the merge.
 
+use super::range::is_range;
 use crate::{
     expr::{Expr, SortKey},
     kernels::accumulate::takes_order,
@@ -26,7 +27,9 @@ pub(super) fn merge_keys(
     let top = StepIndex(steps.len().checked_sub(1)?);
     let below = |input: StepIndex| merge_keys(&steps[..=input.0], partitions, stages);
     match &steps[top.0].kind {
-        StepKind::Sort { keys, .. } => Some(keys.clone()),
+        StepKind::Sort { input, keys, .. } => {
+            (!is_range(steps, *input, stages)).then(|| keys.clone())
+        }
         // Its rows begin with those that were sorted.
         StepKind::Window { input, .. }
         | StepKind::Filter { input, .. }

@@ -42,7 +42,8 @@ impl Cutter<'_> {
         let sorted = if keys.is_empty() {
             self.gathered(index, below, Share::All)
         } else if partition_by.is_empty() || bucket_count == 1 {
-            self.sorted(index, below, &keys, None)
+            // One task takes all rows: they gain nothing from being sorted by ranges.
+            self.merged(index, below, &keys, None)
         } else {
             let keys = self.with_ties(keys, &below);
             let key =
