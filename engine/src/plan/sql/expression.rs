@@ -128,6 +128,11 @@ fn binary(
         ) if *digits > NARROW_DIGITS && *left_digits.max(right_digits) <= NARROW_DIGITS => {
             format!("(cast({left} as DECIMAL(38,{scale})) {word} {right})")
         }
+        // A timestamp there, also where the interval is of days alone.
+        (_, DataType::Interval(_), DataType::Date32)
+        | (DataType::Interval(_), _, DataType::Date32) => {
+            format!("cast({left} {word} {right} as DATE)")
+        }
         _ => format!("({left} {word} {right})"),
     }
 }

@@ -98,7 +98,10 @@ pub(super) fn call(
         ("regexp_extract", _) => narrow(&[2]),
         ("chr" | "to_years" | "to_months" | "to_weeks" | "to_days", _) => narrow(&[0]),
         ("factorial", _) => typed(narrow(&[0]))?,
-        ("sign" | "ascii" | "bit_count" | "list_sum" | "epoch_ns", _) => typed(plain(function))?,
+        (
+            "sign" | "ascii" | "bit_count" | "list_sum" | "list_position" | "json_array_length",
+            _,
+        ) => typed(plain(function))?,
         ("json_extract", _) => typed(plain(function))?,
         ("to_json", [_]) if first.as_ref().is_some_and(|of| !of.is_nested()) => {
             typed(plain(function))?
