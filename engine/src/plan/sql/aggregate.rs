@@ -147,7 +147,6 @@ fn filter(conditions: &[String]) -> String {
 fn order_key(text: &str, descending: bool, nulls_first: bool) -> String {
     let direction = if descending { " desc" } else { "" };
     let nulls = if nulls_first { "first" } else { "last" };
-    // A number would be a place.
     format!("{text}{direction} nulls {nulls}")
 }
 
@@ -174,9 +173,10 @@ impl Window<'_> {
         let by_rows = call.frame.unit == FrameUnit::Rows;
         // The order of rows that a frame holds to be equal can't stand in `over`.
         let total = self.total();
-        let within = match by_rows || total.is_empty() {
-            true => String::new(),
-            false => format!(" order by {}", sort_keys(&total, self.schema)),
+        let within = if by_rows || total.is_empty() {
+            String::new()
+        } else {
+            format!(" order by {}", sort_keys(&total, self.schema))
         };
         let (text, is_total) = match &call.function {
             Kind::RowNumber => (String::from("row_number()"), true),

@@ -30,14 +30,17 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
     if intake.on_bad_row.tolerates() {
         return refused("a reader that leaves bad rows out has no SQL");
     }
-    let hive = match read.scan.folders.is_empty() {
-        true => String::from(", hive_partitioning = false"),
-        false => format!(", hive_partitioning = true, hive_types = {}", pairs(true)?),
+    let hive = if read.scan.folders.is_empty() {
+        String::from(", hive_partitioning = false")
+    } else {
+        format!(", hive_partitioning = true, hive_types = {}", pairs(true)?)
     };
     Ok(match &read.format {
         Format::Text(_) => {
             if !read.scan.folders.is_empty() || !taken_in(read, intake)?.is_empty() {
-                return refused("lines of compressed files, or with columns of folders, have no SQL");
+                return refused(
+                    "lines of compressed files, or with columns of folders, have no SQL",
+                );
             }
             let line = name(schema.field(0).name());
             // Its reader of CSV would pass empty lines over.

@@ -78,12 +78,12 @@ fn functions_that_duckdb_calls_otherwise_are_called_so() {
             r#"struct_extract(struct_pack("a b" := "n"), 'a b')"#,
         ),
         ("date_sub(d, n)", r#"("d" - cast("n" as INTEGER))"#),
-        ("d + n", r#"("d" + cast("n" as INTEGER))"#),
+        ("d + n", r#"("d" + cast("n" as INT4))"#),
         ("n div 2", r#"("n" // 2)"#),
         ("sign(x)", r#"cast(sign("x") as BIGINT)"#),
         ("ceil(n)", r#""n""#),
         ("lpad(g, n, '*')", r#"lpad("g", cast("n" as INTEGER), '*')"#),
-        ("nvl2(g, n, 0)", r#"case when "g" is not null then "n" else 0 end"#),
+        ("nvl2(g, n, 0)", r#"case when ("g" is not null) then "n" else 0 end"#),
     ] {
         assert_eq!(written(expr).as_deref(), Ok(expected), "{expr}");
     }
