@@ -7,6 +7,7 @@ by `fuzz.py`.
 
 import datetime
 import decimal
+import gzip
 import json
 import os
 
@@ -76,8 +77,8 @@ def value(rng, kind, extreme):
 
 
 class Table:
-    """A node of the job: its id, its columns, the most rows it can have, and whether these may still
-    be in the order of files, which SQL can't say."""
+    """A node of the job: its id, its columns, the most rows it can have, and their order: none, `by
+    keys`, or one that SQL can't say, such as that of files (True)."""
 
     def __init__(self, name, columns, rows, ordered=True):
         self.name, self.columns, self.rows, self.ordered = name, columns, rows, ordered
@@ -292,8 +293,14 @@ class Maker:
     # ------------------------------------------------------------------ nodes --
     def node(self, stem, op, inputs, kinds, rows=None, **fields):
         name = self.fresh(stem)
-        shuffles = ("reduce_by_key", "aggregate", "join", "distinct", "intersect", "except", "top_k", "sort", "limit", "window", "pivot")
-        ordered = op not in shuffles and any(table.ordered for table in inputs)
+        orders = {table.ordered for table in inputs}
+        if op in ("top_k", "sort", "limit", "window"):
+            ordered = "by keys"
+        elif op in ("reduce_by_key", "aggregate", "join", "distinct", "intersect", "except", "pivot", "sql"):
+            ordered = False
+        else:
+            # Keys that a map leaves out still order the rows, but have no name.
+            ordered = True in orders or "by keys" in orders and (op in ("map", "flat_map", "unpivot") or "by keys")
         self.nodes.append({"id": name, "op": op, **fields})
         self.edges += [[table.name, name] for table in inputs]
         rows = inputs[0].rows if rows is None else rows
@@ -303,9 +310,11 @@ class Maker:
 
     def source(self):
         rng = self.rng
-        form = rng.choice(["parquet", "parquet", "csv", "jsonl"])
+        form = rng.choice(["parquet", "parquet", "parquet", "csv", "csv", "jsonl", "jsonl", "text", "folders"])
         kinds = COMPUTED + PASSED[:3] if form != "parquet" else COMPUTED * 2 + PASSED
         chosen = rng.sample(kinds, rng.randint(2, 6))
+        if form == "text":
+            return self.lines()
         columns = {f"{kind[0]}{number}": kind for number, kind in enumerate(chosen)}
         rows = rng.choice([0, 1, 7, 60, 60, 400, 3000])
         extreme = {name: rng.random() < 0.15 for name in columns}
@@ -313,8 +322,14 @@ class Maker:
                 for name, kind in columns.items()}
         name = self.fresh("t")
         path = os.path.join(self.folder, f"{name}.{form}")
-        fields = {"parquet": self.parquet, "csv": self.csv, "jsonl": self.jsonl}[form](path, columns, data, rows)
-        self.nodes.append({"id": name, "op": f"read_{form}", "path": path, **fields})
+        write = {"parquet": self.parquet, "csv": self.csv, "jsonl": self.jsonl, "folders": self.folders}[form]
+        fields = write(path, columns, data, rows)
+        if form in ("csv", "jsonl") and rng.random() < 0.2:
+            with open(path, "rb") as plain, gzip.open(path + ".gz", "wb") as packed:
+                packed.write(plain.read())
+            path += ".gz"
+        op = {"folders": "read_parquet"}.get(form, f"read_{form}")
+        self.nodes.append({"id": name, "op": op, "path": path, **fields})
         table = Table(name, columns, rows)
         self.tables.append(table)
         return table
@@ -323,6 +338,33 @@ class Maker:
         table = pa.table({n: pa.array(v, ARROW[columns[n]]) for n, v in data.items()})
         pq.write_table(table, path, row_group_size=max(rows // self.rng.choice([1, 3, 8]), 1))
         return {}
+
+    def folders(self, path, columns, data, rows):
+        """Parquet files in folders that are named by a column's values."""
+        parts = {}
+        for row in range(rows):
+            parts.setdefault(self.rng.randint(1, 3), []).append(row)
+        columns["folder"] = "int64"
+        for number, chosen in (parts or {1: []}).items():
+            part = self.rng.choice([f"folder={number}", "folder=__HIVE_DEFAULT_PARTITION__"]) if number == 3 and len(parts) > 1 else f"folder={number}"
+            os.makedirs(os.path.join(path, part))
+            table = pa.table({n: pa.array([v[row] for row in chosen], ARROW[columns[n]]) for n, v in data.items()})
+            pq.write_table(table, os.path.join(path, part, "part.parquet"))
+        return {}
+
+    def lines(self):
+        """A text file; its last line may lack an end."""
+        rng, name = self.rng, self.fresh("t")
+        rows = rng.choice([0, 1, 60, 400])
+        path = os.path.join(self.folder, f"{name}.txt")
+        words = [word for word in WORDS if "\n" not in word]
+        lines = [" ".join(rng.choice(words) for _ in range(rng.randint(0, 3))) for _ in range(rows)]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            file.write(rng.choice(["\n", "\r\n"]).join(lines) + rng.choice(["\n", ""]) * (rows > 0))
+        self.nodes.append({"id": name, "op": "read_text", "path": path})
+        table = Table(name, {"line": "string"}, rows)
+        self.tables.append(table)
+        return table
 
     def csv(self, path, columns, data, rows):
         rng = self.rng
@@ -416,12 +458,15 @@ class Maker:
             kind = table.columns[column]
             condition = lambda: self.condition(table, 1)
             ranked = f"{other}{rng.choice(['', ' desc'])}{rng.choice(['', ' nulls first'])}"
+            if table.ordered is True:
+                # Rows that are equal in the key follow the files' order, which SQL can't say.
+                ranked = ", ".join(self.keys(table))
             choices = [("count(*)", "int64"), (f"count({column})", "int64"), (f"count(distinct {column})", "int64"),
                        (f"count(distinct {column}) filter (where {condition()})", "int64"),
                        (f"min({column})", kind), (f"max({column})", kind), (f"count(*) filter (where {condition()})", "int64"),
                        (f"any_value({column})", kind), (f"mode({column})", kind), (f"quantile_disc({column}, {rng.choice([0.25, 0.5, 0.9])})", kind),
                        (f"{rng.choice(['first', 'last'])}({column} order by {ranked})", kind),
-                       (f"{rng.choice(['min_by', 'max_by'])}({column}, {other})", kind), (f"count({column}, {other})", "int64")]
+                       (f"{rng.choice(['min_by', 'max_by'])}({column}, {column if table.ordered is True else other})", kind), (f"count({column}, {other})", "int64")]
             if kind == "bool":
                 choices = [choice for choice in choices if "quantile" not in choice[0]]
             if number:
@@ -444,7 +489,7 @@ class Maker:
                 choices += [(f"bool_and({flag})", "bool"), (f"bool_or({flag})", "bool"), (f"every({flag}) filter (where {condition()})", "bool")]
             if word and table.rows <= 400:
                 choices += [(f"string_agg({word}, '-' order by {ranked})", "string"), (f"string_agg(distinct {word}, '+' order by {word})", "string")]
-                if not table.ordered:
+                if table.ordered is not True:
                     choices += [(f"string_agg({word})", "string")]
             if table.rows <= 400 and rng.random() < 0.3:
                 choices += [(f"array_agg({column} order by {ranked})", "list"), (f"array_agg(distinct {column} order by {column} desc)", "list")] * 3
@@ -582,7 +627,7 @@ class Maker:
     def window(self, table):
         rng, by = self.rng, self.keys(table)
         # Fewer keys leave ties, which the order of all columns tells apart.
-        by = by[: rng.randint(0, len(by))] if not table.ordered else by
+        by = by[: rng.randint(0, len(by))] if table.ordered is not True else by
         frame = None
         if rng.random() < 0.5:
             frame = rng.choice(["rows between 2 preceding and current row", "rows between 1 preceding and 1 following",

@@ -379,3 +379,6 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
         unreachable!("writing to a string can't fail");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,6 @@ fn filter(conditions: &[String]) -> String {
 fn order_key(text: &str, descending: bool, nulls_first: bool) -> String {
     let direction = if descending { " desc" } else { "" };
     let nulls = if nulls_first { "first" } else { "last" };
-    // A number would be a place.
     format!("{text}{direction} nulls {nulls}")
 }
 
@@ -209,7 +208,8 @@ impl Window<'_> {
             over.push(format!("order by {}", sort_keys(keys, self.schema)));
         }
         if call.function.has_frame() {
-            over.push(frame(&call.frame));
+            let key = self.order_by.first().map(|key| self.schema.field(key.column).data_type());
+            over.push(frame(&call.frame, key));
         }
         let text = format!("{text} over ({})", over.join(" "));
         match &call.function {
@@ -232,7 +232,8 @@ impl Window<'_> {
     }
 }
 
-fn frame(frame: &Frame) -> String {
+/// The frame of an order whose only key has this type, where its bounds are distances.
+fn frame(frame: &Frame, key: Option<&DataType>) -> String {
     let unit = match frame.unit {
         FrameUnit::Rows => "rows",
         FrameUnit::Range => "range",
@@ -240,7 +241,11 @@ fn frame(frame: &Frame) -> String {
     };
     let offset = |offset: &Offset| match offset {
         Offset::Count(count) => count.to_string(),
-        Offset::Ticks(ticks) => ticks.to_string(),
+        Offset::Ticks(ticks) => match key {
+            Some(DataType::Decimal128(_, scale)) => decimal(*ticks, *scale),
+            Some(key) if key.is_temporal() => format!("to_microseconds({})", ticks / 1000),
+            _ => ticks.to_string(),
+        },
         Offset::Float(bits) => format!("{:?}", f64::from_bits(*bits)),
         Offset::Calendar { months, nanoseconds } => {
             format!("(to_months({months}) + to_microseconds({}))", nanoseconds / 1000)
@@ -254,4 +259,12 @@ fn frame(frame: &Frame) -> String {
         FrameBound::UnboundedFollowing => String::from("unbounded following"),
     };
     format!("{unit} between {} and {}", bound(&frame.start), bound(&frame.end))
+}
+
+/// A number without its point as a decimal of so many digits behind it.
+fn decimal(digits: i128, scale: i8) -> String {
+    let places = usize::from(scale.unsigned_abs());
+    let text = format!("{digits:0>width$}", width = places + 1);
+    let (whole, fraction) = text.split_at(text.len() - places);
+    if fraction.is_empty() { String::from(whole) } else { format!("{whole}.{fraction}") }
 }

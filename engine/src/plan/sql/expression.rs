@@ -101,6 +101,10 @@ fn widened<'a>(
     Ok(text)
 }
 
+fn is_wide(data_type: &DataType) -> bool {
+    data_type.is_integer() && *data_type != DataType::Int32
+}
+
 /// `left op right`, each with its type.
 fn binary(
     op: BinaryOp,
@@ -115,10 +119,10 @@ fn binary(
     };
     match (left_type, right_type, data_type) {
         // It has no sum of a date and a wide whole number.
-        (DataType::Date32, other, DataType::Date32) if other.is_integer() => {
+        (DataType::Date32, other, DataType::Date32) if is_wide(other) => {
             format!("({left} {word} cast({right} as INTEGER))")
         }
-        (other, DataType::Date32, DataType::Date32) if other.is_integer() => {
+        (other, DataType::Date32, DataType::Date32) if is_wide(other) => {
             format!("(cast({left} as INTEGER) {word} {right})")
         }
         (
@@ -128,6 +132,11 @@ fn binary(
         ) if *digits > NARROW_DIGITS && *left_digits.max(right_digits) <= NARROW_DIGITS => {
             format!("(cast({left} as DECIMAL(38,{scale})) {word} {right})")
         }
+        // A timestamp there, also where the interval is of days alone.
+        (_, DataType::Interval(_), DataType::Date32)
+        | (DataType::Interval(_), _, DataType::Date32) => {
+            format!("cast({left} {word} {right} as DATE)")
+        }
         _ => format!("({left} {word} {right})"),
     }
 }
@@ -135,7 +144,8 @@ fn binary(
 fn literal(literal: &Literal) -> Written {
     Ok(match literal {
         Literal::Null(data_type) => format!("cast(null as {})", type_name(data_type)?),
-        Literal::Timestamp { zone: Some(_), .. } | Literal::Duration { .. } => {
+        Literal::Duration { .. } => return Err(String::from("a constant duration has no SQL")),
+        Literal::Timestamp { zone: Some(_), .. } => {
             type_name(&literal.data_type())?;
             literal.to_string()
         }

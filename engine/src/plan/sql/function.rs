@@ -93,16 +93,15 @@ pub(super) fn call(
                  greatest({from} + greatest({count}, 0), 1) - greatest({from}, 1))"
             ),
         },
-        ("round" | "trunc", [_, _]) | ("lpad" | "rpad", _) => narrow(&[1]),
+        ("round" | "trunc" | "lpad" | "rpad", [_, _, ..]) => narrow(&[1]),
         ("regexp_extract", _) => narrow(&[2]),
         ("chr" | "to_years" | "to_months" | "to_weeks" | "to_days", _) => narrow(&[0]),
         ("factorial", _) => typed(narrow(&[0]))?,
-        ("sign" | "ascii" | "bit_count" | "list_sum" | "epoch_ns" | "json_extract", _) => {
-            typed(plain(function))?
-        }
-        ("to_json", [_]) if first.as_ref().is_some_and(|of| !of.is_nested()) => {
-            typed(plain(function))?
-        }
+        (
+            "sign" | "ascii" | "bit_count" | "list_sum" | "list_position" | "json_array_length"
+            | "json_extract",
+            _,
+        ) => typed(plain(function))?,
         ("array_to_string", [list, separator]) => {
             format!("array_to_string(cast({list} as VARCHAR[]), {separator})")
         }
@@ -116,15 +115,16 @@ pub(super) fn call(
         ("first_field", [line]) => format!("trim(split_part({line}, ',', 1))"),
         ("rest_of_line", [line]) => format!("({})", rest_of_line(line)),
         ("number_of_line", [line]) => format!("cast({} as DOUBLE)", rest_of_line(line)),
-        ("timezone", [_, _]) => plain("timezone"),
         ("initcap" | "regexp_count", _) => return none("has no function in DuckDB"),
         ("hash", _) => return none("gives other numbers in DuckDB"),
+        ("to_json", [_]) if first.as_ref().is_some_and(|of| !of.is_nested()) => {
+            format!("cast({} as VARCHAR)", plain(function))
+        }
         ("to_json" | "json_object" | "line_to_json", _) => {
             return none("puts blanks into its JSON, DuckDB does not");
         }
         ("strftime" | "strptime" | "try_strptime", _) => match arguments.get(1) {
-            Some(Expr::Literal(Literal::Utf8(format))) if is_shared(format) => plain(function),
-            Some(Expr::Literal(Literal::Utf8(format))) => {
+            Some(Expr::Literal(Literal::Utf8(format))) if !is_shared(format) => {
                 return Err(format!("the format {} means something else there", quoted(format)));
             }
             _ => plain(function),

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{Field, Schema};
 
-use super::{Written, expression::type_name, name, push, quoted, select};
+use super::{Written, expression::type_name, name, push, quoted, refused, select};
 use crate::{
     formats::{
         Format,
@@ -28,7 +28,7 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
     };
     let intake = read.format.intake();
     if intake.on_bad_row.tolerates() {
-        return Err(String::from("a reader that leaves bad rows out has no SQL"));
+        return refused("a reader that leaves bad rows out has no SQL");
     }
     let hive = if read.scan.folders.is_empty() {
         String::from(", hive_partitioning = false")
@@ -37,12 +37,17 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
     };
     Ok(match &read.format {
         Format::Text(_) => {
-            // A delimiter that no text has makes each line one field.
-            let columns = pairs(false)?;
+            if !read.scan.folders.is_empty() || !taken_in(read, intake)?.is_empty() {
+                return refused(
+                    "lines of compressed files, or with columns of folders, have no SQL",
+                );
+            }
+            let line = name(schema.field(0).name());
+            // Its reader of CSV would pass empty lines over.
             format!(
-                "read_csv({paths}, header = false, delim = '\u{1}', quote = '', escape = '', \
-                 nullstr = '\u{2}', auto_detect = false, columns = {columns}{}{hive})",
-                taken_in(read, intake)?
+                "(select regexp_replace(unnest(string_split(regexp_replace(\
+                 ltrim(content, chr(65279)), '\\n$', ''), chr(10))), '\\r$', '') as {line} \
+                 from read_text({paths}) where content <> '')"
             )
         }
         Format::Csv(options) => {
@@ -68,7 +73,7 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
             }));
             format!("(select {names} from read_parquet({paths}, union_by_name = true{hive}))")
         }
-        Format::Arrow => return Err(String::from("DuckDB reads no Arrow files by itself")),
+        Format::Arrow => return refused("DuckDB reads no Arrow files by itself"),
     })
 }
 
@@ -76,7 +81,7 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
 fn csv(options: &CsvOptions) -> Written {
     let CsvOptions { header, delimiter, quote, escape, comment, nulls, trim, pads, .. } = options;
     if *trim {
-        return Err(String::from("a `read_csv` with `trim` has no SQL"));
+        return refused("a `read_csv` with `trim` has no SQL");
     }
     let character = |of: Option<u8>| of.map_or_else(String::new, |of| char::from(of).to_string());
     let nulls: Vec<_> = std::iter::once("").chain(nulls.0.iter().map(String::as_str)).collect();
