@@ -461,7 +461,7 @@ fn files_that_cannot_be_read() {
     let parquet = written(&place, "write_parquet", "whole");
     place.write("cut.parquet", &parquet[..parquet.len() - 20]);
     read("file_is_a_cut_parquet", "read_parquet", r#""path": "cut.parquet""#);
-    let mut torn_parquet = parquet.clone();
+    let mut torn_parquet = parquet;
     torn_parquet[8..40].fill(0xff);
     place.write("torn.parquet", &torn_parquet);
     read("file_is_a_torn_parquet", "read_parquet", r#""path": "torn.parquet""#);

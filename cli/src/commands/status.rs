@@ -126,7 +126,7 @@ fn rows(rows: &Rows) -> String {
     let mut text = format!("{} in, {} out", show_count(rows.input), show_count(rows.output));
     for (count, what) in [(rows.filtered, "filtered"), (rows.quarantined, "bad")] {
         if count > 0 {
-            text.push_str(&format!(", {} {what}", show_count(count)));
+            text.extend([", ", &show_count(count), " ", what]);
         }
     }
     text

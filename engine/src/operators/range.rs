@@ -287,13 +287,13 @@ mod tests {
         plan::with_hash_column,
     };
 
-    fn in_batches(rows: &[Row], batch_rows: usize) -> Box<Batches> {
+    fn in_batches(rows: &[Row], batch_rows: usize) -> Batches {
         let chunks = rows.chunks(batch_rows.max(1)).scan(0, |first, chunk| {
             let made = batch(chunk, *first);
             *first += i64::try_from(chunk.len()).unwrap();
             Some(made)
         });
-        Box::new(Batches::new(chunks.collect()))
+        Batches::new(chunks.collect())
     }
 
     fn sample(
@@ -304,7 +304,7 @@ mod tests {
         batch_rows: usize,
     ) -> Vec<RecordBatch> {
         let schema = batch(&[], 0).schema();
-        let input = in_batches(rows, batch_rows);
+        let input = Box::new(in_batches(rows, batch_rows));
         let sample = SampleKeys::new(input, keys.to_vec(), most, in_order, schema, sample_schema());
         pull(sample).unwrap()
     }
@@ -322,14 +322,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let context = context(FaultyDisk::counting(), folder.path(), 0);
         let schema = with_hash_column(&batch(&[], 0).schema());
-        let (input, sample) = (in_batches(rows, 7), Box::new(Batches::new(sample)));
+        let (input, sample) = (Box::new(in_batches(rows, 7)), Box::new(Batches::new(sample)));
         let range =
             Range::new(input, sample, keys, buckets, Arc::clone(&schema), &context).unwrap();
         let batches = pull(range).unwrap();
         assert_eq!(context.budget.used_bytes(), 0);
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows.len());
-        let hashes = batches.iter().flat_map(|rows| {
-            rows.columns().last().unwrap().as_primitive::<UInt64Type>().values().to_vec()
+        let hashes = batches.iter().flat_map(|batch| {
+            batch.columns().last().unwrap().as_primitive::<UInt64Type>().values().to_vec()
         });
         hashes.map(|hash| bucket_of(hash, buckets)).collect()
     }

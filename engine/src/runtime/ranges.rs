@@ -229,7 +229,7 @@ proptest! {
         // The sequence of the texts, which are plain letters.
         let key = |column| SortKey { column, descending: descending && column == 2, nulls_first: false };
         let keys = [2, 0, 1, 3].map(key);
-        let mut different = rows.clone();
+        let mut different = rows;
         different.sort_by(|a, b| compare_rows(a, b, &keys));
         different.dedup_by(|a, b| compare_rows(a, b, &keys).is_eq());
         prop_assert_eq!(ran.text("w").lines().count(), different.len());

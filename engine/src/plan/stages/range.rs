@@ -164,18 +164,19 @@ mod tests {
 
     #[test]
     fn what_is_kept_already_is_not_kept_again_and_readers_of_ranges_need_no_merge() {
-        let nodes = [SORT, r#"{"id": "l", "op": "limit", "n": 2}"#, WRITE];
-        let edges = r#"[["r", "s"], ["r", "l"], ["s", "w"]]"#;
-        let found = stages(&nodes, edges, SMALL);
-        assert_eq!(found[..3], ["3x source -> forward", SAMPLE, RANGE]);
+        let shared = stages(
+            &[SORT, r#"{"id": "l", "op": "limit", "n": 2}"#, WRITE],
+            r#"[["r", "s"], ["r", "l"], ["s", "w"]]"#,
+            SMALL,
+        );
+        assert_eq!(shared[..3], ["3x source -> forward", SAMPLE, RANGE]);
 
         let nodes = [
             SORT,
             r#"{"id": "a", "op": "filter", "where": "w > 1"}"#,
             r#"{"id": "b", "op": "map", "select": {"w": "w"}}"#,
         ];
-        let edges = r#"[["r", "s"], ["s", "a"], ["s", "b"]]"#;
-        let found = stages(&nodes, edges, SMALL);
+        let found = stages(&nodes, r#"[["r", "s"], ["s", "a"], ["s", "b"]]"#, SMALL);
         let behind = [
             "3x bucket of 2, map, sort -> forward",
             "3x partition of 3, filter -> gather false",
@@ -204,10 +205,9 @@ mod tests {
     fn what_is_small_or_limited_or_one_partition_is_sorted_where_it_is() {
         let edges = r#"[["r", "s"], ["s", "w"]]"#;
         let merged = ["3x source, sort -> gather true", "1x merge of 0 -> sink w"];
-        let sizes = Sizes { range_bytes: 16, ..SMALL };
-        assert_eq!(stages(&[SORT, WRITE], edges, sizes), merged);
-        let sizes = Sizes { bucket_bytes: 16, ..SMALL };
-        assert_eq!(stages(&[SORT, WRITE], edges, sizes), merged);
+        for sizes in [Sizes { range_bytes: 16, ..SMALL }, Sizes { bucket_bytes: 16, ..SMALL }] {
+            assert_eq!(stages(&[SORT, WRITE], edges, sizes), merged);
+        }
         let top = r#"{"id": "s", "op": "top_k", "by": ["k"], "n": 2}"#;
         let found = stages(&[top, WRITE], edges, SMALL);
         assert_eq!(found[0], "3x source, sort -> gather true");
