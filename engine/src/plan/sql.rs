@@ -101,8 +101,8 @@ fn query(plan: &Plan, node: &Node) -> Written {
     let input = |at: usize| name(&plan.nodes[node.inputs[at].index()].id);
     let schema = |at: usize| plan.nodes[node.inputs[at].index()].schema.as_ref();
     let from = || input(0);
-    let order = |at: usize| &plan.nodes[node.inputs[at].index()].order;
-    let text = |expr: &Expr| expression::text(expr, &own);
+    let order_of = |at: usize| &plan.nodes[node.inputs[at].index()].order;
+    let said = |expr: &Expr| expression::text(expr, &own);
     Ok(match &node.op {
         Op::Read(read) => {
             let columns = node.schema.fields().iter().map(|field| name(field.name()));
@@ -113,7 +113,7 @@ fn query(plan: &Plan, node: &Node) -> Written {
             let columns = node.schema.fields().iter().zip(columns);
             let column = |(field, expr)| {
                 let field: &Arc<Field> = field;
-                Ok((field.name().as_str(), text(expr)?))
+                Ok((field.name().as_str(), said(expr)?))
             };
             let columns = columns.map(column).collect::<Result<Vec<_>, String>>()?;
             format!("select {} from {}", select(columns.into_iter()), from())
@@ -126,7 +126,7 @@ fn query(plan: &Plan, node: &Node) -> Written {
             format!("select * from {}", from())
         }
         Op::Filter { predicate } => {
-            format!("select * from {} where {}", from(), text(&predicate.0)?)
+            format!("select * from {} where {}", from(), said(&predicate.0)?)
         }
         Op::Tokenize { columns } => {
             let token = name(node.schema.field(0).name());
@@ -145,7 +145,7 @@ fn query(plan: &Plan, node: &Node) -> Written {
             format!("select unnest({all}) as {token} from {}", from())
         }
         Op::Reduce { keys, aggregates } => {
-            let ties = aggregate::ties(order(0), schema(0));
+            let ties = aggregate::ties(order_of(0), schema(0));
             if let [only] = &aggregates[..]
                 && only.function == AggregateFunction::FirstRow
             {
@@ -196,7 +196,7 @@ fn query(plan: &Plan, node: &Node) -> Written {
             let fields = node.schema.fields();
             let of = |(label, value): &(String, Expr)| {
                 let kept = keep.iter().map(|column| name(schema(0).field(*column).name()));
-                let columns = kept.chain([quoted(label), text(value)?]);
+                let columns = kept.chain([quoted(label), said(value)?]);
                 let columns = fields.iter().map(|field| field.name().as_str()).zip(columns);
                 Ok(format!("select {} from {}", select(columns), from()))
             };
@@ -223,7 +223,7 @@ fn query(plan: &Plan, node: &Node) -> Written {
                 schema: schema(0),
                 partition_by,
                 order_by,
-                ties: aggregate::ties(order(0), schema(0)),
+                ties: aggregate::ties(order_of(0), schema(0)),
                 names: &own,
             };
             let added = functions.iter().zip(&node.schema.fields()[width..]);
@@ -278,10 +278,10 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
     };
     let side = |at: usize, letter: char| {
         let fields = schemas[at].fields().iter().enumerate();
-        let columns = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
-        format!("(select {} from {})", columns.collect::<Vec<_>>().join(", "), inputs[at])
+        let parts = fields.map(|(n, field)| format!("{} as {letter}{n}", name(field.name())));
+        format!("(select {} from {})", parts.collect::<Vec<_>>().join(", "), inputs[at])
     };
-    let (left, right) = (side(0, 'l'), side(1, 'r'));
+    let (probe, build) = (side(0, 'l'), side(1, 'r'));
     let renamed = |expr: &Expr, letter: char| {
         expression::text(expr, &|column, _| format!("{letter}{column}"))
     };
@@ -316,13 +316,13 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
         JoinKind::Full => "full join",
         JoinKind::Semi => {
             return Ok(format!(
-                "select {columns} from {left} where exists (select 1 from {right} where {condition})"
+                "select {columns} from {probe} where exists (select 1 from {build} where {condition})"
             ));
         }
         JoinKind::Anti { null_aware: false } => {
             return Ok(format!(
-                "select {columns} from {left} where not exists \
-                 (select 1 from {right} where {condition})"
+                "select {columns} from {probe} where not exists \
+                 (select 1 from {build} where {condition})"
             ));
         }
         JoinKind::Anti { null_aware: true } => {
@@ -330,11 +330,11 @@ fn join(node: &Node, inputs: [&String; 2], schemas: [&Schema; 2]) -> Written {
             let key = key.map(|key| renamed(key, 'l')).transpose()?.unwrap_or_default();
             let of = of.map(|of| renamed(of, 'r')).transpose()?.unwrap_or_default();
             return Ok(format!(
-                "select {columns} from {left} where {key} not in (select {of} from {right})"
+                "select {columns} from {probe} where {key} not in (select {of} from {build})"
             ));
         }
     };
-    Ok(format!("select {columns} from {left} {word} {right} on {condition}"))
+    Ok(format!("select {columns} from {probe} {word} {build} on {condition}"))
 }
 
 /// All columns of a node's input with another expression for one of them.

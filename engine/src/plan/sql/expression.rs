@@ -3,7 +3,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::{Names, Written, function, name, quoted};
+use super::{Names, Written, function, name, push, quoted};
 use crate::expr::{BinaryOp, Expr, Literal, parse::sql_type_name};
 
 /// The precision that `DuckDB` does not exceed by itself where both operands keep to it.
@@ -11,7 +11,7 @@ const NARROW_DIGITS: u8 = 18;
 
 /// An expression whose columns have these names.
 pub(super) fn text(expr: &Expr, names: Names<'_>) -> Written {
-    let of = |expr: &Expr| text(expr, names);
+    let of = |part: &Expr| text(part, names);
     Ok(match expr {
         Expr::Column { index, name, .. } => names(*index, name),
         Expr::Literal(literal) => self::literal(literal)?,
@@ -46,10 +46,10 @@ pub(super) fn text(expr: &Expr, names: Names<'_>) -> Written {
         Expr::Case { branches, otherwise, data_type } => {
             let mut text = String::from("case");
             for (condition, value) in branches {
-                text += &format!(" when {} then {}", of(condition)?, of(value)?);
+                push(&mut text, format_args!(" when {} then {}", of(condition)?, of(value)?));
             }
             if let Some(value) = otherwise {
-                text += &format!(" else {}", of(value)?);
+                push(&mut text, format_args!(" else {}", of(value)?));
             }
             text += " end";
             let values = branches.iter().map(|(_, value)| value).chain(otherwise.as_deref());

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{Field, Schema};
 
-use super::{Written, expression::type_name, name, quoted, refused, select};
+use super::{Written, expression::type_name, name, push, quoted, refused, select};
 use crate::{
     formats::{
         Format,
@@ -95,7 +95,7 @@ fn csv(options: &CsvOptions) -> Written {
         nulls.join(", ")
     );
     if let Some(comment) = comment {
-        text += &format!(", comment = {}", quoted(&char::from(*comment).to_string()));
+        push(&mut text, format_args!(", comment = {}", quoted(&char::from(*comment).to_string())));
     }
     if *pads {
         text += ", null_padding = true";
