@@ -296,11 +296,11 @@ class Maker:
         orders = {table.ordered for table in inputs}
         if op in ("top_k", "sort", "limit", "window"):
             ordered = "by keys"
-        elif op in ("reduce_by_key", "aggregate", "join", "distinct", "intersect", "except", "pivot", "sql"):
+        elif op in ("reduce_by_key", "aggregate", "join", "distinct", "intersect", "except", "pivot"):
             ordered = False
         else:
             # Keys that a map leaves out still order the rows, but have no name.
-            ordered = True in orders or "by keys" in orders and (op in ("map", "flat_map", "unpivot") or "by keys")
+            ordered = op == "sql" or True in orders or "by keys" in orders and (op in ("map", "flat_map", "unpivot") or "by keys")
         self.nodes.append({"id": name, "op": op, **fields})
         self.edges += [[table.name, name] for table in inputs]
         rows = inputs[0].rows if rows is None else rows
