@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {
         for (document, line, column) in [
-            ("", 1, 0),
+            ("", 1, 1),
             ("{\n  \"a\": }", 2, 8),
             ("{} x", 1, 4),
             ("[1e999]", 1, 6),

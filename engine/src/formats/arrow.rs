@@ -26,9 +26,9 @@ pub(crate) const COMPRESSIONS: [Compression; 3] =
     [Compression::None, Compression::Lz4, Compression::Zstd];
 
 /// The most rows of a record batch of a file.
-pub(crate) const BATCH_ROWS: usize = 1 << 16;
+pub(crate) const BATCH_ROWS: usize = 1 << 14;
 /// About the most bytes of a record batch of a file, as its types have it.
-pub(crate) const BATCH_BYTES: usize = 16 << 20;
+pub(crate) const BATCH_BYTES: usize = 2 << 20;
 
 fn write_options(compression: Compression) -> Result<IpcWriteOptions> {
     let compression = match compression {

@@ -223,7 +223,7 @@ fn a_result_is_what_its_manifest_lists_in_every_mode() {
     assert_eq!((fourth, rows(&disks)), (Ok(()), ["1", "2", "3"].map(String::from).into()));
     assert!(!left.iter().any(|object| more.contains(object) && !object.contains("manifest")));
     let (fifth, _) = run(&disks, &copy("s3://b/in", "overwrite_partitions"), COPY);
-    assert!(fifth.unwrap_err().contains("use `overwrite` or `append`"));
+    assert!(fifth.unwrap_err().contains("`overwrite_partitions`"));
 }
 
 #[test]
