@@ -621,6 +621,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn rows_without_order_are_dealt_by_what_is_in_them() {
+        let dealt = |op: &str| {
+            stages(&format!(
+                r#"{{"dag": {{"nodes": [
+                    {{"id": "r", "op": "read_csv", "path": "large.csv", "header": true}},
+                    {{"id": "a", "op": "{op}"}},
+                    {{"id": "p", "op": "repartition", "partitions": 2}},
+                    {{"id": "w", "op": "write_csv", "path": "out"}}],
+                  "edges": [["r", "a"], ["a", "p"], ["p", "w"]]}}}}"#
+            ))
+            .join("; ")
+        };
+        // A task that runs again has the rows of a file in the same sequence, those of groups not.
+        assert!(dealt("cache").contains("spread -> hash() to 2"), "{}", dealt("cache"));
+        assert!(dealt("distinct").contains("-> hash(k, w) to 2"), "{}", dealt("distinct"));
+    }
+
+    #[test]
     fn a_chain_of_a_thousand_nodes_is_cut_into_stages_that_a_stack_can_hold() {
         let map = |n| format!(r#"{{"id": "m{n}", "op": "map", "fn": "identity"}}"#);
         let edge = |n| format!(r#"["m{n}", "m{}"]"#, n + 1);

@@ -10,8 +10,10 @@ use crate::{
     expr::{Expr, parse},
     formats::intake::OnBadRow,
     id::StageId,
+    kernels::hash::is_key,
     plan::{
-        Check, Distribution, NodeIndex, Output, Share, Step, StepIndex, StepKind, with_hash_column,
+        Check, Distribution, NodeIndex, Order, Output, Share, Step, StepIndex, StepKind,
+        with_hash_column,
     },
 };
 
@@ -60,7 +62,9 @@ impl Cutter<'_> {
         Ok((stage, partitions, bytes))
     }
 
-    /// Rows by the hash of their keys, or by turns; one partition has them in their order.
+    /// Rows by the hash of their keys, or by turns; one partition has them in their order. Without a
+    /// defined order a task that runs again may have its rows in another sequence, and by turns one
+    /// could come twice or not at all: then all columns are the keys.
     pub(super) fn repartitioned(
         &mut self,
         node: NodeIndex,
@@ -73,6 +77,17 @@ impl Cutter<'_> {
             let gathered = self.gathered(node, input, Share::All);
             return as_it_is(node, gathered);
         }
+        let has_order = self.plan.nodes[node.index()]
+            .inputs
+            .first()
+            .is_some_and(|input| self.plan.nodes[input.index()].order != Order::None);
+        let whole: Vec<Expr> = if keys.is_empty() && !has_order {
+            let columns = (0..schema.fields().len()).map(|index| parse::column(&schema, index));
+            columns.filter(|column| is_key(&column.data_type())).collect()
+        } else {
+            Vec::new()
+        };
+        let keys = if whole.is_empty() { keys } else { &whole };
         let spread = if keys.is_empty() {
             let (bytes, with_hash) = (input.bytes, with_hash_column(&schema));
             let spread = input.then(node, Arc::clone(&with_hash), |input| StepKind::Spread {
