@@ -80,7 +80,7 @@ impl Cutter<'_> {
         let has_order = self.plan.nodes[node.index()]
             .inputs
             .first()
-            .is_some_and(|input| self.plan.nodes[input.index()].order != Order::None);
+            .is_some_and(|from| self.plan.nodes[from.index()].order != Order::None);
         let whole: Vec<Expr> = if keys.is_empty() && !has_order {
             let columns = (0..schema.fields().len()).map(|index| parse::column(&schema, index));
             columns.filter(|column| is_key(&column.data_type())).collect()
