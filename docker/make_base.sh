@@ -48,6 +48,11 @@ echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 for applet in $("$root/bin/busybox" --list); do
   [ -e "$root/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
 done
+# For stores behind https: the bundle is made by a package's script, so this machine's is taken.
+if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+  mkdir -p "$root/etc/ssl/certs"
+  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+fi
 # Documentation, and conversions between character sets, which nothing here asks for.
 rm -rf "$root"/usr/share/{doc,info,man,locale,lintian,bug} "$root"/usr/lib/*/gconv
 

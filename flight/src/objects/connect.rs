@@ -7,7 +7,9 @@
 //! where the operator's rule names such a one.
 
 use std::{
-    env, io,
+    env,
+    error::Error as _,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Once},
     time::Duration,
@@ -210,25 +212,41 @@ impl HttpConnector for Connector {
         let allows_http = options
             .get_config_value(&ClientConfigKey::AllowHttp)
             .is_some_and(|value| value == "true");
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("minispark/", env!("CARGO_PKG_VERSION")))
-            .https_only(!allows_http)
-            .connect_timeout(CONNECT)
-            .read_timeout(STALL)
-            .timeout(REQUEST);
-        if self.is_guarded {
-            builder = builder.redirect(reqwest::redirect::Policy::none());
-            if !self.reaches_local {
-                builder = builder.dns_resolver(Arc::new(Outward));
+        let builder = || {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("minispark/", env!("CARGO_PKG_VERSION")))
+                .https_only(!allows_http)
+                .connect_timeout(CONNECT)
+                .read_timeout(STALL)
+                .timeout(REQUEST);
+            if self.is_guarded {
+                builder = builder.redirect(reqwest::redirect::Policy::none());
+                if !self.reaches_local {
+                    builder = builder.dns_resolver(Arc::new(Outward));
+                }
             }
-        }
-        let client = builder.build().map_err(|error| object_store::Error::Generic {
+            builder
+        };
+        let client = match builder().build() {
+            // What may go unencrypted needs no CA certificates, which the machine may not have.
+            Err(_) if allows_http => builder().tls_certs_only([]).build(),
+            built => built,
+        };
+        client.map(HttpClient::new).map_err(|error| object_store::Error::Generic {
             store: "HTTP",
-            source: Box::new(error),
-        })?;
-        Ok(HttpClient::new(client))
+            source: Box::new(NoClient(error)),
+        })
     }
 }
+
+/// No client can be made: on Linux, because no CA certificates are found.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an encrypted connection can't be made: {}; does this machine have CA certificates (the \
+     package `ca-certificates`, or a file that `SSL_CERT_FILE` names)?",
+    .0.source().map_or_else(|| .0.to_string(), ToString::to_string)
+)]
+struct NoClient(reqwest::Error);
 
 /// Names, but for those of addresses that no job may reach.
 struct Outward;
