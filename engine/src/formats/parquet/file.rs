@@ -12,13 +12,17 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use hashbrown::HashSet;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::ParquetError,
     file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
 };
 
-use super::chunks::Chunks;
+use super::{
+    chunks::Chunks,
+    footers::{self, FooterKey},
+};
 use crate::{Error, Result, disk::Disk, plan::InputFile, source::blocks::PinnedFile};
 
 /// How much of a file's end is read at first.
@@ -46,6 +50,10 @@ impl ParquetFile {
     pub(crate) fn open(file: &InputFile, disk: &Arc<dyn Disk>) -> Result<Self> {
         let file = PinnedFile::open(file, disk)?;
         let footer = read_footer(&file)?;
+        let key = FooterKey::of(&footer, file.size_bytes());
+        if let Some(arrow) = footers::recall(key) {
+            return Ok(Self { chunks: Chunks::new(file), arrow });
+        }
         let path = file.path().to_owned();
         let arrow = guarded(&path, || {
             let metadata = ParquetMetaDataReader::decode_metadata(&footer)?;
@@ -59,6 +67,7 @@ impl ParquetFile {
         })?;
         let file = Self { chunks: Chunks::new(file), arrow };
         file.check()?;
+        footers::keep(key, &file.arrow);
         Ok(file)
     }
 
@@ -68,6 +77,13 @@ impl ParquetFile {
 
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
         self.arrow.metadata()
+    }
+
+    /// The file as if it had only this row group, so that its indices are read into a small copy.
+    pub(crate) fn metadata_of(&self, group: usize) -> ParquetMetaData {
+        let metadata = self.metadata();
+        let groups = vec![metadata.row_group(group).clone()];
+        ParquetMetaData::new(metadata.file_metadata().clone(), groups)
     }
 
     /// The columns as they are decoded.
@@ -104,6 +120,17 @@ impl ParquetFile {
         let schema = self.arrow.parquet_schema();
         (0..schema.num_columns())
             .filter(move |leaf| names.contains(&schema.get_column_root(*leaf).name()))
+    }
+
+    /// The columns that some leaves are decoded to, in the file's order.
+    pub(crate) fn decoded(&self, leaves: &[usize]) -> Schema {
+        let schema = self.arrow.parquet_schema();
+        let roots: HashSet<usize> =
+            leaves.iter().map(|leaf| schema.get_column_root_idx(*leaf)).collect();
+        let fields = self.schema().fields().iter().enumerate();
+        let fields =
+            fields.filter(|(place, _)| roots.contains(place)).map(|(_, field)| Arc::clone(field));
+        Schema::new(fields.collect::<Vec<_>>())
     }
 
     /// The column chunks of a row group's leaves.

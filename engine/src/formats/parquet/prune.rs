@@ -101,9 +101,9 @@ impl Pruner<'_> {
         }
         let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
         self.file.guarded(|| {
-            let mask = ColumnChunkMask::row_groups_and_columns([group], leaves);
+            let mask = ColumnChunkMask::columns(leaves);
             let (indexed, index) =
-                ParquetMetaDataReader::new_with_metadata(self.file.metadata().clone())
+                ParquetMetaDataReader::new_with_metadata(self.file.metadata_of(group))
                     .with_column_index_policy(PageIndexPolicy::Optional)
                     .with_offset_index_policy(PageIndexPolicy::Optional)
                     .with_column_index_mask(mask.clone())
@@ -111,9 +111,8 @@ impl Pruner<'_> {
                     .read_page_index_and_finish(&self.file.chunks)?;
             let Some(index) = index else { return Ok(None) };
             let all = || RowSelection::from(vec![RowSelector::select(rows)]);
-            let mut claim = |claim: &Claim| {
-                self.selected_pages(claim, &indexed, &index, group).unwrap_or_else(all)
-            };
+            let mut claim =
+                |claim: &Claim| self.selected_pages(claim, &indexed, &index).unwrap_or_else(all);
             let selection = condition.fold(
                 &mut claim,
                 &|left: RowSelection, right| left.intersection(&right),
@@ -185,14 +184,15 @@ impl Pruner<'_> {
         is_signed || !statistics.is_min_max_deprecated()
     }
 
-    /// The rows of the pages that a claim may hold for; `None` where the index does not tell.
+    /// The rows of the pages that a claim may hold for, of a file's only row group; `None` where the
+    /// index does not tell.
     fn selected_pages(
         &self,
         claim: &Claim,
         metadata: &ParquetMetaData,
         index: &dyn PageIndexProvider,
-        group: usize,
     ) -> Option<RowSelection> {
+        let group = 0;
         let column = self.column(claim.column)?;
         index.column_index(group, column.leaf)?;
         let descriptor = self.file.arrow.parquet_schema();
