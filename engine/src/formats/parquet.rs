@@ -34,6 +34,7 @@ use crate::{
 
 pub(crate) mod chunks;
 pub(crate) mod file;
+mod flat;
 mod footers;
 mod late;
 pub(crate) mod prune;

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DECIMAL64_MAX_PRECISION, DataType, Field, Fields, Schema, SchemaRef};
 use hashbrown::HashSet;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
@@ -37,7 +37,8 @@ const END_BYTES: u64 = 8;
 /// A Parquet file, opened.
 pub(crate) struct ParquetFile {
     pub(crate) chunks: Chunks,
-    /// With the types that its columns are decoded to; text and bytes are views.
+    /// With the types that its columns are decoded to; text and bytes are views, decimals of few
+    /// digits have 64 bits.
     pub(crate) arrow: ArrowReaderMetadata,
 }
 
@@ -60,10 +61,12 @@ impl ParquetFile {
             drop(footer);
             let plain = ArrowReaderMetadata::try_new(Arc::new(metadata), options())?;
             // A schema of the file's own that can't be read as views is read as it is.
+            let read_as = |schema| {
+                let shared = Arc::clone(plain.metadata());
+                ArrowReaderMetadata::try_new(shared, options().with_schema(schema))
+            };
             let views = views(plain.schema());
-            let supplied = options().with_schema(views);
-            let shared = Arc::clone(plain.metadata());
-            Ok(ArrowReaderMetadata::try_new(shared, supplied).unwrap_or(plain))
+            Ok(read_as(narrow(&views)).or_else(|_| read_as(views)).unwrap_or(plain))
         })?;
         let file = Self { chunks: Chunks::new(file), arrow };
         file.check()?;
@@ -258,6 +261,20 @@ fn options() -> ArrowReaderOptions {
 /// The schema with text and bytes as views, which point into decoded pages.
 fn views(schema: &Schema) -> SchemaRef {
     let fields: Vec<_> = schema.fields().iter().map(view_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// The schema with decimals that fit into 64 bits as such: they are filtered at half the width, and
+/// only what is left is widened.
+fn narrow(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Decimal128(precision, scale) if *precision <= DECIMAL64_MAX_PRECISION => {
+            let narrow = DataType::Decimal64(*precision, *scale);
+            Arc::new(Field::clone(field).with_data_type(narrow))
+        }
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 

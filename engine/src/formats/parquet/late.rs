@@ -7,20 +7,26 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch,
+        RecordBatchOptions,
+    },
     buffer::BooleanBuffer,
     compute::{BatchCoalescer, concat_batches, prep_null_mask_filter},
-    datatypes::{DataType, SchemaRef},
+    datatypes::{DataType, Decimal64Type, SchemaRef},
 };
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 
 use super::file::{ParquetFile, error_of};
 use crate::{
     Result,
-    expr::{BinaryOp, Expr, Predicate},
+    expr::{BinaryOp, Expr, Literal, Predicate},
     formats::BATCH_ROWS,
     plan::{FolderColumn, InputFile},
-    source::columnar::{condition::certain_parts, conform::Conform},
+    source::columnar::{
+        condition::{certain_parts, flipped, is_comparison},
+        conform::Conform,
+    },
 };
 
 /// The predicate's columns of a row group's rows are kept where they have at most so many bytes
@@ -35,6 +41,8 @@ pub(super) struct Columns {
     pub(super) leaves: Vec<usize>,
     pub(super) conform: Conform,
     schema: SchemaRef,
+    /// As they are decoded.
+    decoded: SchemaRef,
 }
 
 impl Columns {
@@ -49,15 +57,18 @@ impl Columns {
         let own: SchemaRef = Arc::new(schema.project(&places)?);
         let names: Vec<&str> = own.fields().iter().map(|field| field.name().as_str()).collect();
         let leaves: Vec<usize> = file.leaves(&names).collect();
-        let conform = Conform::new(&file.decoded(&leaves), Arc::clone(&own), folders, input)?;
-        Ok(Self { places, leaves, conform, schema: own })
+        let decoded = Arc::new(file.decoded(&leaves));
+        let conform = Conform::new(&decoded, Arc::clone(&own), folders, input)?;
+        Ok(Self { places, leaves, conform, schema: own, decoded })
     }
 }
 
 /// What decides about rows before all columns are decoded.
 pub(super) struct LateFilter {
-    /// Over the schema of `columns`.
-    predicate: Predicate,
+    /// Tests of columns as they are decoded.
+    narrow: Vec<NarrowTest>,
+    /// The other parts of the predicate, over the schema of `columns`.
+    wide: Option<Predicate>,
     /// What it looks at.
     pub(super) columns: Columns,
     /// The node's other columns; none where it looks at all.
@@ -98,13 +109,25 @@ impl LateFilter {
             right: Box::new(right),
             data_type: DataType::Boolean,
         };
-        let Some(mut certain) = parts.into_iter().reduce(and) else { return Ok(None) };
-        certain.move_columns(&|column| places.binary_search(&column).unwrap_or(column));
+        if parts.is_empty() {
+            return Ok(None);
+        }
         let rest: Vec<usize> =
             (0..schema.fields().len()).filter(|column| !places.contains(column)).collect();
         let columns = |places| Columns::new(places, schema, file, folders, input);
         let rest = if rest.is_empty() { None } else { Some(columns(rest)?) };
-        Ok(Some(Self { predicate: Predicate(certain), columns: columns(places)?, rest }))
+        let columns = columns(places)?;
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        for mut part in parts {
+            let place = |column| columns.places.binary_search(&column).unwrap_or(column);
+            part.move_columns(&place);
+            match NarrowTest::of(&part, &columns) {
+                Some(test) => narrow.push(test),
+                None => wide.push(part),
+            }
+        }
+        let wide = wide.into_iter().reduce(and).map(Predicate);
+        Ok(Some(Self { narrow, wide, columns, rest }))
     }
 
     /// Whether what the predicate looks at is kept until the other columns are there.
@@ -114,23 +137,95 @@ impl LateFilter {
         self.columns.leaves.iter().map(bytes).sum::<u64>() <= KEPT_BYTES
     }
 
-    /// The next rows of `reader`, which decodes the filter's columns: those, and for which of them the
-    /// predicate holds.
+    /// The next rows of `reader`, which decodes the filter's columns: those, as they are decoded, and
+    /// for which of them the predicate holds.
     fn tested(
         &self,
         reader: &mut ParquetRecordBatchReader,
         file: &ParquetFile,
     ) -> Result<Option<(RecordBatch, BooleanArray)>> {
         let Some(batch) = next_batch(reader, file)? else { return Ok(None) };
-        let batch = self.columns.conform.batch(&batch)?;
-        let holds = match self.predicate.evaluate(&batch) {
-            Ok(holds) if holds.null_count() > 0 => prep_null_mask_filter(&holds),
-            Ok(holds) => holds,
-            // The filter above gives the error.
-            Err(_) => BooleanArray::new(BooleanBuffer::new_set(batch.num_rows()), None),
-        };
-        Ok(Some((batch, holds)))
+        let mut holds: Option<BooleanBuffer> = None;
+        for test in &self.narrow {
+            let Some(passes) = test.evaluate(&batch) else {
+                return Err(file.corrupt("a column is not of the type that its footer says"));
+            };
+            holds = Some(match holds {
+                Some(before) => &before & &passes,
+                None => passes,
+            });
+        }
+        if let Some(wide) = &self.wide {
+            let passes = match wide.evaluate(&self.columns.conform.batch(&batch)?) {
+                Ok(passes) if passes.null_count() > 0 => prep_null_mask_filter(&passes),
+                Ok(passes) => passes,
+                // The filter above gives the error.
+                Err(_) => BooleanArray::new(BooleanBuffer::new_set(batch.num_rows()), None),
+            };
+            holds = Some(match holds {
+                Some(before) => &before & passes.values(),
+                None => passes.values().clone(),
+            });
+        }
+        let holds = holds.unwrap_or_else(|| BooleanBuffer::new_set(batch.num_rows()));
+        Ok(Some((batch, BooleanArray::new(holds, None))))
     }
+}
+
+/// `column op constant` of a decimal that is decoded to 64 bits.
+struct NarrowTest {
+    /// Its place in what is decoded.
+    column: usize,
+    op: BinaryOp,
+    value: i64,
+}
+
+impl NarrowTest {
+    /// The test that a part of a predicate over `columns` is, where it is one.
+    fn of(part: &Expr, columns: &Columns) -> Option<Self> {
+        let Expr::Binary { op, left, right, .. } = part else { return None };
+        let (index, op, literal) = match (&**left, &**right) {
+            (Expr::Column { index, .. }, Expr::Literal(literal)) => (*index, *op, literal),
+            (Expr::Literal(literal), Expr::Column { index, .. }) => {
+                (*index, flipped(*op)?, literal)
+            }
+            _ => return None,
+        };
+        if !is_comparison(op) {
+            return None;
+        }
+        let column = columns.decoded.index_of(columns.schema.field(index).name()).ok()?;
+        let DataType::Decimal64(_, scale) = columns.decoded.field(column).data_type() else {
+            return None;
+        };
+        let Literal::Decimal { value, scale: of_literal, .. } = literal else { return None };
+        let value = i64::try_from(*value).ok()?;
+        (scale == of_literal).then_some(Self { column, op, value })
+    }
+
+    /// For which rows it holds; `None` where the column is of another type.
+    fn evaluate(&self, batch: &RecordBatch) -> Option<BooleanBuffer> {
+        let column = batch.column(self.column).as_primitive_opt::<Decimal64Type>()?;
+        let values: &[i64] = column.values();
+        let one = self.value;
+        let holds = match self.op {
+            BinaryOp::Equal => each(values, |value| value == one),
+            BinaryOp::NotEqual => each(values, |value| value != one),
+            BinaryOp::Less => each(values, |value| value < one),
+            BinaryOp::LessOrEqual => each(values, |value| value <= one),
+            BinaryOp::Greater => each(values, |value| value > one),
+            BinaryOp::GreaterOrEqual => each(values, |value| value >= one),
+            _ => return None,
+        };
+        Some(match column.nulls() {
+            Some(nulls) => &holds & nulls.inner(),
+            None => holds,
+        })
+    }
+}
+
+fn each(values: &[i64], holds: impl Fn(i64) -> bool) -> BooleanBuffer {
+    BooleanBuffer::collect_bool(values.len(), |row| holds(values[row]))
 }
 
 /// The next batch of the decoder, never empty.
@@ -159,7 +254,7 @@ pub(super) struct Sieve {
 
 impl Sieve {
     pub(super) fn new(filter: &LateFilter, reader: ParquetRecordBatchReader) -> Self {
-        let kept = BatchCoalescer::new(Arc::clone(&filter.columns.schema), BATCH_ROWS);
+        let kept = BatchCoalescer::new(Arc::clone(&filter.columns.decoded), BATCH_ROWS);
         Self { reader: Some(reader), kept }
     }
 
@@ -171,7 +266,7 @@ impl Sieve {
     ) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.kept.next_completed_batch() {
-                return Ok(Some(batch));
+                return filter.columns.conform.batch(&batch).map(Some);
             }
             let Some(reader) = &mut self.reader else { return Ok(None) };
             match filter.tested(reader, file)? {
@@ -204,7 +299,7 @@ impl Survivors {
         selection: Option<RowSelection>,
         keeps: bool,
     ) -> Result<Self> {
-        let mut coalescer = BatchCoalescer::new(Arc::clone(&filter.columns.schema), BATCH_ROWS);
+        let mut coalescer = BatchCoalescer::new(Arc::clone(&filter.columns.decoded), BATCH_ROWS);
         let mut kept = VecDeque::new();
         let (mut mask, mut rows) = (BooleanBufferBuilder::new(0), 0);
         while let Some((batch, holds)) = filter.tested(&mut reader, file)? {
@@ -253,9 +348,10 @@ impl Completed {
         };
         let batch = rest.conform.batch(&batch)?;
         let rows = batch.num_rows();
-        let Some(kept) = self.take(rows, &filter.columns.schema)? else {
+        let Some(kept) = self.take(rows, &filter.columns.decoded)? else {
             return Err(file.corrupt("its columns have different numbers of rows"));
         };
+        let kept = filter.columns.conform.batch(&kept)?;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
         for (places, batch) in [(&filter.columns.places, kept), (&rest.places, batch)] {
             for (place, column) in places.iter().zip(batch.columns()) {

@@ -27,7 +27,7 @@ use super::file::ParquetFile;
 use crate::{
     Result,
     expr::BinaryOp,
-    formats::normal::normalise,
+    formats::normal::{normal_type, normalise},
     source::columnar::condition::{Bounds, Claim, Condition, Test},
 };
 
@@ -274,7 +274,7 @@ enum Stored {
 
 /// A constant as a column's file stores its values; `None` where that is not sure.
 fn stored(value: &ArrayRef, through: Option<&DataType>, column: &FileColumn<'_>) -> Option<Stored> {
-    let file_type = column.field.data_type();
+    let file_type = &normal_type(column.field.data_type())?;
     // Only where the way from the file's type to the constant's has one way back.
     let is_whole = |data_type: &DataType| data_type.is_integer();
     let same = through.is_none() && column.wanted == value.data_type();

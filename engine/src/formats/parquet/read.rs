@@ -22,6 +22,7 @@ use parquet::{
 use super::{
     chunks::ReadAhead,
     file::ParquetFile,
+    flat::sift::{FlatColumns, Sifted},
     late::{Columns, Completed, LateFilter, Sieve, Survivors, next_batch},
     prune::Pruner,
 };
@@ -67,6 +68,8 @@ pub(crate) struct RowGroups {
     all: Columns,
     condition: Option<Condition>,
     filter: Option<LateFilter>,
+    /// Present where all columns may be decoded by our own decoder.
+    flat: Option<FlatColumns>,
     groups: VecDeque<usize>,
     /// The row group being read.
     current: Option<Group>,
@@ -78,6 +81,8 @@ pub(crate) struct RowGroups {
 
 /// A row group being read.
 enum Group {
+    /// Rows of flat columns that the predicate has left.
+    Flat(Box<Sifted>),
     /// All rows that were not ruled out before, as they are decoded.
     Plain(ParquetRecordBatchReader),
     /// Of rows whose columns are all looked at by the filter, those that it keeps.
@@ -108,12 +113,14 @@ impl RowGroups {
             .collect();
         let predicate = scan.predicate.as_ref();
         let filter = LateFilter::new(predicate, &schema, &file, &scan.folders, &split.file)?;
+        let flat = FlatColumns::new(predicate, &schema, &file, &scan.folders, &split.file)?;
         Ok(Self {
             file,
             schema,
             all,
             condition,
             filter,
+            flat,
             groups,
             current: None,
             position: split.start,
@@ -141,6 +148,15 @@ impl RowGroups {
         }
         let ahead = if selection.is_some() { ReadAhead::Pages } else { ReadAhead::All };
         self.held_bytes = 0;
+        if selection.is_none()
+            && let Some(flat) = &self.flat
+        {
+            self.held_bytes = self.expect(group, flat.leaves(), ahead)?;
+            if let Some(sifted) = Sifted::begin(flat, &self.file, group)? {
+                return Ok(Some(Group::Flat(Box::new(sifted))));
+            }
+            self.held_bytes = 0;
+        }
         let Some(filter) = &self.filter else {
             self.held_bytes += self.expect(group, &self.all.leaves, ahead)?;
             return Ok(Some(Group::Plain(self.reader(group, &self.all.leaves, selection)?)));
@@ -218,6 +234,9 @@ impl RowGroups {
     /// The next rows of the row group in hand.
     fn rows(&mut self) -> Result<Option<RecordBatch>> {
         let (file, schema) = (&self.file, &self.schema);
+        if let (Some(Group::Flat(sifted)), Some(flat)) = (&mut self.current, &self.flat) {
+            return sifted.next(flat, file);
+        }
         match (&mut self.current, &self.filter) {
             (Some(Group::Plain(reader)), _) => {
                 let batch = next_batch(reader, file)?;
