@@ -164,11 +164,11 @@ impl Expr {
     /// Whether a row takes longer than comparing a few numbers does.
     pub(crate) fn is_costly(&self) -> bool {
         let itself = match self {
-            Self::Like { .. } | Self::Call { .. } | Self::Case { .. } | Self::Element { .. } => true,
-            Self::InList { input, .. } => input.data_type().is_nested(),
-            Self::Cast { input, to, .. } => {
-                !input.data_type().is_primitive() || !to.is_primitive()
+            Self::Like { .. } | Self::Call { .. } | Self::Case { .. } | Self::Element { .. } => {
+                true
             }
+            Self::InList { input, .. } => input.data_type().is_nested(),
+            Self::Cast { input, to, .. } => !input.data_type().is_primitive() || !to.is_primitive(),
             Self::Binary { left, .. } => left.data_type().is_nested(),
             Self::Column { .. }
             | Self::Literal(_)
@@ -399,8 +399,7 @@ fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Resul
         return Ok(Value::rows(Arc::new(left.clone())));
     }
     // Few rows are worth choosing for what costs more than choosing them.
-    let is_worth_it =
-        right.is_costly() && undecided.count_set_bits() <= rows.count / FEW_FRACTION;
+    let is_worth_it = right.is_costly() && undecided.count_set_bits() <= rows.count / FEW_FRACTION;
     let right = if right.is_fallible() || is_worth_it {
         let narrowed = rows.narrow(&undecided);
         let values = right.value(&narrowed)?.into_array(narrowed.count)?;
