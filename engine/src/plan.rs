@@ -454,6 +454,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether it reads a kept node's rows, which the stage that keeps them counted as leaving it.
+    pub fn reads_kept_rows(&self) -> bool {
+        matches!(self.kind, StepKind::Read { share: Share::Partition | Share::Section { .. }, .. })
+    }
+
     /// The steps whose rows it takes.
     pub fn inputs(&self) -> Vec<StepIndex> {
         match &self.kind {

@@ -153,6 +153,18 @@ impl Pipeline {
         StepIndex(self.steps.len() - 1)
     }
 
+    /// The rows, and the node whose they are where a task of `node` reads them in other portions:
+    /// there they leave it and enter `node`, so that both count them. The rows of a kept node have
+    /// left it already; they enter `node` here.
+    fn leaving_for(self, node: NodeIndex) -> (Self, NodeIndex) {
+        let top = &self.steps[self.top().0];
+        if top.node != node && top.reads_kept_rows() {
+            return (as_it_is(node, self), node);
+        }
+        let from = top.node;
+        (self, from)
+    }
+
     /// The rows that flow.
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.steps[self.top().0].schema)
@@ -419,8 +431,9 @@ impl Cutter<'_> {
             (share, _) => share,
         };
         let ordered = matches!(share, Share::Merged { .. });
+        let (input, from) = input.leaving_for(node);
         let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
-        reading(node, schema, stage, share, 1, bytes)
+        reading(from, schema, stage, share, 1, bytes)
     }
 
     /// How many buckets so many bytes go to.
