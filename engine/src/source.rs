@@ -116,7 +116,7 @@ impl Operator for Conformed {
 ///
 /// - Shape: the given schema; batches of at most [`formats::BATCH_ROWS`] rows, never empty. Bad
 ///   rows are left out where the format tolerates them.
-/// - Memory: about two blocks of 256 KiB, more only where a record is longer; charged whatever the
+/// - Memory: about two blocks of 1 MiB, more only where a record is longer; charged whatever the
 ///   budget says, because nothing is read without them. A batch's text points into its block. What
 ///   a codec needs comes on top.
 /// - Errors: `BadRow` and `RecordTooLarge` with file, offset and line; `BadRowsLimit`;

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// The bytes of a block, unless a record needs more: large enough for few calls, and small enough
-/// to stay in a core's own cache, with what is made of it, until it is decoded.
-pub(crate) const BLOCK_BYTES: usize = 256 << 10;
+/// to stay in a core's cache until it is decoded.
+pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 /// How much is read at once where only a newline is sought.
 const SEEK_BYTES: usize = 64 << 10;
 /// How many buffers are kept for reuse: the block in hand, the one before it that rows may still

@@ -123,8 +123,8 @@ fn look(file: &PinnedFile, units: &[Range<u64>], quote: u8) -> Result<Vec<Option
         all
     });
     let mut lasts = vec![None; units.len()];
-    for found in found {
-        for (at, last) in found? {
+    for of_thread in found {
+        for (at, last) in of_thread? {
             lasts[at] = last;
         }
     }

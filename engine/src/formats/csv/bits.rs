@@ -58,8 +58,8 @@ fn all_at_once(bytes: &[u8; 16], wanted: [u8; 4]) -> bool {
         _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
     };
     let [low, high] = halves(bytes);
-    let bytes = _mm_set_epi64x(high, low);
-    let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+    let all = _mm_set_epi64x(high, low);
+    let is = |byte: u8| _mm_cmpeq_epi8(all, _mm_set1_epi8(byte.cast_signed()));
     let [a, b, c, d] = wanted.map(is);
     _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))) != 0
 }

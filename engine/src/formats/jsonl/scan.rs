@@ -325,7 +325,7 @@ pub(crate) fn plain_run(bytes: &[u8]) -> usize {
     for (number, eight) in eights.iter().enumerate() {
         let word = u64::from_le_bytes(*eight);
         // A lesser byte borrows from its high bit; the first one is told exactly, which is enough.
-        let less = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word;
+        let less = |of: u64, than: u64| of.wrapping_sub(ONES * than) & !of;
         let is = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
         let special = (less(word, 0x20) | is(b'"') | is(b'\\')) & HIGH_BITS;
         if special != 0 {

@@ -88,6 +88,12 @@ fn product(a: u64, b: u64) -> (u64, u64) {
     (product as u64, (product >> 64) as u64)
 }
 
+/// As [`hash_bytes`], out of the way of a loop over values that mostly stand in their views.
+#[inline(never)]
+pub(super) fn hash_apart(bytes: &[u8], seed: u64) -> u64 {
+    hash_bytes(bytes, seed)
+}
+
 /// `H` of the specification, of any number of bytes.
 #[inline]
 pub(super) fn hash_bytes(bytes: &[u8], seed: u64) -> u64 {

@@ -87,15 +87,14 @@ impl Tokens {
         let bytes = value.text.as_bytes();
         let mut base = from;
         while base < bytes.len() {
-            let room = self.views.get_mut(self.count..).and_then(|left| left.first_chunk_mut());
-            let Some(views) = room else { return base };
+            let left = self.views.get_mut(self.count..);
+            let Some(views) = left.and_then(|left| left.first_chunk_mut()) else { return base };
             let copy;
-            let span = match value.window(base).first_chunk::<SPAN>() {
-                Some(span) => span,
-                None => {
-                    copy = padded(&bytes[base..]);
-                    &copy
-                }
+            let span = if let Some(span) = value.window(base).first_chunk::<SPAN>() {
+                span
+            } else {
+                copy = padded(&bytes[base..]);
+                &copy
             };
             let place = Place { value, base, left: bytes.len() - base };
             let mut room = Room { views, made: 0 };
