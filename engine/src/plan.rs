@@ -534,6 +534,9 @@ pub enum StepKind {
         input: StepIndex,
         /// The text columns, by index.
         columns: Vec<usize>,
+        /// Whether its tokens are in lower case, since that is all that is asked of them.
+        #[serde(default)]
+        lower: bool,
     },
     /// The input with one more column at the end: the 64-bit hash of its keys
     /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].

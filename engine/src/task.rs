@@ -423,9 +423,9 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Filter { input, predicate: predicate.clone(), dropped })
             }
-            StepKind::Tokenize { input, columns } => {
+            StepKind::Tokenize { input, columns, lower } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(Tokenize::new(input, columns.clone(), schema))
+                Box::new(Tokenize::new(input, columns.clone(), schema).lowered(*lower))
             }
             StepKind::Hash { input, keys } => {
                 let input = self.input(step.node, *input)?;

@@ -25,6 +25,7 @@ mod range;
 mod reduce;
 mod relational;
 mod layout;
+mod tokens;
 mod window;
 
 use relational::as_it_is;
@@ -286,7 +287,8 @@ impl Cutter<'_> {
                 })
             }
             Op::Map { columns } => {
-                let input = self.rows_of(node.inputs[0])?;
+                let mut input = self.rows_of(node.inputs[0])?;
+                let columns = tokens::lowered(&mut input.steps, columns);
                 Ok(input.then(index, schema, |input| StepKind::Map { input, columns }))
             }
             Op::Sleep { row_ms } => {
@@ -299,7 +301,11 @@ impl Cutter<'_> {
             }
             Op::Tokenize { columns } => {
                 let input = self.rows_of(node.inputs[0])?;
-                Ok(input.then(index, schema, |input| StepKind::Tokenize { input, columns }))
+                Ok(input.then(index, schema, |input| StepKind::Tokenize {
+                    input,
+                    columns,
+                    lower: false,
+                }))
             }
             Op::Reduce { keys, aggregates } => {
                 let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
