@@ -356,7 +356,9 @@ impl Builder<'_> {
         let input = self.operator(index, step)?;
         let counter = RowCounter::default();
         self.counters.insert(index, counter.clone());
-        if let StepKind::Source { .. } = step.kind {
+        // Who samples keys reads rows that are read, and counted, once more.
+        let is_sample = matches!(self.task.stage.root().kind, StepKind::SampleKeys { .. });
+        if matches!(step.kind, StepKind::Source { .. }) && !is_sample {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),

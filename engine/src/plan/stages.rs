@@ -38,9 +38,9 @@ pub const BUCKET_BYTES: u64 = 32 << 20;
 /// it is there once, and the other side stays where it is.
 pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 
-/// From more bytes of input on, by estimate, a sort goes by ranges of its keys. Below, one task that
+/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that
 /// merges sorted partitions is done sooner than the input is kept, sampled and exchanged once more.
-pub const RANGE_BYTES: u64 = 256 << 20;
+pub const RANGE_BYTES: u64 = 64 << 20;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
@@ -212,7 +212,8 @@ impl Cutter<'_> {
     fn in_one_order(&mut self, node: NodeIndex, pipeline: Pipeline, order: &Order) -> Pipeline {
         if *order == Order::None {
             let keys = every_column(&pipeline.schema());
-            self.merged(node, pipeline, &keys, None)
+            let sorted = self.sorted(node, pipeline, &keys, None);
+            self.gathered(node, sorted, Share::All)
         } else {
             self.gathered(node, pipeline, Share::All)
         }
