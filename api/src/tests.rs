@@ -51,6 +51,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         token: None,
         slots: 2,
         memory_bytes: 64 << 20,
+        spill_quota_bytes: None,
         read_roots: vec![folder.to_owned()],
         stores: Vec::new(),
         work_dir: folder.join(name),

@@ -4,10 +4,11 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use minispark_engine::{
-    disk::{DataDisks, RealDisk},
+    disk::{DataDisks, RealDisk, quota::Quota},
     exchange::store::PartitionStore,
     memory::Budget,
     runtime::SystemClock,
+    task::limits::Resources,
 };
 use minispark_flight::{
     FlightService, RemoteExchange, SharedKey,
@@ -42,6 +43,8 @@ pub struct WorkerOptions {
     pub slots: usize,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
+    /// What spill files and map outputs may take on disk, in bytes.
+    pub spill_quota_bytes: Option<u64>,
     /// The folders beneath which tasks may read.
     pub read_roots: Vec<PathBuf>,
     /// The object stores that tasks may read.
@@ -81,7 +84,10 @@ pub async fn run(
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(system("prepare the Flight socket"))?;
 
-    let budget = Budget::new(options.memory_bytes);
+    let slots = options.slots.max(1);
+    let budget = Budget::of_tasks(options.memory_bytes, slots);
+    let quota = Quota::of_process(options.spill_quota_bytes);
+    let resources = Resources::new(budget.clone(), Arc::clone(&disk), quota);
     let store = PartitionStore::durable(Arc::clone(&disk), folder.shuffle(), budget.clone())?;
     let store = Arc::new(store);
     let key = SharedKey::default();
@@ -95,12 +101,13 @@ pub async fn run(
         data,
         clock: Arc::new(SystemClock::start()),
         budget,
+        resources,
         store,
         traffic: exchange.traffic(),
         exchange: Arc::new(exchange),
         key,
         address: address.clone(),
-        slots: options.slots.max(1),
+        slots,
         drain: options.drain,
     };
     let agent = Agent::new(tools, master, folder)?;
@@ -212,6 +219,7 @@ mod tests {
             advertise: advertise.map(String::from),
             slots: 1,
             memory_bytes: 0,
+            spill_quota_bytes: None,
             read_roots: Vec::new(),
             stores: Vec::new(),
             work_dir: PathBuf::new(),

@@ -74,6 +74,7 @@ const KEYS: &[Key] = &[
     key("limits.keep_for", &[("master", "keep-for")]),
     key("limits.results_quota", &[("master", "results-quota")]),
     key("memory.budget", &[("master", "memory"), ("worker", "memory"), ("run", "memory")]),
+    key("memory.spill_quota", &[("worker", "spill-quota"), ("run", "spill-quota")]),
     key("scheduler.slots", &[("worker", "slots"), ("run", "threads")]),
     key("scheduler.heartbeat", &[("master", "heartbeat")]),
     key("scheduler.lost_after", &[("master", "lost-after")]),

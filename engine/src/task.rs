@@ -41,11 +41,13 @@ use crate::{
     source::{self, quarantine::Quarantine, split::Split},
     task::{
         context::TaskContext,
+        limits::Limits,
         metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
 pub mod context;
+pub mod limits;
 pub mod metrics;
 
 /// The stack of a thread that runs tasks, in bytes: room for the longest stage, whose steps pull
@@ -65,6 +67,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// What its job may take of the process.
+    #[serde(default, skip_serializing_if = "Limits::are_absent")]
+    pub limits: Limits,
     /// Whether its steps are measured.
     #[serde(default)]
     pub is_measured: bool,
@@ -162,7 +167,7 @@ pub struct Part {
 /// Runs an attempt to its end on the calling thread.
 ///
 /// A panic is contained. Whatever happens, the attempt's scratch folder is gone afterwards, and
-/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far, of the
+/// of a failed attempt nothing is left in the store. It has a share of `context`'s budget. `progress` counts the rows read so far, of the
 /// split and of other tasks' outputs.
 ///
 /// - Units: the report's `elapsed_ms` is left 0; whoever has a clock fills it in.
@@ -170,6 +175,8 @@ pub struct Part {
 /// # Errors
 /// What the attempt ended with; [`Error::Panicked`] for a panic.
 pub fn run(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    let share = context.budget.task();
+    let context = &TaskContext { budget: share.budget().clone(), ..context.clone() };
     let work = || execute(task, context, progress);
     let outcome = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_text(&*panic) }));

@@ -707,6 +707,7 @@ impl Cluster {
             split: splits.get(attempt.task.partition as usize).cloned(),
             inputs,
             result: ResultPlace::Store,
+            limits: plan.limits,
             is_measured: false,
         })
     }

@@ -152,6 +152,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     Plan {
         name: String::from(name),
         parallelism: None,
+        limits: minispark_engine::task::limits::Limits::default(),
         nodes: vec![node],
         stages: vec![stage],
         rules: Vec::new(),

@@ -23,6 +23,7 @@ use minispark_engine::{
     task::{
         Task,
         context::{CancelFlag, TaskContext},
+        limits::Resources,
         metrics::RowCounter,
     },
 };
@@ -71,6 +72,8 @@ pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     /// The process's memory.
     pub(crate) budget: Budget,
+    /// What jobs have of it and of the disk.
+    pub(crate) resources: Resources,
     /// Map outputs of this worker.
     pub(crate) store: Arc<PartitionStore>,
     /// Map outputs of all workers.
@@ -474,10 +477,11 @@ impl Agent {
             read_bytes: Arc::default(),
             is_wanted: true,
         };
+        let of_job = self.tools.resources.of(attempt.task.job, &task.limits);
         let context = TaskContext {
-            budget: self.tools.budget.clone(),
+            budget: of_job.budget,
             cancel: running.cancel.clone(),
-            disk: Arc::clone(&self.tools.disk),
+            disk: of_job.disk,
             data: self.tools.data.clone(),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),

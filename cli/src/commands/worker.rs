@@ -45,6 +45,7 @@ pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) ->
         advertise: args.advertise,
         slots: args.slots.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
+        spill_quota_bytes: args.spill_quota,
         read_roots: host::read_roots(&args.read_roots)?,
         stores: host::stores(&args.stores),
         work_dir: host::absolute(&work_dir)?,

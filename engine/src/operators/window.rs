@@ -184,13 +184,11 @@ impl Window {
         if !held.reservation.try_grow(bytes) {
             if held.reservation.held_bytes() + bytes > MIN_HELD_BYTES {
                 let count = held.starts.len() + starts.len();
-                return Err(Error::MemoryLimit {
-                    operator: format!("window over a partition of {count} rows or more"),
-                    asked_bytes: bytes,
-                    budget_bytes: self.context.budget.limit_bytes(),
-                });
+                let what = format!("window over a partition of {count} rows or more");
+                held.reservation.grow_in_turn(bytes, &what, &self.context.cancel)?;
+            } else {
+                held.reservation.grow(bytes);
             }
-            held.reservation.grow(bytes);
         }
         held.starts.extend(starts);
         held.batches.push(batch);
