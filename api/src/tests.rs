@@ -53,6 +53,7 @@ fn worker_options(folder: &Path, name: &str, master: SocketAddr) -> WorkerOption
         memory_bytes: 64 << 20,
         spill_quota_bytes: None,
         read_roots: vec![folder.to_owned()],
+        write_roots: Vec::new(),
         stores: Vec::new(),
         work_dir: folder.join(name),
         drain: Duration::from_secs(10),

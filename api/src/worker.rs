@@ -47,6 +47,8 @@ pub struct WorkerOptions {
     pub spill_quota_bytes: Option<u64>,
     /// The folders beneath which tasks may read.
     pub read_roots: Vec<PathBuf>,
+    /// The folders that it may share with the master, and beneath which tasks write results then.
+    pub write_roots: Vec<PathBuf>,
     /// The object stores that tasks may read.
     pub stores: Vec<StoreRule>,
     /// Holds the lock, the identity, and spill and shuffle files.
@@ -74,8 +76,8 @@ pub async fn run(
     let disk = RealDisk::shared();
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
-    // Results go through the store: a task writes no file of its own.
-    let files = DataDisks::beneath(&options.read_roots, &[])?;
+    // Results go through the store, but where a folder turns out to be the master's.
+    let files = DataDisks::beneath(&options.read_roots, &options.write_roots)?;
     let data = Objects::within(options.stores.clone()).beside(files);
     let listener = bind("Flight", options.bind)?;
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
@@ -108,6 +110,7 @@ pub async fn run(
         key,
         address: address.clone(),
         slots,
+        writes: !options.write_roots.is_empty(),
         drain: options.drain,
     };
     let agent = Agent::new(tools, master, folder)?;
@@ -221,6 +224,7 @@ mod tests {
             memory_bytes: 0,
             spill_quota_bytes: None,
             read_roots: Vec::new(),
+            write_roots: Vec::new(),
             stores: Vec::new(),
             work_dir: PathBuf::new(),
             drain: std::time::Duration::ZERO,

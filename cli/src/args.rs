@@ -349,6 +349,10 @@ pub(crate) struct Worker {
     /// directory, unless it is a home or system directory].
     #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder of results that this worker shares with the master, which then has it write there;
+    /// may stand several times [default: the master fetches all rows].
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// An object store that jobs may use, as NAME=URL[,allow=read|read-write][,endpoint=URL]
     /// [,region=NAME][,allow_http=true]; may stand several times, or several with `;` between.
     /// Credentials come from the environment [default: none].

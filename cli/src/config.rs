@@ -68,7 +68,10 @@ const KEYS: &[Key] = &[
         "paths.read_roots",
         &[("master", "read-root"), ("worker", "read-root"), ("run", "read-root")],
     ),
-    key("paths.write_roots", &[("master", "write-root"), ("run", "write-root")]),
+    key(
+        "paths.write_roots",
+        &[("master", "write-root"), ("worker", "write-root"), ("run", "write-root")],
+    ),
     key("paths.stores", &[("master", "store"), ("worker", "store")]),
     key("limits.keep_jobs", &[("master", "keep-jobs")]),
     key("limits.keep_for", &[("master", "keep-for")]),

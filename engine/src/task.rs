@@ -37,7 +37,7 @@ use crate::{
         window::{Functions, Window},
     },
     plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
-    sink,
+    sink::{self, shared::SharedFolder},
     source::{self, quarantine::Quarantine, split::Split},
     task::{
         context::TaskContext,
@@ -82,6 +82,9 @@ pub enum ResultPlace {
     Store,
     /// In an attempt file of the sink's format below this folder.
     Folder(PathBuf),
+    /// In an attempt file in this folder, with a typed copy of a text sink, where the process has
+    /// the folder; otherwise in the store.
+    Shared(SharedFolder),
 }
 
 /// What a successful attempt counted.
@@ -216,17 +219,20 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     };
     let mut report = match (&task.stage.output, &task.result) {
         (Output::Exchange(distribution), _) => kept(&keep(root, distribution)?),
-        (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let parts =
-                sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
-            TaskReport {
-                rows: parts.iter().map(|part| part.rows).sum(),
-                bytes: parts.iter().map(|part| part.bytes).sum(),
-                parts: Some(parts),
-                ..TaskReport::default()
-            }
+            let outputs = &*context.data.outputs;
+            written(sink::write_part(sink, root, &path, outputs, &context.cancel)?)
+        }
+        (Output::Sink(sink), ResultPlace::Shared(shared))
+            if shared.is_ours(&*context.data.outputs) =>
+        {
+            let (path, typed) = shared.paths(sink, task.attempt);
+            let (outputs, cancel) = (&*context.data.outputs, &context.cancel);
+            written(sink::write_parts(sink, root, &path, typed.as_deref(), outputs, cancel)?)
+        }
+        (Output::Sink(_), ResultPlace::Store | ResultPlace::Shared(_)) => {
+            kept(&keep(root, &Distribution::Forward)?)
         }
     };
     match &task.stage.output {
@@ -273,6 +279,15 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
     Ok(report)
+}
+
+fn written(parts: Vec<Part>) -> TaskReport {
+    TaskReport {
+        rows: parts.iter().map(|part| part.rows).sum(),
+        bytes: parts.iter().map(|part| part.bytes).sum(),
+        parts: Some(parts),
+        ..TaskReport::default()
+    }
 }
 
 fn kept(held: &Held) -> TaskReport {

@@ -86,6 +86,8 @@ pub(crate) struct Tools {
     pub(crate) address: String,
     /// How many tasks run at once.
     pub(crate) slots: usize,
+    /// Whether tasks may write results.
+    pub(crate) writes: bool,
     /// How long it goes on for others when it is asked to end.
     pub(crate) drain: Duration,
 }
@@ -253,6 +255,7 @@ impl Agent {
                 address: self.tools.address.clone(),
                 slots: u32::try_from(self.tools.slots).unwrap_or(u32::MAX),
                 budget_bytes: self.tools.budget.limit_bytes(),
+                writes: self.tools.writes,
                 held: self.held(),
             };
             match self

@@ -47,6 +47,7 @@ pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) ->
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
         spill_quota_bytes: args.spill_quota,
         read_roots: host::read_roots(&args.read_roots)?,
+        write_roots: host::absolutes(&args.write_roots)?,
         stores: host::stores(&args.stores),
         work_dir: host::absolute(&work_dir)?,
         drain: args.drain,
