@@ -20,7 +20,7 @@ use chrono::{DateTime, Local};
 
 use crate::{
     Error, Result,
-    disk::{DataDisks, Disk, Lock},
+    disk::{DataDisks, Disk, Lock, quota::Quota},
     error::{Failure, without_base},
     exchange::{LocalExchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
@@ -43,6 +43,7 @@ use crate::{
     task::{
         self, ResultPlace, Task, TaskReport,
         context::{CancelFlag, TaskContext},
+        limits::Resources,
         metrics::RowCounter,
     },
 };
@@ -101,6 +102,7 @@ pub struct Session {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     sizes: Sizes,
+    spill_quota_bytes: Option<u64>,
 }
 
 /// How a run ended.
@@ -136,13 +138,19 @@ impl Session {
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
         let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
-        Ok(Self { options, disk, clock, sizes })
+        Ok(Self { options, disk, clock, sizes, spill_quota_bytes: None })
     }
 
     /// The session with plans cut by other sizes: other stages and tasks for the same rows.
     #[must_use]
     pub fn with_sizes(self, sizes: Sizes) -> Self {
         Self { sizes, ..self }
+    }
+
+    /// The session with a limit for what spill files and map outputs take on disk, in bytes.
+    #[must_use]
+    pub fn with_spill_quota(self, spill_quota_bytes: Option<u64>) -> Self {
+        Self { spill_quota_bytes, ..self }
     }
 
     /// Checks a document without running it.
@@ -224,18 +232,21 @@ impl Session {
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
         staging.push(self.options.output_dir.join(STAGING).join(job.to_string()));
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
-        let budget = Budget::new(self.options.memory_bytes);
+        let budget = Budget::of_tasks(self.options.memory_bytes, self.options.threads);
+        let quota = Quota::of_process(self.spill_quota_bytes);
+        let resources = Resources::new(budget.clone(), Arc::clone(&self.disk), quota);
+        let of_job = resources.of(job, &plan.limits);
         let publisher = Publisher {
             disk: Arc::clone(&self.options.data.outputs),
             output_dir: self.options.output_dir.clone(),
             budget: budget.clone(),
         };
         let shuffle = scratch.path.join("shuffle");
-        let store = Arc::new(PartitionStore::new(Arc::clone(&self.disk), shuffle, budget.clone()));
+        let store = Arc::new(PartitionStore::new(Arc::clone(&self.disk), shuffle, budget));
         let context = TaskContext {
-            budget,
+            budget: of_job.budget,
             cancel: CancelFlag::default(),
-            disk: Arc::clone(&self.disk),
+            disk: of_job.disk,
             data: self.options.data.clone(),
             scratch: scratch.path.join("spill"),
             spilled_bytes: Arc::default(),
@@ -475,6 +486,7 @@ impl Run<'_> {
             stage: Arc::new(stage.clone()),
             inputs,
             result,
+            limits: self.plan.limits,
             is_measured: self.is_measured,
         };
         let cancel = CancelFlag::default();
@@ -611,6 +623,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     paths.into_iter().filter(is_staging).collect()
 }
 
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod ranges;
 #[cfg(test)]
