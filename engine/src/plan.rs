@@ -455,6 +455,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether it reads a kept node's rows, which the stage that keeps them counted as leaving it.
+    pub fn reads_kept_rows(&self) -> bool {
+        matches!(self.kind, StepKind::Read { share: Share::Partition | Share::Section { .. }, .. })
+    }
+
     /// The steps whose rows it takes.
     pub fn inputs(&self) -> Vec<StepIndex> {
         match &self.kind {
@@ -530,6 +535,9 @@ pub enum StepKind {
         input: StepIndex,
         /// The text columns, by index.
         columns: Vec<usize>,
+        /// Whether its tokens are in lower case, since that is all that is asked of them.
+        #[serde(default)]
+        lower: bool,
     },
     /// The input with one more column at the end: the 64-bit hash of its keys
     /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].

@@ -231,8 +231,11 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             left(&mut rows, task.stage.root().node, root_rows);
         }
         Output::Sink(sink) => {
-            if sink.node != task.stage.root().node {
-                left(&mut rows, task.stage.root().node, root_rows.clone());
+            let last = task.stage.root();
+            if sink.node != last.node {
+                if !last.reads_kept_rows() {
+                    left(&mut rows, last.node, root_rows.clone());
+                }
                 entered(&mut rows, sink.node, root_rows.clone());
             }
             left(&mut rows, sink.node, root_rows);
@@ -383,12 +386,7 @@ impl Builder<'_> {
         let (operator, counter) = self.step(index)?;
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
-            // A shared node's rows were counted as its output by the stage that keeps them.
-            let is_kept = matches!(
-                below.kind,
-                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
-            );
-            if !is_kept {
+            if !below.reads_kept_rows() {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -432,9 +430,9 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Filter { input, predicate: predicate.clone(), dropped })
             }
-            StepKind::Tokenize { input, columns } => {
+            StepKind::Tokenize { input, columns, lower } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(Tokenize::new(input, columns.clone(), schema))
+                Box::new(Tokenize::new(input, columns.clone(), schema).lowered(*lower))
             }
             StepKind::Hash { input, keys } => {
                 let input = self.input(step.node, *input)?;

@@ -27,6 +27,7 @@ mod range;
 mod reduce;
 mod relational;
 mod layout;
+mod tokens;
 mod window;
 
 use relational::as_it_is;
@@ -173,6 +174,18 @@ impl Pipeline {
         StepIndex(self.steps.len() - 1)
     }
 
+    /// The rows, and the node whose they are where a task of `node` reads them in other portions:
+    /// there they leave it and enter `node`, so that both count them. The rows of a kept node have
+    /// left it already; they enter `node` here.
+    fn leaving_for(self, node: NodeIndex) -> (Self, NodeIndex) {
+        let top = &self.steps[self.top().0];
+        if top.node != node && top.reads_kept_rows() {
+            return (as_it_is(node, self), node);
+        }
+        let from = top.node;
+        (self, from)
+    }
+
     /// The rows that flow.
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.steps[self.top().0].schema)
@@ -294,7 +307,8 @@ impl Cutter<'_> {
                 })
             }
             Op::Map { columns } => {
-                let input = self.rows_of(node.inputs[0])?;
+                let mut input = self.rows_of(node.inputs[0])?;
+                let columns = tokens::lowered(&mut input.steps, columns);
                 Ok(input.then(index, schema, |input| StepKind::Map { input, columns }))
             }
             Op::Sleep { row_ms } => {
@@ -307,7 +321,11 @@ impl Cutter<'_> {
             }
             Op::Tokenize { columns } => {
                 let input = self.rows_of(node.inputs[0])?;
-                Ok(input.then(index, schema, |input| StepKind::Tokenize { input, columns }))
+                Ok(input.then(index, schema, |input| StepKind::Tokenize {
+                    input,
+                    columns,
+                    lower: false,
+                }))
             }
             Op::Reduce { keys, aggregates } => {
                 let has_order = self.plan.nodes[node.inputs[0].index()].order != Order::None;
@@ -440,8 +458,9 @@ impl Cutter<'_> {
             (share, _) => share,
         };
         let ordered = matches!(share, Share::Merged { .. });
+        let (input, from) = input.leaving_for(node);
         let stage = self.close(input, Output::Exchange(Distribution::Gather { ordered }));
-        reading(node, schema, stage, share, 1, bytes)
+        reading(from, schema, stage, share, 1, bytes)
     }
 
     /// The bytes of a node's rows in memory, by estimate.

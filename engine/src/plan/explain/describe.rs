@@ -116,8 +116,9 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Map { columns, .. } => format!("map {}", columns_of(&step.schema, columns)),
         StepKind::Sleep { row_ms, .. } => format!("sleep {row_ms} ms a row"),
         StepKind::Filter { predicate, .. } => format!("filter {}", predicate.0),
-        StepKind::Tokenize { input, columns } => {
-            format!("tokenize {}", names(columns, Some(below(*input))))
+        StepKind::Tokenize { input, columns, lower } => {
+            let case = if *lower { ", in lower case" } else { "" };
+            format!("tokenize {}{case}", names(columns, Some(below(*input))))
         }
         StepKind::Hash { keys, .. } => format!("hash {}", exprs(keys)),
         StepKind::PartialReduce { keys, .. } => format!("partial aggregate by {}", exprs(keys)),
