@@ -185,10 +185,12 @@ fn join(criterion: &mut Criterion) {
                     build: boxed(&build),
                     probe_keys: vec![column(key)],
                     build_keys: vec![column(key)],
+                    is_hashed: true,
                     null_safe: false,
                     condition: None,
                     rows: JoinRows::Pairs { lonely_probe: false, lonely_build: false },
                     shared: None,
+                    filter: None,
                     columns: vec![
                         ProbeColumn::Probe(0),
                         ProbeColumn::Probe(1),

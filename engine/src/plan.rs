@@ -28,6 +28,7 @@ pub mod explain;
 pub mod sql;
 pub mod stages;
 pub mod join;
+pub mod filtered;
 pub mod scan;
 pub mod write;
 
@@ -568,7 +569,7 @@ pub enum StepKind {
         /// The aggregates, bound to the partial step's input.
         aggregates: Vec<Aggregate>,
     },
-    /// A hash join of two inputs whose last column is their keys' hash.
+    /// A hash join of two inputs.
     Join {
         /// Streams past the build side's table.
         probe: StepIndex,
@@ -578,6 +579,8 @@ pub enum StepKind {
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
         build_keys: Vec<Expr>,
+        /// Whether the last column of both inputs is their keys' hash.
+        is_hashed: bool,
         /// Whether a null key equals a null key; else it equals nothing.
         null_safe: bool,
         /// What must be true of a pair beside its keys.

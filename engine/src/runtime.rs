@@ -141,7 +141,8 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
+        let clock = Arc::new(SystemClock::start());
+        let sizes = Sizes::of_process(options.memory_bytes);
         Ok(Self { options, disk, clock, sizes, spill_quota_bytes: None })
     }
 

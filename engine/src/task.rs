@@ -36,9 +36,12 @@ use crate::{
         unpivot::Unpivot,
         window::{Functions, Window},
     },
-    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
+    plan::{
+        Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind,
+        filtered::filtered_source,
+    },
     sink::{self, shared::SharedFolder},
-    source::{self, quarantine::Quarantine, split::Split},
+    source::{self, quarantine::Quarantine, runtime_filter::RuntimeFilter, split::Split},
     task::{
         context::TaskContext,
         limits::Limits,
@@ -206,6 +209,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         context,
         progress,
         rows: BTreeMap::new(),
+        filters: BTreeMap::new(),
         meters: BTreeMap::new(),
         counters: BTreeMap::new(),
         sieves: Vec::new(),
@@ -367,6 +371,8 @@ struct Builder<'a> {
     counters: BTreeMap<StepIndex, RowCounter>,
     sieves: Vec<Sieve>,
     quarantine: Quarantine,
+    /// What joins will say of the rows of each source, by the place of a column.
+    filters: BTreeMap<StepIndex, Vec<(usize, RuntimeFilter)>>,
     /// Of each step that is measured, in their order.
     meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
@@ -421,7 +427,8 @@ impl Builder<'_> {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
                 let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
-                let opened = source::open(split, format, scan, schema, gate, context)?;
+                let filters = self.filters.remove(&index).unwrap_or_default();
+                let opened = source::open(split, format, scan, schema, (gate, filters), context)?;
                 if let Some(records) = opened.records {
                     let (taken, dropped) = (Taken::Records(records), RowCounter::default());
                     self.sieves.push(Sieve { step: index, taken, dropped });
@@ -466,7 +473,7 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Join { .. } => self.join(index, step)?,
             StepKind::Union { inputs } => {
                 let inputs = inputs.iter().map(|input| self.input(step.node, *input));
                 Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
@@ -547,12 +554,13 @@ impl Builder<'_> {
     }
 
     /// A join; one whose build side is the same for all tasks shares it with those of the process.
-    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+    fn join(&mut self, index: StepIndex, step: &Step) -> Result<Box<dyn Operator>> {
         let StepKind::Join {
             probe,
             build,
             probe_keys,
             build_keys,
+            is_hashed,
             null_safe,
             condition,
             rows,
@@ -567,6 +575,11 @@ impl Builder<'_> {
         let is_shared = stage.partitions > 1
             && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
         let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let filter = filtered_source(&stage.steps, index).map(|(source, column)| {
+            let filter = RuntimeFilter::default();
+            self.filters.entry(source).or_default().push((column, filter.clone()));
+            filter
+        });
         let input = JoinInput {
             build_schema: Arc::clone(&build_step.schema),
             shared: is_shared.then_some((key, stage.partitions)),
@@ -574,11 +587,13 @@ impl Builder<'_> {
             build: self.input(step.node, *build)?,
             probe_keys: probe_keys.clone(),
             build_keys: build_keys.clone(),
+            is_hashed: *is_hashed,
             null_safe: *null_safe,
             condition: condition.clone(),
             rows: *rows,
             columns: columns.clone(),
             schema: Arc::clone(&step.schema),
+            filter,
         };
         Ok(Box::new(Join::new(input, self.context)))
     }
