@@ -336,9 +336,9 @@ mod tests {
             let (outcome, held) = of_younger.join().unwrap();
             assert!(matches!(outcome, Err(Error::MemoryLimit { .. })), "{outcome:?}");
             assert_eq!(held, 400);
-            let (outcome, held) = of_older.join().unwrap();
-            outcome.unwrap();
-            assert_eq!(held, 900);
+            let (granted, all) = of_older.join().unwrap();
+            granted.unwrap();
+            assert_eq!(all, 900);
         });
         assert_eq!(budget.used_bytes(), 0);
     }

@@ -261,7 +261,7 @@ impl Session {
             store,
         };
         let started = self.clock.now();
-        let outcome = thread::scope(|scope| {
+        let driven = thread::scope(|scope| {
             let (tasks, queue) = sync_channel(self.options.threads * 4);
             let (reports, results) = sync_channel(self.options.threads);
             let queue = Arc::new(Mutex::new(queue));
@@ -295,7 +295,7 @@ impl Session {
             let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
             Ok::<_, Error>((view, sinks, run.collected, run.reports))
         });
-        let (view, sinks, collected, reports) = outcome?;
+        let (view, sinks, collected, reports) = driven?;
         let elapsed = self.clock.now().saturating_sub(started);
         let (status, error) = (view.status, view.error.clone());
         let outcome = Outcome { job, status, error, sinks, view, elapsed };

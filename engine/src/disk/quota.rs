@@ -119,7 +119,7 @@ impl fmt::Display for Full {
                 write!(f, "the process's spill quota of {} is used up", Size(limit))?;
             }
             Cause::Disk(Some(free)) => {
-                write!(f, "no space left on the disk ({} free)", Size(free))?
+                write!(f, "no space left on the disk ({} free)", Size(free))?;
             }
             Cause::Disk(None) => f.write_str("no space left on the disk")?,
         }
@@ -236,7 +236,9 @@ impl Disk for QuotaDisk {
             }
             !is_below
         });
-        removed.into_iter().for_each(|bytes| self.forget(Some(bytes)));
+        for bytes in removed {
+            self.forget(Some(bytes));
+        }
         Ok(())
     }
 
@@ -364,10 +366,10 @@ mod tests {
              this process take 500 bytes, those of the job 500 bytes"
         );
         write(&other, &path("c"), 300).unwrap();
-        let refused = write(&other, &path("d"), 201).unwrap_err();
-        assert!(is_full(&refused) && !is_of_job(&refused));
+        let too_many = write(&other, &path("d"), 201).unwrap_err();
+        assert!(is_full(&too_many) && !is_of_job(&too_many));
         assert_eq!(
-            refused.to_string(),
+            too_many.to_string(),
             "the process's spill quota of 1000 bytes is used up; spill files and map outputs of \
              this process take 800 bytes, those of the job 300 bytes"
         );

@@ -106,9 +106,8 @@ enum Kind {
 
 impl Kind {
     fn of(data_type: &DataType) -> Option<Self> {
-        let bytes = |data_type: &DataType| {
-            data_type.primitive_width().and_then(|width| u32::try_from(width).ok())
-        };
+        let bytes =
+            |of: &DataType| of.primitive_width().and_then(|width| u32::try_from(width).ok());
         Some(match data_type {
             DataType::Boolean => Self::Bool,
             DataType::Int8
@@ -417,13 +416,12 @@ fn text_bits(view: u128, buffers: &[Buffer], offset: usize, bytes: u32) -> u128 
     } else {
         let text = &buffers[index as usize][start as usize..start as usize + len];
         let rest = text.get(offset..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(first) => u128::from_be_bytes(*first),
-            None => {
-                let mut padded = [0; 16];
-                padded[..rest.len()].copy_from_slice(rest);
-                u128::from_be_bytes(padded)
-            }
+        if let Some(first) = rest.first_chunk() {
+            u128::from_be_bytes(*first)
+        } else {
+            let mut padded = [0; 16];
+            padded[..rest.len()].copy_from_slice(rest);
+            u128::from_be_bytes(padded)
         }
     };
     let shown = first.checked_shr(WORD_BITS - 8 * bytes).unwrap_or(0);
@@ -529,9 +527,9 @@ mod tests {
         let next = first.undecided(found[2]).unwrap();
         assert_eq!(next, Place { column: 0, offset: 1 });
         let second = Words::new(&columns(&of, false, false), next).unwrap();
-        let mut found = Vec::new();
-        second.append(&of, Chosen::These(&[2, 3]), &mut found);
-        assert_eq!(found, [1, ones(64)]);
+        let mut rest = Vec::new();
+        second.append(&of, Chosen::These(&[2, 3]), &mut rest);
+        assert_eq!(rest, [1, ones(64)]);
     }
 
     #[test]

@@ -50,14 +50,15 @@ pub(crate) fn sort_rows(
     let rows = columns.first().map_or(0, Array::len);
     let count = u32::try_from(rows)
         .map_err(|_| Error::Internal(format!("{rows} rows to be sorted at once")))?;
-    let key = |(column, options): (&ArrayRef, &SortOptions)| KeyColumn {
+    let key = |(column, by): (&ArrayRef, &SortOptions)| KeyColumn {
         data_type: column.data_type().clone(),
-        options: *options,
+        options: *by,
         is_nullable: column.logical_null_count() > 0,
     };
     let keys: Vec<_> = columns.iter().zip(options).map(key).collect();
     let mut sorting = Sorting { columns, limit, order: (0..count).collect(), waiting: Vec::new() };
-    let mut next = Some(Groups { place: Place::default(), groups: vec![0..count] });
+    let mut next =
+        Some(Groups { place: Place::default(), groups: std::iter::once(0..count).collect() });
     while let Some(Groups { place, groups }) = next {
         match Words::new(&keys, place) {
             Some(words) if words.bits() <= u64::BITS => sorting.by_words::<u64>(&words, &groups),
@@ -123,11 +124,11 @@ impl Sorting<'_> {
     fn entries<W: Word>(&self, words: &Words, groups: &[Range<u32>]) -> Vec<Entry<W>> {
         let mut entries = Vec::with_capacity(groups.iter().map(ExactSizeIterator::len).sum());
         let (mut rows, mut found) = (Vec::with_capacity(CHUNK_ROWS), Vec::new());
-        let mut add = |rows: &[u32]| {
+        let mut add = |these: &[u32]| {
             found.clear();
-            words.append(self.columns, Chosen::These(rows), &mut found);
+            words.append(self.columns, Chosen::These(these), &mut found);
             let entry = |(row, word): (&u32, &u128)| Entry { word: W::of(*word), row: *row };
-            entries.extend(rows.iter().zip(&found).map(entry));
+            entries.extend(these.iter().zip(&found).map(entry));
         };
         for group in groups {
             let mut group = &self.order[group.start as usize..group.end as usize];
@@ -152,9 +153,9 @@ impl Sorting<'_> {
         first: usize,
         groups: &[Range<u32>],
     ) -> Result<()> {
-        let comparator = |(column, options): (&ArrayRef, &SortOptions)| {
+        let comparator = |(column, by): (&ArrayRef, &SortOptions)| {
             let column = with_one_zero_and_nan(column)?;
-            Ok(make_comparator(&column, &column, *options)?)
+            Ok(make_comparator(&column, &column, *by)?)
         };
         let comparators = self.columns.iter().zip(options).skip(first).map(comparator);
         let comparators = comparators.collect::<Result<Vec<_>>>()?;
@@ -268,7 +269,6 @@ fn sort_entries<W: Word>(entries: &mut [Entry<W>], spare: &mut Vec<Entry<W>>) {
     // All bits above these are equal.
     let shift = (u128::BITS - differing.leading_zeros()).saturating_sub(SCATTER_BITS);
     let mask = (1_u128 << SCATTER_BITS) - 1;
-    #[expect(clippy::cast_possible_truncation, reason = "as few bits as the mask leaves")]
     let bucket = |entry: &Entry<W>| ((entry.word.get() >> shift) & mask) as usize;
     let mut starts = vec![0_usize; (1 << SCATTER_BITS) + 1];
     for entry in entries.iter() {

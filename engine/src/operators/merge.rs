@@ -336,9 +336,9 @@ mod tests {
         let sizes: Vec<_> = found.iter().map(RecordBatch::num_rows).collect();
         assert_eq!(sizes, [1500, 1500, 1505]);
         assert_eq!(ids(&found), (0..3000).chain(12_995..14_500).collect::<Vec<_>>());
-        let found = merged([high(), low()]);
+        let turned = merged([high(), low()]);
         let expected = (0..2990).chain(12_995..13_000).chain(2990..3000).chain(13_000..14_500);
-        assert_eq!(ids(&found), expected.collect::<Vec<_>>());
+        assert_eq!(ids(&turned), expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -72,12 +72,12 @@ impl Operator for SampleKeys {
         let Some(mut input) = self.input.take() else { return Ok(None) };
         let encoder = KeyEncoder::new(&self.keys, &self.input_schema)?;
         let (mut by_number, mut by_hash) = (ByNumber::new(self.rows), ByHash::new(self.rows));
-        let columns: Vec<_> = self.keys.iter().map(|key| key.column).collect();
+        let places: Vec<_> = self.keys.iter().map(|key| key.column).collect();
         while let Some(batch) = input.next()? {
             if self.in_order {
                 by_number.add(&batch, &encoder)?;
             } else {
-                by_hash.add(&batch, &columns, &encoder)?;
+                by_hash.add(&batch, &places, &encoder)?;
             }
         }
         let (keys, weight) = if self.in_order { by_number.finish() } else { by_hash.finish() };
@@ -95,7 +95,9 @@ impl Operator for SampleKeys {
 fn keys_of(batch: &RecordBatch, rows: &[u32], encoder: &KeyEncoder) -> Result<Vec<Vec<u8>>> {
     let chosen = take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?;
     let mut keys = encoder.whole(&chosen)?;
-    keys.iter_mut().for_each(|key| key.truncate(MAX_KEY_BYTES));
+    for key in &mut keys {
+        key.truncate(MAX_KEY_BYTES);
+    }
     Ok(keys)
 }
 

@@ -271,7 +271,7 @@ impl KeyBytes {
             if let Some(width) = width {
                 sum.bytes += (width * column.len()) as u64;
             } else {
-                let bytes = batch.project(&[key.column]).map_or(0, |column| row_bytes(&column));
+                let bytes = batch.project(&[key.column]).map_or(0, |alone| row_bytes(&alone));
                 sum.bytes += bytes;
                 sum.nested += bytes;
             }
@@ -306,12 +306,11 @@ impl Run {
                 _ => Ok(concat(&pieces)?),
             }
         };
-        let order = match self.rows {
-            0 => Vec::new(),
-            _ => {
-                let columns = keys.iter().map(whole).collect::<Result<Vec<_>>>()?;
-                sort_rows(&columns, options, limit)?
-            }
+        let order = if self.rows == 0 {
+            Vec::new()
+        } else {
+            let columns = keys.iter().map(whole).collect::<Result<Vec<_>>>()?;
+            sort_rows(&columns, options, limit)?
         };
         Ok(SortedRun {
             places: Places::new(self.batches.iter().map(RecordBatch::num_rows)),

@@ -332,10 +332,10 @@ fn computed<'a>(
 ) -> Result<RecordBatch> {
     let mut columns = chunk.batch.columns()[..given_columns].to_vec();
     let mut known: Vec<(Frame, Vec<Range<usize>>)> = Vec::new();
-    for ((function, state), shared) in functions.iter_mut().zip(shared) {
+    for ((function, state), of_all) in functions.iter_mut().zip(shared) {
         over.context.cancel.check()?;
-        if let Some(shared) = shared {
-            columns.push(take(shared, &UInt32Array::from(vec![0; chunk.rows()]), None)?);
+        if let Some(of_all) = of_all {
+            columns.push(take(of_all, &UInt32Array::from(vec![0; chunk.rows()]), None)?);
             continue;
         }
         let place = if function.function.has_frame() && !matches!(state, State::First(_)) {

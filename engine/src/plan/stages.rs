@@ -104,7 +104,7 @@ pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let joins = plan.nodes.iter().any(|node| matches!(node.op, Op::Join { .. }));
     let estimates = if joins { estimate::of(&plan.nodes, disk) } else { Vec::new() };
     let stages = Vec::new();
-    let mut cutter = Cutter { consumers, wanted, estimates, plan, disk, stages, rows, sizes };
+    let mut cutter = Cutter { plan, disk, consumers, wanted, estimates, stages, rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;

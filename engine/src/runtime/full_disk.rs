@@ -101,10 +101,10 @@ fn a_job_beyond_its_quota_fails_by_name_and_the_next_one_runs() {
     assert_eq!(code, Code::DiskFull);
     assert!(message.contains("the job's `limits.spill` of 97 KiB is used up"), "{message}");
     let within = session(folder.path(), &disk).with_spill_quota(Some(100_000));
-    let (code, message) = run(&within, DOCUMENT).unwrap_err();
-    assert_eq!(code, Code::DiskFull);
-    assert!(message.contains("the process's spill quota of 97 KiB is used up"), "{message}");
-    assert!(message.contains("--spill-quota"), "{message}");
+    let (of_process, text) = run(&within, DOCUMENT).unwrap_err();
+    assert_eq!(of_process, Code::DiskFull);
+    assert!(text.contains("the process's spill quota of 97 KiB is used up"), "{text}");
+    assert!(text.contains("--spill-quota"), "{text}");
     assert_eq!(files_below(&folder.path().join("scratch")), Vec::<String>::new());
     assert!(!folder.path().join("result").exists());
     let enough = session(folder.path(), &disk).with_spill_quota(Some(1 << 30));

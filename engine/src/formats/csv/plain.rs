@@ -131,7 +131,7 @@ mod tests {
     type Found = (Vec<(usize, usize)>, Vec<Option<std::ops::Range<usize>>>, Vec<String>, usize);
 
     fn found(text: &str, is_last: bool, width: usize, nulls: &[&str]) -> Option<Found> {
-        let nulls = Nulls(nulls.iter().map(|text| String::from(*text)).collect());
+        let nulls = Nulls(nulls.iter().map(|null| String::from(*null)).collect());
         let options = CsvOptions { nulls, ..CsvOptions::default() };
         let block = Block::new(Buffer::from(text.as_bytes()), 1, is_last);
         let mut fields = Fields::new(width);

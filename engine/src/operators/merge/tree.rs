@@ -125,8 +125,8 @@ impl Tree {
         let mut node = usize::midpoint(winner, self.cursors.len());
         while node != 0 {
             let other = self.nodes[node];
-            let place = self.cursors[other].place;
-            let order = self.compare((word, last), (self.cursors[other].word, place))?;
+            let at = self.cursors[other].place;
+            let order = self.compare((word, last), (self.cursors[other].word, at))?;
             if order.then(winner.cmp(&other)).is_gt() {
                 return Ok(false);
             }

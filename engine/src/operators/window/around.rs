@@ -63,7 +63,7 @@ struct Block {
 }
 
 impl Around {
-    pub(super) fn new(function: &WindowFunction, file: Arc<SpillFile>, over: &Over) -> Self {
+    pub(super) fn new(function: &WindowFunction, file: &Arc<SpillFile>, over: &Over) -> Self {
         Self {
             function: function.clone(),
             over: over.clone(),

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// The value that all rows of a group share, of each function that has one.
+type Shared<'a> = &'a [Option<ArrayRef>];
+
 /// The rows of a group, block after block.
 ///
 /// Functions that see the whole group have one value for all of its rows, which is computed in a pass
@@ -54,7 +57,7 @@ impl LargeGroup {
     }
 
     /// The next rows, and the values that all rows share.
-    pub(super) fn next(&mut self) -> Result<Option<(Chunk, &[Option<ArrayRef>])>> {
+    pub(super) fn next(&mut self) -> Result<Option<(Chunk, Shared<'_>)>> {
         let Some(batch) = self.rows.next()? else { return Ok(None) };
         let first = std::mem::replace(&mut self.first, Start::Row);
         Ok(Some((one_group(batch, first), &self.shared)))

@@ -131,7 +131,7 @@ struct Aligned {
 impl Aligned {
     fn next(&mut self, rows: usize) -> Result<ArrayRef> {
         let mut found = self.left.take().into_iter().collect::<Vec<_>>();
-        let mut count: usize = found.iter().map(|array| array.len()).sum();
+        let mut count: usize = found.iter().map(Array::len).sum();
         while count < rows {
             let missing = || Error::Internal(String::from("fewer values than rows of a window"));
             let next = self.values.next()?.ok_or_else(missing)?;
@@ -170,7 +170,7 @@ fn values(
         kind if kind.has_frame() && !is_bounded(&function.frame) => {
             return Err(too_large(rows, over));
         }
-        _ => Box::new(Around::new(function, Arc::clone(file), over)),
+        _ => Box::new(Around::new(function, file, over)),
     })
 }
 
@@ -272,8 +272,8 @@ impl Ranks {
         ahead: Option<SpillReader>,
         over: &Over,
     ) -> Self {
-        let ahead = ahead.map(|reader| Ahead {
-            reader,
+        let ahead = ahead.map(|rows| Ahead {
+            reader: rows,
             starts: over.starts(),
             known: Vec::new().into_iter(),
             before: 0,

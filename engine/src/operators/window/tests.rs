@@ -595,8 +595,8 @@ fn running_functions_hold_a_batch_and_others_a_partition_or_end_typed() {
     let running = ["row_number()", "rank()", "lag(o)", "first_value(o)", "sum(o)"];
     let found = run(&input, &[key(1, false)], &running, None, 8_192, budget).unwrap();
     assert_eq!(found.num_rows(), 200_000);
-    let found = run(&input, &[key(1, false)], &["lead(o)"], None, 8_192, budget).unwrap();
-    assert_eq!(ints(&found, "w0")[199_998..], [Some(199_999), None]);
+    let ahead = run(&input, &[key(1, false)], &["lead(o)"], None, 8_192, budget).unwrap();
+    assert_eq!(ints(&ahead, "w0")[199_998..], [Some(199_999), None]);
     let frame = Some("rows between current row and unbounded following");
     let error = run(&input, &[key(1, false)], &["sum(o)"], frame, 8_192, budget).unwrap_err();
     let Error::MemoryLimit { operator, budget_bytes, .. } = error else { panic!("{error}") };

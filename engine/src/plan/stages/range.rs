@@ -40,14 +40,14 @@ impl Cutter<'_> {
     /// An estimate of what the rows take that are sorted for `node`.
     fn bytes_to_sort(&self, node: NodeIndex, below: &Pipeline) -> u64 {
         let nodes = &self.plan.nodes;
-        let estimates = estimate::of(nodes, self.disk);
-        let estimated = estimates.get(node.index()).map_or(below.bytes, |found| found.bytes);
+        let of_nodes = estimate::of(nodes, self.disk);
+        let estimated = of_nodes.get(node.index()).map_or(below.bytes, |found| found.bytes);
         let knows_rows = |op: &Op| match op {
             Op::Read(read) => read.statistics.is_some(),
             _ => true,
         };
         // Values take less in a columnar file than in memory, and text files less than guesses say.
-        if nodes.iter().all(|node| knows_rows(&node.op)) {
+        if nodes.iter().all(|other| knows_rows(&other.op)) {
             estimated
         } else {
             estimated.min(below.bytes)
@@ -65,9 +65,9 @@ impl Cutter<'_> {
         let schema = below.schema();
         let bytes = below.bytes;
         let owner = below.steps[below.top().0].node;
-        let input = self.plan.nodes[node.index()].inputs.first().copied();
+        let before = self.plan.nodes[node.index()].inputs.first().copied();
         // A result without an order of its own is sorted for its own node.
-        let whose = input.filter(|_| owner != node).unwrap_or(node);
+        let whose = before.filter(|_| owner != node).unwrap_or(node);
         let in_order = self.plan.nodes[whose.index()].order != Order::None;
         let (keys_read, mut scattered) = match keys_alone(node, &below, &keys) {
             Some(keys_read) => (keys_read, below),
@@ -305,8 +305,8 @@ mod tests {
         let scan = Scan { projection: Some(vec![7, 5, 3]), ..Scan::default() };
         let KeysRead { rows, keys: moved } =
             keys_alone(NodeIndex(1), &reader(scan), &keys).unwrap();
-        let StepKind::Source { scan, .. } = &rows.steps[0].kind else { panic!() };
-        assert_eq!(scan.projection, Some(vec![7, 3]));
+        let StepKind::Source { scan: moved_scan, .. } = &rows.steps[0].kind else { panic!() };
+        assert_eq!(moved_scan.projection, Some(vec![7, 3]));
         assert_eq!(rows.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!((rows.steps[0].node, moved), (NodeIndex(1), vec![key(1), key(0)]));
 
