@@ -23,7 +23,7 @@ pub const OLDEST_PROTOCOL: u32 = 1;
 /// The version of the row hash by which both sides of an exchange are spread.
 ///
 /// Workers of different versions would put equal keys into different buckets.
-pub const HASH_VERSION: u32 = 1;
+pub const HASH_VERSION: u32 = 2;
 
 /// Where a worker registers.
 pub const REGISTER: &str = "/internal/v1/register";

@@ -188,6 +188,9 @@ pub(crate) struct Run {
     /// times [default: anywhere].
     #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) write_roots: Vec<PathBuf>,
+    /// Don't wait until results are on disk; a machine that loses power then may lose them.
+    #[arg(long)]
+    pub(crate) no_sync: bool,
     /// How many rows of each result to print.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) show: u64,

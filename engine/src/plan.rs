@@ -28,6 +28,7 @@ pub mod explain;
 pub mod sql;
 pub mod stages;
 pub mod join;
+pub mod filtered;
 pub mod scan;
 pub mod write;
 
@@ -458,6 +459,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether it reads a kept node's rows, which the stage that keeps them counted as leaving it.
+    pub fn reads_kept_rows(&self) -> bool {
+        matches!(self.kind, StepKind::Read { share: Share::Partition | Share::Section { .. }, .. })
+    }
+
     /// The steps whose rows it takes.
     pub fn inputs(&self) -> Vec<StepIndex> {
         match &self.kind {
@@ -533,6 +539,9 @@ pub enum StepKind {
         input: StepIndex,
         /// The text columns, by index.
         columns: Vec<usize>,
+        /// Whether its tokens are in lower case, since that is all that is asked of them.
+        #[serde(default)]
+        lower: bool,
     },
     /// The input with one more column at the end: the 64-bit hash of its keys
     /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].
@@ -560,7 +569,7 @@ pub enum StepKind {
         /// The aggregates, bound to the partial step's input.
         aggregates: Vec<Aggregate>,
     },
-    /// A hash join of two inputs whose last column is their keys' hash.
+    /// A hash join of two inputs.
     Join {
         /// Streams past the build side's table.
         probe: StepIndex,
@@ -570,6 +579,8 @@ pub enum StepKind {
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
         build_keys: Vec<Expr>,
+        /// Whether the last column of both inputs is their keys' hash.
+        is_hashed: bool,
         /// Whether a null key equals a null key; else it equals nothing.
         null_safe: bool,
         /// What must be true of a pair beside its keys.

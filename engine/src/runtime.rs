@@ -48,6 +48,10 @@ use crate::{
     },
 };
 
+pub mod collect;
+
+use collect::Collected;
+
 /// Where time comes from.
 pub trait Clock: Send + Sync {
     /// Time since the clock was made; never goes back. All that is decided by time goes by it.
@@ -137,7 +141,8 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
+        let clock = Arc::new(SystemClock::start());
+        let sizes = Sizes::of_process(options.memory_bytes);
         Ok(Self { options, disk, clock, sizes, spill_quota_bytes: None })
     }
 
@@ -177,8 +182,8 @@ impl Session {
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
         let plan = self.laid_out(checked.plan)?;
-        let (outcome, _) = self.run_plan(Arc::new(plan), false, cancel, watch)?;
-        Ok(self.told(outcome))
+        let ended = self.run_plan(Arc::new(plan), Manner::default(), cancel, watch)?;
+        Ok(self.told(ended.outcome))
     }
 
     /// Explains a checked job without running it.
@@ -201,7 +206,8 @@ impl Session {
     ) -> Result<(Outcome, Explanation)> {
         let plan = Arc::new(self.laid_out(checked.plan)?);
         let mut explanation = explain::explain(&plan, &self.options.data.inputs);
-        let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
+        let manner = Manner { is_measured: true, ..Manner::default() };
+        let Ended { outcome, reports, .. } = self.run_plan(plan, manner, cancel, watch)?;
         explanation.measured(&outcome.view.rows, &reports);
         Ok((self.told(outcome), explanation))
     }
@@ -219,14 +225,14 @@ impl Session {
         stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
     }
 
-    /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
+    /// Runs a plan that is laid out.
     fn run_plan(
         &self,
         plan: Arc<Plan>,
-        is_measured: bool,
+        manner: Manner,
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
-    ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
+    ) -> Result<Ended> {
         let job = JobId::random();
         let mut staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
@@ -281,18 +287,38 @@ impl Session {
                 running: BTreeMap::new(),
                 progress: Progress::default(),
                 published: Vec::new(),
+                collected: Vec::new(),
                 has_ended: false,
-                is_measured,
+                manner,
                 reports: Vec::new(),
             };
             let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
-            Ok::<_, Error>((view, sinks, run.reports))
+            Ok::<_, Error>((view, sinks, run.collected, run.reports))
         });
-        let (view, sinks, reports) = outcome?;
+        let (view, sinks, collected, reports) = outcome?;
         let elapsed = self.clock.now().saturating_sub(started);
         let (status, error) = (view.status, view.error.clone());
-        Ok((Outcome { job, status, error, sinks, view, elapsed }, reports))
+        let outcome = Outcome { job, status, error, sinks, view, elapsed };
+        Ok(Ended { outcome, collected, reports })
     }
+}
+
+/// What is asked of a run beside its result.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Measure every step.
+    is_measured: bool,
+    /// Leave the results' rows in memory instead of writing them.
+    collects: bool,
+}
+
+/// What a run has left.
+struct Ended {
+    outcome: Outcome,
+    /// The results' rows, where they were to stay in memory.
+    collected: Vec<Collected>,
+    /// What the tasks reported, where they were measured.
+    reports: Vec<(TaskAttempt, TaskReport)>,
 }
 
 /// Longer than any run, and short enough to be added to a time.
@@ -363,8 +389,9 @@ struct Run<'a> {
     running: BTreeMap<TaskAttempt, Running>,
     progress: Progress,
     published: Vec<Published>,
+    collected: Vec<Collected>,
     has_ended: bool,
-    is_measured: bool,
+    manner: Manner,
     /// What the tasks reported, where they are measured.
     reports: Vec<(TaskAttempt, TaskReport)>,
 }
@@ -458,7 +485,7 @@ impl Run<'_> {
                 tracing::debug!(?fact, "fact");
                 if let Fact::OutputAccepted { output, report } = &fact {
                     self.progress.task_done(output.map.task, report);
-                    if self.is_measured {
+                    if self.manner.is_measured {
                         self.reports.push((output.map, report.clone()));
                     }
                 }
@@ -475,10 +502,10 @@ impl Run<'_> {
     ) -> Result<()> {
         let stage = &self.plan.stages[attempt.task.stage.index()];
         let result = match &stage.output {
-            Output::Sink(sink) => {
+            Output::Sink(sink) if !self.manner.collects => {
                 ResultPlace::Folder(sink.staging(self.job, &self.publisher.output_dir))
             }
-            Output::Exchange(_) => ResultPlace::Store,
+            Output::Sink(_) | Output::Exchange(_) => ResultPlace::Store,
         };
         let task = Task {
             attempt,
@@ -487,7 +514,7 @@ impl Run<'_> {
             inputs,
             result,
             limits: self.plan.limits,
-            is_measured: self.is_measured,
+            is_measured: self.manner.is_measured,
         };
         let cancel = CancelFlag::default();
         let folder =
@@ -517,8 +544,10 @@ impl Run<'_> {
         }
     }
 
-    fn publish(&self, job: JobId) -> Result<Vec<Published>> {
-        self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+    fn publish(&mut self, job: JobId) -> Result<Vec<Published>> {
+        if !self.manner.collects {
+            self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+        }
         self.publisher.publish_bad_rows(
             job,
             &self.plan,
@@ -527,6 +556,10 @@ impl Run<'_> {
             &self.context.data.inputs,
             &self.context.cancel,
         )?;
+        if self.manner.collects {
+            self.collected = self.collect(job)?;
+            return Ok(Vec::new());
+        }
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };

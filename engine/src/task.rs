@@ -36,9 +36,12 @@ use crate::{
         unpivot::Unpivot,
         window::{Functions, Window},
     },
-    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
+    plan::{
+        Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind,
+        filtered::filtered_source,
+    },
     sink::{self, shared::SharedFolder},
-    source::{self, quarantine::Quarantine, split::Split},
+    source::{self, quarantine::Quarantine, runtime_filter::RuntimeFilter, split::Split},
     task::{
         context::TaskContext,
         limits::Limits,
@@ -206,6 +209,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         context,
         progress,
         rows: BTreeMap::new(),
+        filters: BTreeMap::new(),
         meters: BTreeMap::new(),
         counters: BTreeMap::new(),
         sieves: Vec::new(),
@@ -240,8 +244,11 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             left(&mut rows, task.stage.root().node, root_rows);
         }
         Output::Sink(sink) => {
-            if sink.node != task.stage.root().node {
-                left(&mut rows, task.stage.root().node, root_rows.clone());
+            let last = task.stage.root();
+            if sink.node != last.node {
+                if !last.reads_kept_rows() {
+                    left(&mut rows, last.node, root_rows.clone());
+                }
                 entered(&mut rows, sink.node, root_rows.clone());
             }
             left(&mut rows, sink.node, root_rows);
@@ -364,6 +371,8 @@ struct Builder<'a> {
     counters: BTreeMap<StepIndex, RowCounter>,
     sieves: Vec<Sieve>,
     quarantine: Quarantine,
+    /// What joins will say of the rows of each source, by the place of a column.
+    filters: BTreeMap<StepIndex, Vec<(usize, RuntimeFilter)>>,
     /// Of each step that is measured, in their order.
     meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
@@ -375,7 +384,9 @@ impl Builder<'_> {
         let input = self.operator(index, step)?;
         let counter = RowCounter::default();
         self.counters.insert(index, counter.clone());
-        if let StepKind::Source { .. } = step.kind {
+        // Who samples keys reads rows that are read, and counted, once more.
+        let is_sample = matches!(self.task.stage.root().kind, StepKind::SampleKeys { .. });
+        if matches!(step.kind, StepKind::Source { .. }) && !is_sample {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),
@@ -399,12 +410,7 @@ impl Builder<'_> {
         let (operator, counter) = self.step(index)?;
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
-            // A shared node's rows were counted as its output by the stage that keeps them.
-            let is_kept = matches!(
-                below.kind,
-                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
-            );
-            if !is_kept {
+            if !below.reads_kept_rows() {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -421,7 +427,8 @@ impl Builder<'_> {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
                 let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
-                let opened = source::open(split, format, scan, schema, gate, context)?;
+                let filters = self.filters.remove(&index).unwrap_or_default();
+                let opened = source::open(split, format, scan, schema, (gate, filters), context)?;
                 if let Some(records) = opened.records {
                     let (taken, dropped) = (Taken::Records(records), RowCounter::default());
                     self.sieves.push(Sieve { step: index, taken, dropped });
@@ -447,9 +454,9 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Filter { input, predicate: predicate.clone(), dropped })
             }
-            StepKind::Tokenize { input, columns } => {
+            StepKind::Tokenize { input, columns, lower } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(Tokenize::new(input, columns.clone(), schema))
+                Box::new(Tokenize::new(input, columns.clone(), schema).lowered(*lower))
             }
             StepKind::Hash { input, keys } => {
                 let input = self.input(step.node, *input)?;
@@ -466,7 +473,7 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Join { .. } => self.join(index, step)?,
             StepKind::Union { inputs } => {
                 let inputs = inputs.iter().map(|input| self.input(step.node, *input));
                 Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
@@ -547,12 +554,13 @@ impl Builder<'_> {
     }
 
     /// A join; one whose build side is the same for all tasks shares it with those of the process.
-    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+    fn join(&mut self, index: StepIndex, step: &Step) -> Result<Box<dyn Operator>> {
         let StepKind::Join {
             probe,
             build,
             probe_keys,
             build_keys,
+            is_hashed,
             null_safe,
             condition,
             rows,
@@ -567,6 +575,11 @@ impl Builder<'_> {
         let is_shared = stage.partitions > 1
             && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
         let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let filter = filtered_source(&stage.steps, index).map(|(source, column)| {
+            let filter = RuntimeFilter::default();
+            self.filters.entry(source).or_default().push((column, filter.clone()));
+            filter
+        });
         let input = JoinInput {
             build_schema: Arc::clone(&build_step.schema),
             shared: is_shared.then_some((key, stage.partitions)),
@@ -574,11 +587,13 @@ impl Builder<'_> {
             build: self.input(step.node, *build)?,
             probe_keys: probe_keys.clone(),
             build_keys: build_keys.clone(),
+            is_hashed: *is_hashed,
             null_safe: *null_safe,
             condition: condition.clone(),
             rows: *rows,
             columns: columns.clone(),
             schema: Arc::clone(&step.schema),
+            filter,
         };
         Ok(Box::new(Join::new(input, self.context)))
     }

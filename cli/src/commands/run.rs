@@ -12,7 +12,7 @@ use std::{
 
 use minispark_api::rest::wire::Results;
 use minispark_engine::{
-    disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk},
+    disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk, unsynced::UnsyncedDisk},
     error::Code,
     formats::{WriteFormat, compression::Compression, intake::BadRowMode},
     job::check::Checked,
@@ -96,6 +96,9 @@ fn data_disks(args: &args::Run, output_dir: &Path) -> Result<DataDisks> {
         let mut roots = host::absolutes(&args.write_roots)?;
         roots.push(output_dir.to_owned());
         data.outputs = RootedDisk::open(&roots)?;
+    }
+    if args.no_sync {
+        data.outputs = Arc::new(UnsyncedDisk(data.outputs));
     }
     Ok(data)
 }

@@ -290,6 +290,11 @@ impl PartitionStore {
         drop(dropped);
     }
 
+    /// A job's folder, for files that its tasks share; it stays while this is held.
+    pub(crate) fn job_folder(&self, job: JobId) -> JobFolder {
+        self.folders.enter(job)
+    }
+
     /// The build sides of joins that tasks of the process share.
     pub fn builds(&self) -> &Arc<SharedBuilds> {
         &self.builds
@@ -602,7 +607,7 @@ struct Folders {
 }
 
 /// The right to have a file in a job's folder.
-struct JobFolder {
+pub(crate) struct JobFolder {
     folders: Arc<Folders>,
     job: JobId,
 }
@@ -619,8 +624,15 @@ impl Folders {
 }
 
 impl JobFolder {
-    fn path(&self) -> PathBuf {
+    /// Where it is, once a file is in it.
+    pub(crate) fn path(&self) -> PathBuf {
         self.folders.root.join(self.job.to_string())
+    }
+}
+
+impl fmt::Debug for JobFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobFolder").field("job", &self.job).finish_non_exhaustive()
     }
 }
 

@@ -57,8 +57,16 @@ impl TaskContext {
     /// # Errors
     /// [`Error::Io`] where the folder or the file can't be made.
     pub fn spill(&self, schema: SchemaRef) -> Result<SpillWriter> {
+        self.spill_in(&self.scratch, schema)
+    }
+
+    /// The same in another folder, where other attempts can read it as well.
+    ///
+    /// # Errors
+    /// As [`Self::spill`].
+    pub(crate) fn spill_in(&self, folder: &Path, schema: SchemaRef) -> Result<SpillWriter> {
         let number = NEXT_FILE.fetch_add(1, Ordering::Relaxed);
-        let path = self.scratch.join(format!("{number}.arrow"));
+        let path = folder.join(format!("{number}.arrow"));
         let mut writer = SpillWriter::create(&self.disk, path, schema, false)?;
         writer.count_in(Arc::clone(&self.spilled_bytes));
         Ok(writer)

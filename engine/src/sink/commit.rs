@@ -269,6 +269,7 @@ impl Publisher {
         {
             return self.disk.remove(path).map_err(Error::io("remove", path));
         }
+        let _turn = if is_remote(path) { None } else { self.turn_at(path)? };
         let Some(manifest) = Manifest::read(&*self.disk, path) else { return Ok(()) };
         if manifest.job_id != job || manifest.sink != result.sink {
             return Ok(());
@@ -616,6 +617,21 @@ mod tests {
         let job = Manifest::read(&RealDisk, &target).unwrap().job_id;
         publisher.withdraw(job, &second).unwrap();
         assert_eq!(listed(&folder), [1, 2]);
+    }
+
+    #[test]
+    fn jobs_that_append_at_the_same_time_keep_each_others_files() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let sink = moded(&folder, WriteMode::Append, false);
+        publish(&publisher, &sink, &[0]);
+        std::thread::scope(|scope| {
+            for number in 1..=16 {
+                let (publisher, sink) = (&publisher, &sink);
+                scope.spawn(move || publish(publisher, sink, &[number]));
+            }
+        });
+        assert_eq!(listed(&folder), (0..=16).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
     MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, limits::LIMIT_FIELDS,
-    nodes::OPERATORS, sql, text_formats,
+    operators::OPERATORS, sql, text_formats,
 };
 use crate::{
     expr::{aggregate::AGGREGATES, function::FORMS},
