@@ -352,24 +352,16 @@ fn two_masters_do_not_share_a_state_folder() {
 /// A writer of several parts, a text result, and one whose bad rows go through the stores.
 fn several_results(folder: &Path, target: &Path) -> String {
     let (good, dirty) = (folder.join("rows.csv"), folder.join("dirty.csv"));
-    let rows: String = (0..50_000).map(|number| format!("{number},name {number}\n")).collect();
-    fs::write(&good, format!("n,name\n{rows}")).unwrap();
+    let rows: Vec<String> = (0..50_000).map(|number| format!("{number},name {number}\n")).collect();
+    fs::write(&good, format!("n,name\n{}", rows.concat())).unwrap();
     fs::write(&dirty, "n\n1\nx\n3\n").unwrap();
-    let typed = |path: &Path| json!({ "op": "read_csv", "path": path, "header": true, "columns": { "n": "int64" } });
-    let node = |id: &str, mut node: Value| {
-        node["id"] = json!(id);
-        node
-    };
     json!({ "dag": {
         "nodes": [
             { "id": "read", "op": "read_csv", "path": good, "header": true, "partitions": 4 },
             { "id": "parts", "op": "write_csv", "path": target, "mode": "overwrite" },
             { "id": "text", "op": "filter", "where": "name like '%77'" },
-            node("dirty", {
-                let mut read = typed(&dirty);
-                read["on_bad_row"] = json!("quarantine");
-                read
-            }),
+            { "id": "dirty", "op": "read_csv", "path": dirty, "header": true,
+              "columns": { "n": "int64" }, "on_bad_row": "quarantine" },
         ],
         "edges": [["read", "parts"], ["read", "text"]],
     } })
@@ -460,9 +452,8 @@ fn a_worker_that_shares_no_folder_is_none_the_worse_beside_one_that_does() {
 fn a_worker_whose_quota_is_used_up_fails_the_job_by_name_and_lives_on() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("keys.txt");
-    let keys: String =
-        (0..600_000_u64).map(|n| format!("key {:07}\n", n * 7_919 % 600_000)).collect();
-    fs::write(&text, keys).unwrap();
+    let keys = (0..600_000_u64).map(|n| format!("key {:07}\n", n * 7_919 % 600_000));
+    fs::write(&text, keys.collect::<Vec<_>>().concat()).unwrap();
     let sort = |by: &str| {
         json!({ "dag": {
             "nodes": [

@@ -152,12 +152,11 @@ fn publish(
             };
             let mut parts = Vec::new();
             for (output, shared) in outputs {
-                parts.extend(match shared {
-                    Some(shared) => publisher.take_shared(job, sink, output, shared)?,
-                    None => {
-                        let output = std::slice::from_ref(output);
-                        publisher.collect(job, sink, output, exchange, &work.cancel)?
-                    }
+                parts.extend(if let Some(shared) = shared {
+                    publisher.take_shared(job, sink, output, shared)?
+                } else {
+                    let output = std::slice::from_ref(output);
+                    publisher.collect(job, sink, output, exchange, &work.cancel)?
                 });
             }
             collected.push((sink, parts));

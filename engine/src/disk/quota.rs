@@ -358,10 +358,10 @@ mod tests {
         let (one, other) = (disk(&process.of_job(Some(600))), disk(&process.of_job(None)));
         let path = |name: &str| folder.path().join(name);
         write(&one, &path("a"), 500).unwrap();
-        let refused = write(&one, &path("b"), 101).unwrap_err();
-        assert!(is_full(&refused) && is_of_job(&refused));
+        let of_job = write(&one, &path("b"), 101).unwrap_err();
+        assert!(is_full(&of_job) && is_of_job(&of_job));
         assert_eq!(
-            refused.to_string(),
+            of_job.to_string(),
             "the job's `limits.spill` of 600 bytes is used up; spill files and map outputs of \
              this process take 500 bytes, those of the job 500 bytes"
         );

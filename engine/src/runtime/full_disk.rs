@@ -97,9 +97,9 @@ fn a_job_beyond_its_quota_fails_by_name_and_the_next_one_runs() {
     write_keys(&folder.path().join("keys.txt"));
     let disk = RealDisk::shared();
     let limited = DOCUMENT.replacen('{', r#"{"limits": {"spill": "100kB"}, "#, 1);
-    let (code, message) = run(&session(folder.path(), &disk), &limited).unwrap_err();
-    assert_eq!(code, Code::DiskFull);
-    assert!(message.contains("the job's `limits.spill` of 97 KiB is used up"), "{message}");
+    let refused = run(&session(folder.path(), &disk), &limited).unwrap_err();
+    assert_eq!(refused.0, Code::DiskFull);
+    assert!(refused.1.contains("the job's `limits.spill` of 97 KiB is used up"), "{refused:?}");
     let within = session(folder.path(), &disk).with_spill_quota(Some(100_000));
     let (of_process, text) = run(&within, DOCUMENT).unwrap_err();
     assert_eq!(of_process, Code::DiskFull);

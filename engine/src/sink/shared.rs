@@ -168,7 +168,7 @@ mod tests {
             checksum: String::new(),
             content_checksum: 0,
         };
-        let check = |one: Part| check_parts(&[one], folder.path(), &output, &RealDisk);
+        let check = |told: Part| check_parts(&[told], folder.path(), &output, &RealDisk);
         check(part("part", 5)).unwrap();
         for wrong in [part("part", 4), part("other", 5), part("deep/part", 5), part("../part", 5)] {
             let refused = check(wrong);
