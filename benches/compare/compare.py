@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SPREAD = 0.2
 # What `--quick` leaves out beside Spark: the same questions with another place for the answer, or in less memory.
-NOT_QUICK = ("P5s", "P5w", "P7a", "P7b", "P7a@256", "P7b@256", "P7c@256")
+NOT_QUICK = ("P4cs", "P5s", "P5w", "P7a", "P7b", "P7a@256", "P7b@256", "P7c@256")
 
 
 def parsed() -> argparse.Namespace:

@@ -101,7 +101,7 @@ def run(operator: Operator, setting: Setting, budget_mib: int | None) -> tuple[R
         json.dump(document(operator, setting), file)
     budget = budget_mib << 20 if budget_mib else systems.memory_bytes()
     command = [setting.minispark, "run", job, "--threads", str(setting.threads), "--memory", f"{budget}B", "--json"]
-    command += ["--quiet", "--output-dir", os.path.join(setting.work, "output")]
+    command += ["--quiet", "--output-dir", os.path.join(setting.work, "output"), *systems.unsynced(setting.minispark)]
     try:
         output, usage = systems.started(command, done, setting)
         systems.of_minispark(json.loads(output), done)

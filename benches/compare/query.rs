@@ -14,11 +14,12 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow::ipc::writer::FileWriter;
 use minispark_engine::{
-    disk::{DataDisks, Disk, RealDisk},
+    disk::{DataDisks, Disk, RealDisk, unsynced::UnsyncedDisk},
     runtime::{Clock, Session, SessionOptions, SystemClock, collect::Collected},
     schedule::{JobStatus, JobView},
     task::context::CancelFlag,
@@ -37,8 +38,11 @@ fn main() {
     let threads = arguments.next().unwrap().parse().unwrap();
     let memory_bytes = arguments.next().unwrap().parse().unwrap();
     let work = PathBuf::from(arguments.next().unwrap());
+    let mut data = DataDisks::everywhere();
+    // The peers leave it to the system when a result reaches the disk.
+    data.outputs = Arc::new(UnsyncedDisk(data.outputs));
     let session = Session::new(SessionOptions {
-        data: DataDisks::everywhere(),
+        data,
         base_dir: env::current_dir().unwrap(),
         output_dir: work.join("output"),
         scratch_dir: work.join("scratch"),

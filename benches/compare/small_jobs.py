@@ -41,7 +41,8 @@ def commands(setting: Setting) -> dict[str, list[str]]:
     path, out = os.path.join(setting.data, "tiny.txt"), os.path.join(setting.work, "out", "result.csv")
     (job,) = documents.written("tiny", "csv", setting.data, setting.work)
     fresh = os.path.join(setting.work, "out")
-    found = {"minispark": [setting.minispark, "run", job, "--threads", str(setting.threads), "--output-dir", fresh]}
+    command = [setting.minispark, "run", job, "--threads", str(setting.threads), "--output-dir", fresh]
+    found = {"minispark": command + systems.unsynced(setting.minispark), "minispark, synced to the disk": command}
     duck = COUNT.format(split="string_split", source=LINES.format(path=path))
     program = os.path.join(os.path.dirname(sys.executable), "duckdb")
     if os.path.exists(program):

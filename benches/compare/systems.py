@@ -1,5 +1,6 @@
 """How each system is started for one measurement, and what comes back: a `Run`."""
 
+import functools
 import json
 import os
 import resource
@@ -139,13 +140,22 @@ def commands(system: str, workload: Workload, setting: Setting, is_checked: bool
     budget = workload.limit_mb * 1_000_000 if workload.limit_mb else memory_bytes()
     if workload.answer != "memory" and len(jobs) == 1:
         command = [setting.minispark, "run", jobs[0], "--threads", threads, "--memory", f"{budget}B", "--json"]
-        return command + ["--quiet", "--output-dir", os.path.join(setting.work, "output")]
+        command += ["--quiet", "--output-dir", os.path.join(setting.work, "output")]
+        return command if workload.is_synced else command + unsynced(setting.minispark)
     command = [setting.query]
     if workload.answer != "memory":
         command.append("--write")
     elif is_checked:
         command += ["--keep", os.path.join(setting.work)]
     return command + [threads, str(budget), setting.work, *jobs]
+
+
+@functools.cache
+def unsynced(program: str) -> list[str]:
+    """The option with which a result is left to the system to write, as the peers leave theirs; older programs have
+    none."""
+    told = subprocess.run([program, "run", "--help"], capture_output=True, text=True).stdout
+    return ["--no-sync"] if "--no-sync" in told else []
 
 
 def started(command: list[str], run: Run, setting: Setting) -> tuple[str, resource.struct_rusage]:

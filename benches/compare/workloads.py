@@ -27,6 +27,8 @@ class Workload:
     limit_mb: int | None = None
     # Whether the rows' order is part of the answer.
     is_sorted: bool = False
+    # Whether minispark makes its result durable before it ends, which no peer does.
+    is_synced: bool = False
 
     @property
     def family(self) -> str:
@@ -54,6 +56,7 @@ def table() -> list[Workload]:
     lines += [
         Workload("P4p", "ETL, 1.0 GB CSV: filter + upper -> Parquet zstd(3)", "etl", "zstd", "books", PEERS),
         Workload("P4c", "the same -> CSV", "etl", "csv", "books", FLOOR),
+        Workload("P4cs", "P4c, minispark's result synced to the disk", "etl", "csv", "books", PEERS, is_synced=True),
         Workload("P5", "TPC-H SF1, 22 queries, graphs", "tpch1", "memory", "tpch1", SQL + SPARK),
         Workload("P5s", "TPC-H SF1, 22 queries, SQL", "tpchsql1", "memory", "tpch1", SQL),
         Workload("P5w", "TPC-H SF1, 22 queries, graphs -> Parquet", "tpch1", "parquet", "tpch1", SQL),

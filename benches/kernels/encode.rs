@@ -7,6 +7,7 @@ use criterion::Criterion;
 use minispark_engine::{
     disk::{DataDisks, Disk, RealDisk},
     formats::{WriteFormat, compression::Compression, csv::CsvWriteOptions, file_encoder},
+    kernels::compact::row_bytes,
     runtime::{Session, SessionOptions},
     schedule::JobStatus,
     task::context::CancelFlag,
@@ -21,7 +22,7 @@ const MEMORY_BYTES: u64 = 1 << 30;
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut numbers = Numbers(10);
     let batches = input(ROWS / 2, || numbers.rank(300_000));
-    let bytes = batches.iter().map(minispark_engine::kernels::compact::row_bytes).sum();
+    let bytes: u64 = batches.iter().map(row_bytes).sum();
     let csv = WriteFormat::Csv(CsvWriteOptions { header: true, delimiter: b',' });
     let mut group = criterion.benchmark_group("encode");
     group.throughput(throughput(&batches));

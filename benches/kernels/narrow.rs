@@ -54,6 +54,9 @@ fn words(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("words");
     group.throughput(throughput(&lines));
     group.bench_function("tokenise lines", |bencher| bencher.iter(|| drain(tokenize())));
+    group.bench_function("tokenise lines in lower case", |bencher| {
+        bencher.iter(|| drain(tokenize().lowered(true)));
+    });
     group.throughput(throughput(&tokens));
     group.bench_function("to_lower tokens", |bencher| {
         bencher.iter(|| {
@@ -61,7 +64,7 @@ fn words(criterion: &mut Criterion) {
             drain(Map { input: boxed(&tokens), columns, schema })
         });
     });
-    let text: Vec<u8> = tokens.iter().flat_map(|batch| joined(batch)).collect();
+    let text: Vec<u8> = tokens.iter().flat_map(joined).collect();
     bounds::find(&mut group, &text, b' ');
     bounds::copy(&mut group, text.len() as u64);
     group.finish();
