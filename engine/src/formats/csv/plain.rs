@@ -140,7 +140,11 @@ mod tests {
         let ranges = fields.records.iter().copied().zip(fields.ends.iter().copied()).collect();
         let places = fields.places.iter();
         let places = places.map(|f| (f.kind() != Kind::Null).then(|| f.range())).collect();
-        let bad = bad.found.iter().map(|bad| format!("{:?} {}", bad.range, bad.reason)).collect();
+        let bad = bad
+            .found
+            .iter()
+            .map(|record| format!("{:?} {}", record.range, record.reason))
+            .collect();
         Some((ranges, places, bad, end))
     }
 

@@ -61,6 +61,7 @@ impl Short {
             8..=SHORT_BYTES => {
                 let tail = u128::from(u64::from_le_bytes(*bytes.last_chunk()?)) << 64;
                 let high = tail >> (8 * (SHORT_BYTES - count)) >> 64;
+                #[expect(clippy::cast_possible_truncation, reason = "it was moved down")]
                 let high = high as u64;
                 (u64::from_le_bytes(*bytes.first_chunk()?), high)
             }
@@ -112,7 +113,7 @@ mod tests {
     /// Two words, byte by byte.
     fn words(bytes: &[u8]) -> (u64, u64) {
         let word =
-            |half: &[u8]| (half.iter().rev()).fold(0, |word, byte| word << 8 | u64::from(*byte));
+            |part: &[u8]| part.iter().rev().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte));
         let (low, high) = bytes.split_at(bytes.len().min(8));
         (word(low), word(high))
     }
@@ -128,9 +129,9 @@ mod tests {
             }
             let inline = Short::inline(make_view(&bytes, 0, 0));
             prop_assert_eq!(inline.is_some(), bytes.len() <= INLINE_BYTES);
-            if let Some(inline) = inline {
-                prop_assert_eq!((inline.low, inline.high), words(&bytes));
-                prop_assert_eq!(inline.length, bytes.len() as u64);
+            if let Some(short) = inline {
+                prop_assert_eq!((short.low, short.high), words(&bytes));
+                prop_assert_eq!(short.length, bytes.len() as u64);
             }
         }
     }
