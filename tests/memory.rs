@@ -195,8 +195,8 @@ fn join_is_right(keys: u64, how: &str) {
         partners.into_iter().map(move |right| format!("{key}, {left}, {right}")).chain(alone)
     });
     let mut lines = text.lines();
-    for expected in expected {
-        assert_eq!(lines.next(), Some(expected.as_str()));
+    for row in expected {
+        assert_eq!(lines.next(), Some(row.as_str()));
     }
     assert_eq!(lines.next(), None, "more rows than there are");
 }

@@ -61,7 +61,6 @@ impl Short {
             8..=SHORT_BYTES => {
                 let tail = u128::from(u64::from_le_bytes(*bytes.last_chunk()?)) << 64;
                 let high = tail >> (8 * (SHORT_BYTES - count)) >> 64;
-                #[expect(clippy::cast_possible_truncation, reason = "it was moved down")]
                 let high = high as u64;
                 (u64::from_le_bytes(*bytes.first_chunk()?), high)
             }
@@ -129,9 +128,9 @@ mod tests {
             }
             let inline = Short::inline(make_view(&bytes, 0, 0));
             prop_assert_eq!(inline.is_some(), bytes.len() <= INLINE_BYTES);
-            if let Some(short) = inline {
-                prop_assert_eq!((short.low, short.high), words(&bytes));
-                prop_assert_eq!(short.length, bytes.len() as u64);
+            if let Some(inline) = inline {
+                prop_assert_eq!((inline.low, inline.high), words(&bytes));
+                prop_assert_eq!(inline.length, bytes.len() as u64);
             }
         }
     }
