@@ -98,6 +98,60 @@ fn five_million_rows_are_sorted_within_32_mebibytes() {
     assert_eq!(expected.next(), None, "rows are missing");
 }
 
+/// A job over the keys with these limits.
+fn limited(folder: &Path, limits: &Value) -> std::path::PathBuf {
+    let document = json!({ "limits": limits, "dag": {
+        "nodes": [
+            { "id": "read", "op": "read_text", "path": "keys.txt" },
+            { "id": "sort", "op": "sort", "by": ["line desc"] },
+        ],
+        "edges": [["read", "sort"]],
+    }});
+    let job = folder.join("limited.json");
+    fs::write(&job, document.to_string()).unwrap();
+    job
+}
+
+#[test]
+fn a_job_keeps_to_its_own_limit_where_the_process_has_more() {
+    let folder = tempfile::tempdir().unwrap();
+    write_keys(&folder.path().join("keys.txt"));
+    let job = limited(folder.path(), &json!({ "memory": "32MiB" }));
+    let mut command = minispark();
+    command.arg("run").arg(&job).args(["--memory", "1GiB", "--threads", "2", "--json"]);
+    command.arg("--output-dir").arg(folder.path().join("output")).current_dir(folder.path());
+    let report = run(&mut command).expect_done().json();
+    assert!(report["spilled_bytes"].as_u64().unwrap() > 0, "nothing was spilled: {report}");
+    let peak = report["peak_memory_bytes"].as_u64().unwrap();
+    let bound = BUDGET_BYTES + BUDGET_BYTES / 4 + (64 << 20);
+    assert!(peak <= bound, "{peak} bytes of peak memory, more than {bound}");
+}
+
+#[test]
+fn a_job_beyond_its_disk_quota_fails_by_name_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write_keys(&folder.path().join("keys.txt"));
+    let output = folder.path().join("output");
+    let quotas: [(Value, &[&str], &str); 2] = [
+        (json!({ "spill": "1MiB" }), &[], "the job's `limits.spill` of 1024 KiB is used up"),
+        (json!({}), &["--spill-quota", "1MiB"], "the process's spill quota of 1024 KiB is used up"),
+    ];
+    for (limits, flags, reason) in quotas {
+        let job = limited(folder.path(), &limits);
+        let mut command = minispark();
+        command.arg("run").arg(&job).args(["--memory", "8MiB", "--threads", "2"]).args(flags);
+        command.arg("--output-dir").arg(&output).current_dir(folder.path());
+        let ran = run(&mut command);
+        assert_eq!(ran.code(), 7, "{ran:?}");
+        assert!(ran.stderr.contains("DISK_FULL") && ran.stderr.contains(reason), "{ran:?}");
+        assert!(
+            ran.stderr.contains("take ") && ran.stderr.contains("those of the job "),
+            "{ran:?}"
+        );
+        assert_eq!(files_below(&output), Vec::<std::path::PathBuf>::new());
+    }
+}
+
 /// Writes `key,column` with a row for each key below `keys`, in an order that has nothing to do with
 /// theirs; the value is the key's number times `factor`, and for keys that stand there twice one
 /// more the second time.

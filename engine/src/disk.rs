@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+pub mod quota;
 pub mod remote;
 pub mod rooted;
 pub mod unsynced;
@@ -265,6 +266,14 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Whether something is at the path.
     fn exists(&self, path: &Path) -> bool;
+
+    /// The bytes that may still be written to the filesystem of what is at the path.
+    ///
+    /// # Errors
+    /// Whatever the system says; `Unsupported` where nobody knows.
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The system's own files.
@@ -392,5 +401,10 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     id::StageId,
     source::split::Split,
+    task::limits::Limits,
 };
 
 pub mod rules;
@@ -42,6 +43,9 @@ pub struct Plan {
     pub name: String,
     /// The most tasks of the job that run at once; all slots where absent.
     pub parallelism: Option<u32>,
+    /// What its tasks may take of each process.
+    #[serde(default, skip_serializing_if = "Limits::are_absent")]
+    pub limits: Limits,
     /// The document's nodes; every node stands behind its inputs.
     pub nodes: Vec<Node>,
     /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].

@@ -40,15 +40,17 @@ use crate::{
         Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind,
         filtered::filtered_source,
     },
-    sink,
+    sink::{self, shared::SharedFolder},
     source::{self, quarantine::Quarantine, runtime_filter::RuntimeFilter, split::Split},
     task::{
         context::TaskContext,
+        limits::Limits,
         metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
 pub mod context;
+pub mod limits;
 pub mod metrics;
 
 /// The stack of a thread that runs tasks, in bytes: room for the longest stage, whose steps pull
@@ -68,6 +70,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// What its job may take of the process.
+    #[serde(default, skip_serializing_if = "Limits::are_absent")]
+    pub limits: Limits,
     /// Whether its steps are measured.
     #[serde(default)]
     pub is_measured: bool,
@@ -80,6 +85,9 @@ pub enum ResultPlace {
     Store,
     /// In an attempt file of the sink's format below this folder.
     Folder(PathBuf),
+    /// In an attempt file in this folder, with a typed copy of a text sink, where the process has
+    /// the folder; otherwise in the store.
+    Shared(SharedFolder),
 }
 
 /// What a successful attempt counted.
@@ -165,7 +173,7 @@ pub struct Part {
 /// Runs an attempt to its end on the calling thread.
 ///
 /// A panic is contained. Whatever happens, the attempt's scratch folder is gone afterwards, and
-/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far, of the
+/// of a failed attempt nothing is left in the store. It has a share of `context`'s budget. `progress` counts the rows read so far, of the
 /// split and of other tasks' outputs.
 ///
 /// - Units: the report's `elapsed_ms` is left 0; whoever has a clock fills it in.
@@ -173,6 +181,8 @@ pub struct Part {
 /// # Errors
 /// What the attempt ended with; [`Error::Panicked`] for a panic.
 pub fn run(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    let share = context.budget.task();
+    let context = &TaskContext { budget: share.budget().clone(), ..context.clone() };
     let work = || execute(task, context, progress);
     let outcome = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_text(&*panic) }));
@@ -213,17 +223,20 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     };
     let mut report = match (&task.stage.output, &task.result) {
         (Output::Exchange(distribution), _) => kept(&keep(root, distribution)?),
-        (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let parts =
-                sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
-            TaskReport {
-                rows: parts.iter().map(|part| part.rows).sum(),
-                bytes: parts.iter().map(|part| part.bytes).sum(),
-                parts: Some(parts),
-                ..TaskReport::default()
-            }
+            let outputs = &*context.data.outputs;
+            written(sink::write_part(sink, root, &path, outputs, &context.cancel)?)
+        }
+        (Output::Sink(sink), ResultPlace::Shared(shared))
+            if shared.is_ours(&*context.data.outputs) =>
+        {
+            let (path, typed) = shared.paths(sink, task.attempt);
+            let (outputs, cancel) = (&*context.data.outputs, &context.cancel);
+            written(sink::write_parts(sink, root, &path, typed.as_deref(), outputs, cancel)?)
+        }
+        (Output::Sink(_), ResultPlace::Store | ResultPlace::Shared(_)) => {
+            kept(&keep(root, &Distribution::Forward)?)
         }
     };
     match &task.stage.output {
@@ -273,6 +286,15 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
     Ok(report)
+}
+
+fn written(parts: Vec<Part>) -> TaskReport {
+    TaskReport {
+        rows: parts.iter().map(|part| part.rows).sum(),
+        bytes: parts.iter().map(|part| part.bytes).sum(),
+        parts: Some(parts),
+        ..TaskReport::default()
+    }
 }
 
 fn kept(held: &Held) -> TaskReport {
@@ -362,7 +384,9 @@ impl Builder<'_> {
         let input = self.operator(index, step)?;
         let counter = RowCounter::default();
         self.counters.insert(index, counter.clone());
-        if let StepKind::Source { .. } = step.kind {
+        // Who samples keys reads rows that are read, and counted, once more.
+        let is_sample = matches!(self.task.stage.root().kind, StepKind::SampleKeys { .. });
+        if matches!(step.kind, StepKind::Source { .. }) && !is_sample {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),

@@ -56,7 +56,8 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         output_dir: output_dir.clone(),
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
-    })?;
+    })?
+    .with_spill_quota(args.spill_quota);
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;

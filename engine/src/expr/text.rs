@@ -146,10 +146,35 @@ impl TextBuilder {
         self.side.extend_from_slice(text.as_bytes());
     }
 
-    /// As [`Self::extend`], with the 26 ASCII letters from `first` on in their other case.
-    pub(crate) fn extend_flipped(&mut self, text: &str, first: u8) {
-        let flip = |byte: u8| if byte.wrapping_sub(first) < 26 { byte ^ 0x20 } else { byte };
-        self.side.extend(text.bytes().map(flip));
+    /// Appends ASCII text to the value that [`Self::push_extended`] ends, eight bytes at a time
+    /// through `word`, which makes ASCII of ASCII. Says whether it changed any; `None`, and nothing
+    /// is appended, where the text is not ASCII.
+    pub(crate) fn extend_ascii(&mut self, text: &str, word: impl Fn(u64) -> u64) -> Option<bool> {
+        const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+        let bytes = text.as_bytes();
+        let (eights, rest) = bytes.as_chunks::<8>();
+        let before = self.side.len();
+        self.side.reserve(bytes.len() + 8);
+        let (mut seen, mut changed) = (0, 0);
+        let mut put = |from: u64| {
+            let to = word(from);
+            seen |= from | to;
+            changed |= from ^ to;
+            self.side.extend_from_slice(&to.to_le_bytes());
+        };
+        for eight in eights {
+            put(u64::from_le_bytes(*eight));
+        }
+        if !rest.is_empty() {
+            // The last bytes and zeros behind them, of which none stays.
+            put(match bytes.last_chunk::<8>() {
+                Some(last) => u64::from_le_bytes(*last) >> (8 * (8 - rest.len())),
+                None => rest.iter().rev().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+            });
+        }
+        let is_ascii = seen & HIGH_BITS == 0;
+        self.side.truncate(before + if is_ascii { bytes.len() } else { 0 });
+        is_ascii.then_some(changed != 0)
     }
 
     /// Appends one character to the value that [`Self::push_extended`] ends.
@@ -215,8 +240,8 @@ impl TextBuilder {
             return StringViewArray::new(views, buffers, nulls);
         }
         // SAFETY: every view was made by `part`, which cuts a `str` of a shared array at
-        // characters, from a whole `str`, from text that `extend` took as `str`s (of which
-        // `extend_flipped` changes ASCII to ASCII), or is a view of the array that was shared
+        // characters, from a whole `str`, from text that `extend` took as `str`s or that
+        // `extend_ascii` has found to be ASCII, or is a view of the array that was shared
         // first. The branch above checks just that in every test.
         unsafe { StringViewArray::new_unchecked(views, buffers, nulls) }
     }

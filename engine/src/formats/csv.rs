@@ -397,7 +397,6 @@ impl Style for Quoting {
         if !is_plain {
             return self.bytes(array.value(row).as_bytes(), out);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "at most twelve")]
         let end = out.len() + length as usize;
         out.extend_from_slice(&short);
         out.truncate(end);

@@ -389,7 +389,7 @@ mod tests {
                     let mut text = vec![b'1'; length];
                     text[place] = byte;
                     let expected = str::from_utf8(&text).ok().filter(|_| byte != b'+');
-                    let expected = expected.and_then(|text| text.parse().ok());
+                    let expected = expected.and_then(|digits| digits.parse().ok());
                     let found = parse_uint64(&text).filter(|_| byte != b'+');
                     assert_eq!(found, expected, "{text:?}");
                 }

@@ -68,8 +68,7 @@ impl TaskContext {
         let number = NEXT_FILE.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{number}.arrow"));
         let mut writer = SpillWriter::create(&self.disk, path, schema, false)?;
-        writer.spilled_bytes = Some(Arc::clone(&self.spilled_bytes));
-        writer.report_bytes();
+        writer.count_in(Arc::clone(&self.spilled_bytes));
         Ok(writer)
     }
 }
@@ -142,6 +141,12 @@ impl SpillWriter {
             return Ok(());
         }
         split_text(batch, MAX_TEXT_BYTES).iter().try_for_each(|part| self.write_block(part))
+    }
+
+    /// Adds what is written, and was so far, to a count.
+    pub(crate) fn count_in(&mut self, spilled_bytes: Arc<AtomicU64>) {
+        self.spilled_bytes = Some(spilled_bytes);
+        self.report_bytes();
     }
 
     /// From the moment when `keep` is set the file is not removed any more.
@@ -599,6 +604,9 @@ pub(crate) mod tests {
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
             RealDisk.rename(from, to)
         }
+        fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+            RealDisk.exchange(one, other)
+        }
         fn remove_file(&self, path: &Path) -> io::Result<()> {
             self.files.lock().unwrap().remove(path);
             RealDisk.remove_file(path)
@@ -621,6 +629,9 @@ pub(crate) mod tests {
         }
         fn exists(&self, path: &Path) -> bool {
             path.exists()
+        }
+        fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+            Ok(77)
         }
     }
 

@@ -145,20 +145,20 @@ impl Join {
     fn begin(&mut self, inputs: Inputs) -> Result<Current> {
         let Inputs { probe, mut build, shared, filter } = inputs;
         let (shape, context) = (&self.shape, &self.context);
-        let mut side = |place| side(shape, &mut *build, Level::NONE, place, context);
-        let side = match shared {
-            None => side(Place::Attempt)?,
+        let mut prepared = |place| side(shape, &mut *build, Level::NONE, place, context);
+        let ready = match shared {
+            None => prepared(Place::Attempt)?,
             Some((key, tasks)) => {
                 let all = Arc::clone(context.store.builds());
-                let make = || side(Place::Job(key.job));
-                let build = all.get(key, tasks, &context.cancel, make)?;
-                let side = build.side().clone();
-                self.shared = Some(build);
-                side
+                let make = || prepared(Place::Job(key.job));
+                let of_all = all.get(key, tasks, &context.cancel, make)?;
+                let ready = of_all.side().clone();
+                self.shared = Some(of_all);
+                ready
             }
         };
         drop(build);
-        Ok(match side {
+        Ok(match ready {
             Side::Whole(built) => {
                 if let Some(filter) = filter {
                     let keys: Arc<Built> = Arc::clone(&built);
@@ -186,17 +186,17 @@ impl Join {
         drop(build);
         if !is_stubborn {
             return Ok(match side(shape, &mut *rest, level, Place::Attempt, context)? {
-                Side::Whole(built) => Current::Pass(Pass::new(built, all_of(&probe), shape)),
+                Side::Whole(whole) => Current::Pass(Pass::new(whole, all_of(&probe), shape)),
                 Side::Parted(parts) => Current::Splitting(Splitting::new(parts, all_of(&probe))),
             });
         }
         Ok(match gather(shape, None, &mut *rest, context)? {
-            Gathered::Whole(built) => {
-                Current::Pass(Pass::new(Arc::new(built), all_of(&probe), shape))
+            Gathered::Whole(whole) => {
+                Current::Pass(Pass::new(Arc::new(whole), all_of(&probe), shape))
             }
             Gathered::Refused(collected, refused) => {
-                let built = collected.forced(shape, context)?;
-                let chunks = Chunks::new(built, refused, rest, probe, shape, context)?;
+                let chunk = collected.forced(shape, context)?;
+                let chunks = Chunks::new(chunk, refused, rest, probe, shape, context)?;
                 Current::Chunks(Box::new(chunks))
             }
         })

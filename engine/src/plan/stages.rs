@@ -45,9 +45,9 @@ pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 /// Bytes in memory are often a few times those of the estimate.
 const BROADCAST_PART: u64 = 16;
 
-/// From more bytes of input on, by estimate, a sort goes by ranges of its keys. Below, one task that
+/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that
 /// merges sorted partitions is done sooner than the input is kept, sampled and exchanged once more.
-pub const RANGE_BYTES: u64 = 256 << 20;
+pub const RANGE_BYTES: u64 = 64 << 20;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
@@ -104,7 +104,7 @@ pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let joins = plan.nodes.iter().any(|node| matches!(node.op, Op::Join { .. }));
     let estimates = if joins { estimate::of(&plan.nodes, disk) } else { Vec::new() };
     let stages = Vec::new();
-    let mut cutter = Cutter { consumers, wanted, estimates, plan, disk, stages, rows, sizes };
+    let mut cutter = Cutter { plan, disk, consumers, wanted, estimates, stages, rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -232,7 +232,8 @@ impl Cutter<'_> {
     fn in_one_order(&mut self, node: NodeIndex, pipeline: Pipeline, order: &Order) -> Pipeline {
         if *order == Order::None {
             let keys = every_column(&pipeline.schema());
-            self.merged(node, pipeline, &keys, None)
+            let sorted = self.sorted(node, pipeline, &keys, None);
+            self.gathered(node, sorted, Share::All)
         } else {
             self.gathered(node, pipeline, Share::All)
         }

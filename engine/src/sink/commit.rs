@@ -25,7 +25,7 @@ use crate::{
     id::JobId,
     memory::Budget,
     plan::{Sink, Target},
-    sink::{Checksum, STAGING, attempt_file, write_parts},
+    sink::{Checksum, STAGING, attempt_file, shared, write_parts},
     task::{Part, context::CancelFlag},
 };
 
@@ -117,6 +117,7 @@ impl Publisher {
         cancel: &CancelFlag,
     ) -> Result<Vec<Part>> {
         let staging = sink.staging(job, &self.output_dir);
+        self.disk.create_dir_all(&staging).map_err(Error::io("create", &staging))?;
         let of_outputs = outputs
             .iter()
             .map(|output| {
@@ -127,6 +128,22 @@ impl Publisher {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(of_outputs.concat())
+    }
+
+    /// Takes the parts that a worker has left in the folder that it shares.
+    ///
+    /// # Errors
+    /// [`Error::FetchFailed`] where they are not there as it said.
+    pub fn take_shared(
+        &self,
+        job: JobId,
+        sink: &Sink,
+        output: &MapOutput,
+        parts: &[Part],
+    ) -> Result<Vec<Part>> {
+        let staging = sink.staging(job, &self.output_dir);
+        shared::check_parts(parts, &staging, output, &*self.disk)?;
+        Ok(parts.to_vec())
     }
 
     /// Refuses a commit of which a part could not be published, before any is.
@@ -316,7 +333,7 @@ impl Sink {
 }
 
 /// The typed copy that goes with a staged text file.
-fn typed_attempt(part: &Path) -> PathBuf {
+pub(crate) fn typed_attempt(part: &Path) -> PathBuf {
     part.with_extension("arrow")
 }
 

@@ -159,12 +159,11 @@ impl ColumnarSource {
         if self.has_ended {
             return Ok(None);
         }
-        let units = match &mut self.units {
-            Some(units) => units,
-            None => {
-                self.keys = KnownKeys::of(&self.filters);
-                self.units.insert(self.asked.open(&self.keys)?)
-            }
+        let units = if let Some(units) = &mut self.units {
+            units
+        } else {
+            self.keys = KnownKeys::of(&self.filters);
+            self.units.insert(self.asked.open(&self.keys)?)
         };
         let batch = units.next()?;
         if let Some(memory) = &mut self.memory {

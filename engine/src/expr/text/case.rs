@@ -40,20 +40,17 @@ impl Case {
         text ^ (letters >> 2)
     }
 
-    /// Whether ASCII text is not in this case already.
-    #[inline]
-    pub(crate) fn changes(&self, text: &[u8]) -> bool {
-        // Without an early end, so that several bytes are looked at together.
-        text.iter().fold(false, |found, byte| found | (byte.wrapping_sub(self.first) < 26))
-    }
-
-    /// Appends `text` in this case to the value that is being extended.
-    pub(crate) fn extend(&self, text: &str, out: &mut TextBuilder) {
-        if text.is_ascii() {
-            out.extend_flipped(text, self.first);
-        } else {
+    /// Puts `text` in this case as the value that is being extended, and says whether it did:
+    /// text that is in it already is left where it is.
+    pub(crate) fn put(&self, text: &str, out: &mut TextBuilder) -> bool {
+        let is_changed = out.extend_ascii(text, |word| self.word(word)).unwrap_or_else(|| {
             (self.extend_wide)(text, out);
+            out.extended() != text.as_bytes()
+        });
+        if !is_changed {
+            out.discard_extended();
         }
+        is_changed
     }
 }
 
@@ -70,22 +67,10 @@ pub(crate) fn change_case(array: &StringViewArray, case: &Case) -> StringViewArr
             out.push_empty();
         } else {
             let value = TextValue::new(array, row, base);
-            let bytes = value.text.as_bytes();
-            if value.text.is_ascii() {
-                if case.changes(bytes) {
-                    out.extend_flipped(value.text, case.first);
-                    out.push_extended();
-                } else {
-                    out.push_view(*view);
-                }
-                continue;
-            }
-            (case.extend_wide)(value.text, &mut out);
-            if out.extended() == bytes {
-                out.discard_extended();
-                out.push_view(*view);
-            } else {
+            if case.put(value.text, &mut out) {
                 out.push_extended();
+            } else {
+                out.push_view(*view);
             }
         }
     }

@@ -131,7 +131,7 @@ mod tests {
     type Found = (Vec<(usize, usize)>, Vec<Option<std::ops::Range<usize>>>, Vec<String>, usize);
 
     fn found(text: &str, is_last: bool, width: usize, nulls: &[&str]) -> Option<Found> {
-        let nulls = Nulls(nulls.iter().map(|text| String::from(*text)).collect());
+        let nulls = Nulls(nulls.iter().map(|null| String::from(*null)).collect());
         let options = CsvOptions { nulls, ..CsvOptions::default() };
         let block = Block::new(Buffer::from(text.as_bytes()), 1, is_last);
         let mut fields = Fields::new(width);
@@ -140,7 +140,11 @@ mod tests {
         let ranges = fields.records.iter().copied().zip(fields.ends.iter().copied()).collect();
         let places = fields.places.iter();
         let places = places.map(|f| (f.kind() != Kind::Null).then(|| f.range())).collect();
-        let bad = bad.found.iter().map(|bad| format!("{:?} {}", bad.range, bad.reason)).collect();
+        let bad = bad
+            .found
+            .iter()
+            .map(|record| format!("{:?} {}", record.range, record.reason))
+            .collect();
         Some((ranges, places, bad, end))
     }
 

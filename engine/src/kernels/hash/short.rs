@@ -113,7 +113,7 @@ mod tests {
     /// Two words, byte by byte.
     fn words(bytes: &[u8]) -> (u64, u64) {
         let word =
-            |bytes: &[u8]| (bytes.iter().rev()).fold(0, |word, byte| word << 8 | u64::from(*byte));
+            |part: &[u8]| part.iter().rev().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte));
         let (low, high) = bytes.split_at(bytes.len().min(8));
         (word(low), word(high))
     }

@@ -194,10 +194,7 @@ impl Cutter {
         let (start, end) = (place.base + start, place.base + end);
         let token = &place.value.text[start..end];
         match self.case {
-            Some(case) if !token.is_ascii() || case.changes(token.as_bytes()) => {
-                case.extend(token, &mut self.text);
-                self.text.end_extended()
-            }
+            Some(case) if case.put(token, &mut self.text) => self.text.end_extended(),
             _ => place.value.part(start, end),
         }
     }
@@ -233,7 +230,12 @@ impl Cutter {
         let kept = text.split(is_removed);
         match self.case {
             // Whether a letter is the last one is known of the whole token only.
-            Some(case) => case.extend(&kept.collect::<String>(), &mut self.text),
+            Some(case) => {
+                let token: String = kept.collect();
+                if !case.put(&token, &mut self.text) {
+                    self.text.extend(&token);
+                }
+            }
             None => kept.for_each(|part| self.text.extend(part)),
         }
         self.text.end_extended()

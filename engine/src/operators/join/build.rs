@@ -151,7 +151,7 @@ pub(super) fn gather(
             break;
         };
         context.cancel.check()?;
-        if let Some(refused) = collected.take(batch, shape, context)? {
+        if let Some(refused) = collected.take(&batch, shape, context)? {
             return Ok(Gathered::Refused(collected, Some(refused)));
         }
     }
@@ -182,11 +182,11 @@ impl Collected {
     /// Takes a batch in, or gives it back where there is no room.
     fn take(
         &mut self,
-        batch: RecordBatch,
+        batch: &RecordBatch,
         shape: &Shape,
         context: &TaskContext,
     ) -> Result<Option<RecordBatch>> {
-        let (rows, batch) = (batch.num_rows(), compact(&batch)?);
+        let (rows, batch) = (batch.num_rows(), compact(batch)?);
         let bytes = unique_bytes(&batch);
         let keys = shape.build_keys.len().saturating_sub(1) as u64;
         let table_bytes = rows as u64 * (TABLE_ROW_BYTES + KEY_BYTES * keys);
@@ -234,8 +234,8 @@ impl Collected {
         };
         let rows: usize = self.keyed.iter().chain(&self.lonely).map(RecordBatch::num_rows).sum();
         let marks = if shape.rows.asks_build() { rows as u64 } else { 0 };
-        let mut room = Room { reservation: &mut self.table_memory, context, is_forced: forced };
-        if !room.ask(lookup.memory_bytes() + marks) {
+        let mut rest = Room { reservation: &mut self.table_memory, context, is_forced: forced };
+        if !rest.ask(lookup.memory_bytes() + marks) {
             return Ok(Err(self));
         }
         settle(&mut self.table_memory, lookup.memory_bytes() + marks);
@@ -309,7 +309,7 @@ fn whole(parts: &[&ArrayRef], copy: &mut Reservation) -> Result<Option<ArrayRef>
     if let Some(text) = array.as_string_view_opt()
         && text.data_buffers().len() > MANY_BUFFERS
     {
-        let bytes: usize = text.data_buffers().iter().map(|buffer| buffer.len()).sum();
+        let bytes: usize = text.data_buffers().iter().map(arrow::buffer::Buffer::len).sum();
         if copy.try_grow(bytes as u64) {
             return Ok(Some(std::sync::Arc::new(text.gc())));
         }

@@ -110,8 +110,9 @@ impl Lookup {
         if !room.ask(keys.memory_bytes() + bytes_of(&group_of_row) + lists) {
             return Ok(None);
         }
-        let (starts, rows) = rows_by_group(&group_of_row, groups);
-        Ok(Some(Self { keys, partners: Partners::Lists { starts, rows }, bounds }))
+        let (starts, in_groups) = rows_by_group(&group_of_row, groups);
+        let partners = Partners::Lists { starts, rows: in_groups };
+        Ok(Some(Self { keys, partners, bounds }))
     }
 
     /// Bytes held.

@@ -83,7 +83,7 @@ pub(super) fn output(
     });
     // Which side a column of both is from, where pairs without a build side are among others.
     let sides = pairs.has_lonely.then(|| pairs.build_rows.clone());
-    let has_build = sides.as_ref().is_none_or(|rows| rows.iter().any(|row| *row != NO_ROW));
+    let has_build = sides.as_ref().is_none_or(|of| of.iter().any(|row| *row != NO_ROW));
     let probe_rows = UInt32Array::from(pairs.probe_rows);
     let build_rows = nullable_rows(pairs.build_rows, pairs.has_lonely);
     let nulls = |place: usize| new_null_array(shape.schema.field(place).data_type(), rows);
@@ -111,12 +111,12 @@ pub(super) fn output(
                     (None, true) => of_build(build_index),
                     (Some(_), true) if !has_build => of_probe(probe_index),
                     (Some(sides), true) => {
-                        let pairs = probe_rows.values().iter().zip(sides);
+                        let both = probe_rows.values().iter().zip(sides);
                         let side = |(probe_row, build_row): (&u32, &u32)| match *build_row {
                             NO_ROW => (0, *probe_row as usize),
                             build_row => (1, build_row as usize),
                         };
-                        let places: Vec<_> = pairs.map(side).collect();
+                        let places: Vec<_> = both.map(side).collect();
                         let arrays: [&dyn Array; 2] =
                             [probe.column(probe_index), build.column(build_index)?];
                         Ok(interleave(&arrays, &places)?)

@@ -148,9 +148,9 @@ impl Parts {
             };
             writer.write(batch)
         };
-        let add = |splitter: &mut Splitter, batch: &RecordBatch| -> Result<()> {
+        let add = |to: &mut Splitter, batch: &RecordBatch| -> Result<()> {
             let hashes = shape.hashes(batch, &shape.build_keys(batch)?)?;
-            splitter.add(batch, &hashes, level, context)
+            to.add(batch, &hashes, level, context)
         };
         let (keyed, alone, mut reservation) = collected.into_batches();
         for batch in alone {
@@ -166,12 +166,12 @@ impl Parts {
             refused.take().map_or_else(|| rest.next(), |batch| Ok(Some(batch)))?
         {
             context.cancel.check()?;
-            let (keyed, alone) = facts.apart(batch, shape)?;
-            if let Some(alone) = alone {
-                keep_lonely(&alone)?;
+            let (with_key, without) = facts.apart(batch, shape)?;
+            if let Some(without) = without {
+                keep_lonely(&without)?;
             }
-            if let Some(keyed) = keyed {
-                add(&mut splitter, &keyed)?;
+            if let Some(with_key) = with_key {
+                add(&mut splitter, &with_key)?;
             }
         }
         let lonely = lonely.map(SpillWriter::finish).transpose()?.map(Arc::new);
@@ -239,7 +239,7 @@ impl Splitting {
         let is_decided = is_null_aware && parts.facts.has_null_key;
         let alone = if shape.keeps_lonely_probe() && !is_decided {
             chosen(
-                (0..batch.num_rows()).map(|row| !may_meet[row] && !(is_null_aware && is_null(row))),
+                (0..batch.num_rows()).map(|row| !(may_meet[row] || is_null_aware && is_null(row))),
             )
         } else {
             Vec::new()
@@ -258,14 +258,9 @@ impl Splitting {
             (filter_record_batch(&batch, &mask)?, rows.map(|(hash, _)| *hash).collect())
         };
         if batch.num_rows() > 0 {
-            let splitter = match &mut self.splitter {
-                Some(splitter) => splitter,
-                None => {
-                    let new =
-                        Splitter::new(batch.schema(), count, context.scratch.clone(), context);
-                    self.splitter.insert(new)
-                }
-            };
+            let splitter = self.splitter.get_or_insert_with(|| {
+                Splitter::new(batch.schema(), count, context.scratch.clone(), context)
+            });
             splitter.add(&batch, &hashes, level, context)?;
         }
         Ok(settled)
@@ -370,9 +365,9 @@ impl Splitter {
             let (mut group, mut group_rows) = (Vec::new(), 0);
             for piece in pieces.drain(..) {
                 for start in (0..piece.rows).step_by(most) {
-                    let rows = most.min(piece.rows - start);
-                    group.push(self.batches[piece.batch].slice(piece.start + start, rows));
-                    group_rows += rows;
+                    let taken = most.min(piece.rows - start);
+                    group.push(self.batches[piece.batch].slice(piece.start + start, taken));
+                    group_rows += taken;
                     if group_rows >= most {
                         write_block(writer, &mut group, &self.schema, &self.folder, context)?;
                         group_rows = 0;

@@ -474,12 +474,12 @@ fn many() -> RecordBatch {
 
 #[test]
 fn a_build_side_beyond_the_budget_is_joined_through_files() {
-    let rows = |count: i64| -> Vec<RecordBatch> {
+    let side = |count: i64| -> Vec<RecordBatch> {
         let row = |n| (Some(format!("{:020}", n % 60_000)), None, n);
         let rows: Vec<Row> = (0..count).map(row).collect();
         rows.chunks(8_192).map(batch).collect()
     };
-    let (probe, build) = (rows(30_000), rows(90_000));
+    let (probe, build) = (side(30_000), side(90_000));
     let folder = TempDir::new().unwrap();
     let context = context(RealDisk::shared(), folder.path(), 3_000_000);
     let found = run(input(&probe, &build, &Kind::of(INNER, &[0])), &context).unwrap();
@@ -487,7 +487,7 @@ fn a_build_side_beyond_the_budget_is_joined_through_files() {
     assert!(context.budget.peak_bytes() < 4_500_000, "{}", context.budget.peak_bytes());
     let mut rows: Vec<_> = pairs(&found)
         .into_iter()
-        .map(|(probe, build, _)| (probe.unwrap(), build.unwrap()))
+        .map(|(of_probe, of_build, _)| (of_probe.unwrap(), of_build.unwrap()))
         .collect();
     rows.sort_unstable();
     // Every key below 30,000 stands on the build side twice.
@@ -506,10 +506,10 @@ fn a_key_with_half_of_all_rows_is_joined_in_little_memory() {
         rows.chunks(8_192).map(batch).collect()
     };
     let (probe, build) = (side(2_000), side(80_000));
-    let count = |rows, condition| {
+    let count = |kept, condition| {
         let folder = TempDir::new().unwrap();
         let context = context(RealDisk::shared(), folder.path(), 2_000_000);
-        let kind = Kind { condition, ..Kind::of(rows, &[0]) };
+        let kind = Kind { condition, ..Kind::of(kept, &[0]) };
         let mut join = Join::new(input(&probe, &build, &kind), &context);
         let mut rows = 0;
         while let Some(batch) = join.next().unwrap() {
