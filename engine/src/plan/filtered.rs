@@ -61,3 +61,80 @@ fn source_of(steps: &[Step], step: StepIndex, column: usize) -> Option<(StepInde
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::{
+        expr::{Predicate, parse},
+        formats::{Format, intake::Intake},
+        id::StageId,
+        plan::{NodeIndex, Scan, Share},
+    };
+
+    /// A source, what `between` makes of it, a build side, and a join of these rows by column 1.
+    fn target(
+        format: Format,
+        between: impl FnOnce(&Schema) -> StepKind,
+        rows: JoinRows,
+    ) -> Option<(StepIndex, usize)> {
+        let field = |name| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("b")]));
+        let key = || vec![parse::column(&schema, 1)];
+        let kinds = [
+            StepKind::Source { format, scan: Scan::default() },
+            between(&schema),
+            StepKind::Read { stage: StageId(0), share: Share::All },
+            StepKind::Join {
+                probe: StepIndex(1),
+                build: StepIndex(2),
+                probe_keys: key(),
+                build_keys: key(),
+                is_hashed: false,
+                null_safe: false,
+                condition: None,
+                rows,
+                columns: vec![ProbeColumn::Probe(0), ProbeColumn::Probe(1)],
+            },
+        ];
+        let step = |kind| Step { node: NodeIndex(0), schema: Arc::clone(&schema), kind };
+        filtered_source(&kinds.map(step), StepIndex(3))
+    }
+
+    fn filter(text: &'static str) -> impl FnOnce(&Schema) -> StepKind {
+        move |schema| {
+            let predicate: Predicate = parse::predicate(text, schema).unwrap();
+            StepKind::Filter { input: StepIndex(0), predicate }
+        }
+    }
+
+    const INNER: JoinRows = JoinRows::Pairs { lonely_probe: false, lonely_build: false };
+
+    #[test]
+    fn a_source_is_found_below_what_keeps_its_values() {
+        assert_eq!(target(Format::Parquet, filter("a > 1"), INNER), Some((StepIndex(0), 1)));
+        let swapped = |schema: &Schema| StepKind::Map {
+            input: StepIndex(0),
+            columns: vec![parse::column(schema, 1), parse::column(schema, 0)],
+        };
+        assert_eq!(target(Format::Parquet, swapped, INNER), Some((StepIndex(0), 0)));
+    }
+
+    #[test]
+    fn what_could_see_a_difference_keeps_all_rows() {
+        // A row that is left out could not fail any more.
+        assert_eq!(target(Format::Parquet, filter("a + b > 1"), INNER), None);
+        // Rows of text are all decoded, and counted, in any case.
+        assert_eq!(target(Format::Text(Intake::default()), filter("a > 1"), INNER), None);
+        let outer = JoinRows::Pairs { lonely_probe: true, lonely_build: false };
+        assert_eq!(target(Format::Parquet, filter("a > 1"), outer), None);
+        let without = JoinRows::ProbeWithout { null_aware: false };
+        assert_eq!(target(Format::Parquet, filter("a > 1"), without), None);
+        let ends = |_: &Schema| StepKind::Limit { input: StepIndex(0), offset: 0, n: 5 };
+        assert_eq!(target(Format::Parquet, ends, INNER), None);
+    }
+}

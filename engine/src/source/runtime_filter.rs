@@ -101,3 +101,63 @@ impl KnownKeys {
         Ok(may_meet.filter(|rows| rows.count_set_bits() < rows.len()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{Array, AsArray, Int64Array},
+        datatypes::Int64Type,
+    };
+
+    use super::*;
+
+    /// The numbers below a limit.
+    struct Below(i64);
+
+    impl KeySet for Below {
+        fn bounds(&self) -> Option<(ArrayRef, ArrayRef)> {
+            let value = |value| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+            Some((value(0), value(self.0 - 1)))
+        }
+
+        fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
+            let values = values.as_primitive::<Int64Type>();
+            Ok(BooleanBuffer::collect_bool(values.len(), |row| {
+                values.is_valid(row) && values.value(row) < self.0
+            }))
+        }
+    }
+
+    fn known(limits: &[i64]) -> KnownKeys {
+        let filter = |limit: &i64| {
+            let filter = RuntimeFilter::default();
+            filter.set(Arc::new(Below(*limit)));
+            (0, filter)
+        };
+        KnownKeys::of(&limits.iter().map(filter).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_row_must_be_among_the_keys_of_all_filters() {
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(5), Some(9)]));
+        let test = |limits: &[i64]| known(limits).test(|_| Some(&rows)).unwrap();
+        assert_eq!(test(&[6, 9]), Some(BooleanBuffer::from(vec![true, false, true, false])));
+        assert_eq!(test(&[]), None);
+        // A filter whose keys are not known, or whose column is not there, says nothing.
+        let unknown = KnownKeys::of(&[(0, RuntimeFilter::default())]).test(|_| Some(&rows));
+        assert_eq!(unknown.unwrap(), None);
+        assert_eq!(known(&[6]).test(|_| None).unwrap(), None);
+    }
+
+    #[test]
+    fn rows_are_tested_until_it_is_known_that_most_of_them_pass() {
+        let rows: ArrayRef = Arc::new((0..10_000).collect::<Int64Array>());
+        let left_out = |limit| {
+            let mut keys = known(&[limit]);
+            let mut test = || keys.test(|_| Some(&rows)).unwrap().is_some();
+            (0..4).map(|_| test()).collect::<Vec<_>>()
+        };
+        assert_eq!(left_out(5_000), [true; 4]);
+        assert_eq!(left_out(5_001), [true, true, false, false]);
+    }
+}

@@ -68,6 +68,10 @@ impl Built {
 impl KeySet for Built {
     fn bounds(&self) -> Option<(ArrayRef, ArrayRef)> {
         let (least, greatest) = self.lookup.bounds?;
+        // They are those of signed words.
+        if self.key == Some(DataType::UInt64) && least > greatest {
+            return None;
+        }
         let value =
             |word| from_canonical_words(self.key.as_ref()?, std::iter::once(word), None).ok();
         Some((value(least)?, value(greatest)?))

@@ -40,7 +40,7 @@ pub(super) struct Lookup {
 
 #[derive(Debug)]
 enum Keys {
-    /// There is no key: every row is in the one group, which is there where a row is.
+    /// There is no key, so that every row is in the one group; or there is no row.
     None { is_empty: bool },
     /// Integers of a narrow range: their distance from the least one is a place in `groups`.
     Dense { least: u64, groups: Vec<u32> },
@@ -71,13 +71,17 @@ impl Lookup {
         room: &mut Room<'_>,
     ) -> Result<Option<Self>> {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows == 0 {
+            let keys = Keys::None { is_empty: true };
+            return Ok(Some(Self { keys, partners: Partners::Unique, bounds: None }));
+        }
         if shape.build_keys.is_empty() {
             if !room.ask(((rows + 2) * size_of::<u32>()) as u64) {
                 return Ok(None);
             }
             #[expect(clippy::cast_possible_truncation, reason = "fewer than 2³² rows")]
             let count = rows as u32;
-            let keys = Keys::None { is_empty: rows == 0 };
+            let keys = Keys::None { is_empty: false };
             let partners = Partners::Lists { starts: vec![0, count], rows: (0..count).collect() };
             return Ok(Some(Self { keys, partners, bounds: None }));
         }
@@ -157,7 +161,9 @@ impl Lookup {
     pub(super) fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
         let mut groups = Vec::new();
         match &self.keys {
-            Keys::None { .. } => groups.resize(values.len(), 0),
+            Keys::None { is_empty } => {
+                groups.resize(values.len(), if *is_empty { NO_GROUP } else { 0 });
+            }
             Keys::Dense { least, groups: by_place } => {
                 find_dense(*least, by_place, &words(values).0, &mut groups);
             }
@@ -234,9 +240,6 @@ impl Range {
                 least = least.min(word.cast_signed());
                 greatest = greatest.max(word.cast_signed());
             }
-        }
-        if rows == 0 {
-            return Ok(None);
         }
         let places = greatest.abs_diff(least).saturating_add(1);
         let is_narrow = places <= (rows * DENSE_FACTOR).max(DENSE_LEAST);
