@@ -37,9 +37,10 @@ pub const BUCKET_BYTES: u64 = 32 << 20;
 /// it is there once, and the other side stays where it is.
 pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 
-/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that
-/// merges sorted partitions is done sooner than the input is kept, sampled and exchanged once more.
-pub const RANGE_BYTES: u64 = 64 << 20;
+/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that merges
+/// sorted partitions is done sooner than the input is kept, sampled and exchanged once more: with 64 MiB
+/// a join's 5 M rows of 109 MB took 15 % more CPU time and 2.8 times the memory.
+pub const RANGE_BYTES: u64 = 256 << 20;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
