@@ -45,9 +45,10 @@ pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 /// Bytes in memory are often a few times those of the estimate.
 const BROADCAST_PART: u64 = 16;
 
-/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that
-/// merges sorted partitions is done sooner than the input is kept, sampled and exchanged once more.
-pub const RANGE_BYTES: u64 = 64 << 20;
+/// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that merges
+/// sorted partitions is done sooner than the input is kept, sampled and exchanged once more: with 64 MiB
+/// a join's 5 M rows of 109 MB took 15 % more CPU time and 2.8 times the memory.
+pub const RANGE_BYTES: u64 = 256 << 20;
 
 /// The most buckets of a hash exchange.
 const MAX_BUCKETS: u64 = 64;
