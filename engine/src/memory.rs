@@ -1,20 +1,16 @@
 //! One memory budget per process, what jobs and tasks have of it, and operators' reservations.
 //!
 //! An operator asks before it grows. Refused means: spill, then ask again; never fail while there
-//! is something to spill. The budget counts bytes of unique buffers, not of views. Who is granted
-//! what when several tasks ask is decided by a [`pool`].
+//! is something to spill. Nobody waits for memory, so that no two tasks can wait for each other's.
+//! The budget counts bytes of unique buffers, not of views. Who is granted what when several tasks
+//! ask is decided by a [`pool`].
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use pool::{Pool, Share, Turn};
-
-use crate::{Error, Result, task::context::CancelFlag};
+use pool::{Pool, Share};
 
 mod pool;
 pub mod spill;
-
-/// How long what can't be spilled waits for other tasks to give memory back, before it fails.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A memory budget, in bytes: a process's, a job's part of it, or a task's share; clones are the
 /// same one.
@@ -146,41 +142,6 @@ impl Reservation {
         self.held_bytes += bytes;
     }
 
-    /// Takes `bytes` more for `what`, which can't be spilled: waits in turn, the task that began
-    /// first before others, for other tasks to give memory back.
-    ///
-    /// Two tasks never wait for each other: where all that hold memory wait, the one that began
-    /// last gives up, and may be tried again.
-    ///
-    /// # Errors
-    /// [`Error::MemoryLimit`] where no task is left that could give enough back, or none did for a
-    /// minute; [`Error::Cancelled`].
-    pub fn grow_in_turn(&mut self, bytes: u64, what: &str, cancel: &CancelFlag) -> Result<()> {
-        if self.try_grow(bytes) {
-            return Ok(());
-        }
-        let refused = || Error::MemoryLimit {
-            operator: what.to_owned(),
-            asked_bytes: bytes,
-            budget_bytes: self.budget.limit_bytes(),
-        };
-        let share = self.budget.share().ok_or_else(refused)?;
-        let mut waiting = self.budget.pool.wait(share);
-        let mut waited = Duration::ZERO;
-        loop {
-            match waiting.turn(bytes) {
-                Turn::Granted => break,
-                Turn::Hopeless => return Err(refused()),
-                Turn::Later if waited >= PATIENCE => return Err(refused()),
-                Turn::Later => waited += waiting.pause(),
-            }
-            cancel.check()?;
-        }
-        drop(waiting);
-        self.held_bytes += bytes;
-        Ok(())
-    }
-
     /// Brings the reservation to `bytes`: shrinks, or tries to grow; `false` means spill first.
     #[must_use]
     pub fn try_resize(&mut self, bytes: u64) -> bool {
@@ -215,7 +176,6 @@ mod tests {
     use std::{sync::Barrier, thread};
 
     use super::Budget;
-    use crate::{Error, task::context::CancelFlag};
 
     #[test]
     fn a_reservation_beyond_the_limit_is_refused_and_changes_nothing() {
@@ -295,76 +255,28 @@ mod tests {
         assert_eq!((process.used_bytes(), small.used_bytes(), large.used_bytes()), (700, 0, 700));
     }
 
+    /// Were either to wait for what the other holds, both would wait for ever.
     #[test]
-    fn what_cannot_spill_waits_until_another_task_gives_back() {
+    fn two_tasks_that_want_each_others_memory_are_refused_and_one_that_spills_goes_on() {
         let budget = Budget::of_tasks(1_000, 2);
-        let (one, other) = (budget.task(), budget.task());
-        let mut held = one.budget().reservation("one");
-        assert!(held.try_grow(800));
-        let mut wanted = other.budget().reservation("other");
-        thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
-                wanted.grow_in_turn(500, "a partition", &CancelFlag::default())?;
-                Ok::<_, Error>(wanted.held_bytes())
-            });
-            // While somebody waits, a task gets its floor and no more.
-            while budget.pool.waiting() == 0 {
-                thread::yield_now();
-            }
-            assert!(!held.try_grow(1));
-            held.shrink(300);
-            assert_eq!(waiter.join().unwrap().unwrap(), 500);
-        });
-    }
-
-    /// Without the rule both tasks below would wait for ever: each holds what the other wants.
-    #[test]
-    fn of_two_tasks_that_want_each_others_memory_the_later_one_gives_way() {
-        let budget = Budget::of_tasks(1_000, 2);
-        let (older, younger) = (budget.task(), budget.task());
         let both_hold = Barrier::new(2);
-        let run = |task: &super::TaskBudget, name: &'static str| {
-            let mut held = task.budget().reservation(name);
+        let run = || {
+            let task = budget.task();
+            let mut held = task.budget().reservation("task");
             assert!(held.try_grow(400));
             both_hold.wait();
-            let outcome = held.grow_in_turn(500, name, &CancelFlag::default());
-            (outcome, held.held_bytes())
+            let is_refused = !held.try_grow(500);
+            both_hold.wait();
+            // What is refused is spilled, and what was asked for is there then for one after the other.
+            held.free();
+            let is_granted = held.try_grow(250);
+            (is_refused, is_granted)
         };
         thread::scope(|scope| {
-            let of_older = scope.spawn(|| run(&older, "older"));
-            let of_younger = scope.spawn(|| run(&younger, "younger"));
-            let refused = of_younger.join().unwrap();
-            assert!(matches!(refused, (Err(Error::MemoryLimit { .. }), 400)), "{refused:?}");
-            let granted = of_older.join().unwrap();
-            assert!(matches!(granted, (Ok(()), 900)), "{granted:?}");
+            for task in [scope.spawn(run), scope.spawn(run)] {
+                assert_eq!(task.join().unwrap(), (true, true));
+            }
         });
         assert_eq!(budget.used_bytes(), 0);
-    }
-
-    #[test]
-    fn nobody_waits_for_what_nobody_can_give() {
-        let budget = Budget::of_tasks(1_000, 2);
-        let task = budget.task();
-        let mut held = task.budget().reservation("task");
-        assert!(held.try_grow(600));
-        let refused = held.grow_in_turn(500, "a partition", &CancelFlag::default());
-        let Err(Error::MemoryLimit { operator, asked_bytes: 500, budget_bytes: 1_000 }) = refused
-        else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(operator, "a partition");
-    }
-
-    #[test]
-    fn one_that_waits_can_be_cancelled() {
-        let budget = Budget::of_tasks(1_000, 2);
-        let (one, other) = (budget.task(), budget.task());
-        let mut held = one.budget().reservation("one");
-        assert!(held.try_grow(800));
-        let cancel = CancelFlag::default();
-        cancel.cancel();
-        let mut wanted = other.budget().reservation("other");
-        assert!(matches!(wanted.grow_in_turn(500, "x", &cancel), Err(Error::Cancelled)));
-        assert_eq!(budget.pool.waiting(), 0);
     }
 }
