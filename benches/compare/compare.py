@@ -4,6 +4,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 from importlib import metadata
 
@@ -84,6 +85,8 @@ def measured(workload: Workload, names: list[str], setting: Setting, runs: int, 
 
 
 def main() -> None:
+    # What ends this process ends what it started: an exception reaches whoever waits.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parsed()
     setting = setting_of(options)
     picked, others = workloads.chosen([name for name in options.only.split(",") if name])

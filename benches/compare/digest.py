@@ -45,10 +45,11 @@ def of_relation(source: str, inexact: list[bool], tables: dict | None = None) ->
 
 
 def files_of(path: str) -> list[str]:
-    """The data files of an answer, in their order."""
+    """The data files of an answer, in their order; those of folders `column=value` as well, whose column is not read."""
     if os.path.isfile(path):
         return [path]
-    return sorted(name for name in glob.glob(os.path.join(path, "*")) if os.path.basename(name)[0] not in "_.")
+    names = glob.glob(os.path.join(path, "**", "*"), recursive=True)
+    return sorted(name for name in names if os.path.isfile(name) and os.path.basename(name)[0] not in "_.")
 
 
 def of_files(path: str) -> dict:

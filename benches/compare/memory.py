@@ -107,9 +107,8 @@ def run(operator: Operator, setting: Setting, budget_mib: int | None) -> tuple[R
         systems.of_minispark(json.loads(output), done)
         done.cpu = usage.ru_utime + usage.ru_stime
         with open(os.path.join(setting.work, "result", "_manifest.json")) as file:
-            manifest = json.load(file)
-        rows = None if operator.writer and "partition_by" in operator.writer else digest.of_files(os.path.join(setting.work, "result"))
-        return done, rows or {"rows": manifest["rows"], "hash": "", "sums": []}, [entry["checksum"] for entry in manifest["files"]]
+            checksums = [entry["checksum"] for entry in json.load(file)["files"]]
+        return done, digest.of_files(os.path.join(setting.work, "result")), checksums
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         done.error = f"{type(error).__name__}: {' '.join(str(error).split())[-200:]}"
         return done, None, []

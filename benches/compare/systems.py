@@ -168,11 +168,17 @@ def started(command: list[str], run: Run, setting: Setting) -> tuple[str, resour
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         timer = threading.Timer(TIMEOUT_SECONDS, process.kill)
         timer.start()
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            # Nothing is left to run where the measurement is broken off.
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         run.process = time.perf_counter() - begin
-        timer.cancel()
         run.steal = stolen_seconds() - steal
         watch.ended.set()
         watch.join()
