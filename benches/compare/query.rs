@@ -56,7 +56,7 @@ fn main() {
         let document = fs::read_to_string(&path).unwrap();
         let started = clock.now();
         let (view, collected) = answered(&session, &document, writes);
-        let seconds = (clock.now() - started).as_secs_f64();
+        let seconds = clock.now().saturating_sub(started).as_secs_f64();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         if let Some(folder) = &keep {
             for result in &collected {
