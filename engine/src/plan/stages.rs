@@ -85,7 +85,9 @@ pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let rows = plan.nodes.iter().map(|_| Rows::None).collect();
     let consumers = consumers(&plan);
     let wanted = order::wanted(&plan);
-    let mut cutter = Cutter { consumers, wanted, plan, disk, stages: Vec::new(), rows, sizes };
+    let most_rows = reduce::most_rows(&plan.nodes);
+    let mut cutter =
+        Cutter { consumers, wanted, most_rows, plan, disk, stages: Vec::new(), rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -108,6 +110,8 @@ struct Cutter<'a> {
     consumers: Vec<u32>,
     /// Of each node: whether its order is followed.
     wanted: Vec<bool>,
+    /// Of each node: the most rows that it may have, where that is known.
+    most_rows: Vec<Option<u64>>,
     stages: Vec<Stage>,
     /// Of each node: how its rows are to be had.
     rows: Vec<Rows>,

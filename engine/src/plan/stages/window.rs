@@ -91,9 +91,10 @@ mod tests {
         let plan = check(&document, true, &site).unwrap_or_else(|p| panic!("{p:?}")).plan;
         let rows = plan.nodes.iter().map(|_| Rows::None).collect();
         let (consumers, wanted) = (consumers(&plan), order::wanted(&plan));
-        let sizes = Sizes::default();
+        let (sizes, most_rows) = (Sizes::default(), vec![None; plan.nodes.len()]);
+        let stages = Vec::new();
         let mut cutter =
-            Cutter { consumers, wanted, plan, disk: &disk, stages: Vec::new(), rows, sizes };
+            Cutter { consumers, wanted, most_rows, plan, disk: &disk, stages, rows, sizes };
         let mut read = cutter.pipeline(NodeIndex(0)).unwrap();
         read.bytes = 100 << 20;
         cutter.rows[0] = Rows::Open(read);
