@@ -581,6 +581,7 @@ pub(super) mod tests {
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
             StepKind::Window { .. } => String::from("window"),
+            StepKind::FirstRows { .. } => String::from("first rows"),
         }
     }
 
