@@ -2,6 +2,8 @@
 
 pub mod hash;
 pub mod key_table;
+pub(crate) mod direct;
+pub(crate) mod group_index;
 pub mod scatter;
 pub(crate) mod sort_key;
 pub(crate) mod sort_rows;

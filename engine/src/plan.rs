@@ -483,6 +483,7 @@ impl Step {
             | StepKind::SampleKeys { input, .. }
             | StepKind::Sort { input, .. }
             | StepKind::Window { input, .. }
+            | StepKind::FirstRows { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
             StepKind::Range { input, sample, .. } => vec![*input, *sample],
@@ -700,6 +701,19 @@ pub enum StepKind {
         order_by: Vec<SortKey>,
         /// The functions.
         functions: Vec<WindowFunction>,
+    },
+    /// The rows that may have a rank up to this in their partition of a window, and perhaps others.
+    FirstRows {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// See [`Op::Window`].
+        partition_by: Vec<usize>,
+        /// The first key of the window's order.
+        key: SortKey,
+        /// The greatest rank that is wanted.
+        rank: u64,
+        /// Whether the last column is the hash of the partition's key.
+        is_hashed: bool,
     },
     /// The first rows of one partition.
     Limit {

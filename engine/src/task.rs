@@ -21,6 +21,7 @@ use crate::{
         expect::Expect,
         explode::{Explode, Split as SplitText},
         filter::Filter,
+        first_rows::{FirstRows, Wanted},
         flat_map::Tokenize,
         hash::Hash,
         join::{Join, JoinInput, shared::BuildKey},
@@ -545,6 +546,21 @@ impl Builder<'_> {
                     functions: functions.clone(),
                 };
                 Box::new(Window::new(input, functions, input_schema, schema, context))
+            }
+            StepKind::FirstRows { input, partition_by, key, rank, is_hashed } => {
+                let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
+                self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
+                let input = self.input(step.node, *input)?;
+                let of = |column: &usize| schema.field(*column).data_type().clone();
+                let types: Vec<_> = partition_by.iter().map(of).collect();
+                let wanted = Wanted {
+                    partition_by: partition_by.clone(),
+                    key: key.clone(),
+                    rank: *rank,
+                    is_hashed: *is_hashed,
+                };
+                let rows = FirstRows::new(input, wanted, &types, context)?;
+                Box::new(rows.counting(dropped))
             }
             StepKind::Limit { input, offset, n } => {
                 let input = self.input(step.node, *input)?;

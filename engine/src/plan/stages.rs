@@ -104,8 +104,9 @@ pub fn cut_by(plan: Plan, disk: &Arc<dyn Disk>, sizes: Sizes) -> Result<Plan> {
     let wanted = order::wanted(&plan);
     let joins = plan.nodes.iter().any(|node| matches!(node.op, Op::Join { .. }));
     let estimates = if joins { estimate::of(&plan.nodes, disk) } else { Vec::new() };
-    let stages = Vec::new();
-    let mut cutter = Cutter { plan, disk, consumers, wanted, estimates, stages, rows, sizes };
+    let (most_rows, stages) = (reduce::most_rows(&plan.nodes), Vec::new());
+    let mut cutter =
+        Cutter { plan, disk, consumers, wanted, estimates, most_rows, stages, rows, sizes };
     // Every node stands behind its inputs, so that one pass is enough and nothing recurses.
     for index in (0_u32..).map(NodeIndex).take(cutter.plan.nodes.len()) {
         cutter.node(index)?;
@@ -130,6 +131,8 @@ struct Cutter<'a> {
     wanted: Vec<bool>,
     /// Of each node: what it may give; none where there is no join.
     estimates: Vec<Estimate>,
+    /// Of each node: the most rows that it may have, where that is known.
+    most_rows: Vec<Option<u64>>,
     stages: Vec<Stage>,
     /// Of each node: how its rows are to be had.
     rows: Vec<Rows>,
@@ -624,6 +627,7 @@ pub(super) mod tests {
             StepKind::Sort { .. } => String::from("sort"),
             StepKind::Limit { .. } => String::from("limit"),
             StepKind::Window { .. } => String::from("window"),
+            StepKind::FirstRows { .. } => String::from("first rows"),
         }
     }
 

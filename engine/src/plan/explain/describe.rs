@@ -167,6 +167,10 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             )
         }
         StepKind::Window { .. } => String::from("window"),
+        StepKind::FirstRows { key, rank, .. } => {
+            let key = sort_keys(std::slice::from_ref(key), &step.schema);
+            format!("drop rows behind {rank} better ones by {key}")
+        }
         StepKind::Limit { offset, n, .. } => format!("limit {n} offset {offset}"),
     }
 }
