@@ -263,7 +263,7 @@ mod tests {
             stages(&[WINDOW, write, sort], r#"[["r", "w"], ["w", "o"], ["w", "s"]]"#)[1..],
             [
                 "4x bucket of 0, sort, window -> forward",
-                "4x partition of 1 -> gather true",
+                "4x partition of 1, map -> gather true",
                 "1x merge of 2 -> sink o",
                 "4x partition of 1, sort -> gather true",
                 "1x merge of 4 -> sink s"
