@@ -80,6 +80,8 @@ struct Numbers {
     least: i64,
     /// Values from `least` on that have codes; 0 before the first.
     span: u64,
+    /// The least and the greatest value that came.
+    seen: Option<(i64, i64)>,
     /// What must have codes, and has not yet.
     wanted: Option<(i64, i64)>,
 }
@@ -238,7 +240,7 @@ impl DirectIndex {
     /// Takes the cells that [`Found::Wider`] asked for.
     pub(crate) fn widen(&mut self) {
         let Some((widths, cells)) = self.wider() else { return };
-        let shifts: Vec<u32> = self.coders.iter_mut().map(Coder::widen).collect();
+        let shifts: Vec<i64> = self.coders.iter_mut().map(Coder::widen).collect();
         let old_cells = std::mem::take(&mut self.cells);
         self.cells = vec![NO_GROUP; usize::try_from(cells).unwrap_or(usize::MAX)];
         for (old, group) in (0_u32..).zip(old_cells).filter(|(_, group)| *group != NO_GROUP) {
@@ -246,7 +248,8 @@ impl DirectIndex {
             for ((old_width, width), shift) in self.widths.iter().zip(&widths).zip(&shifts).rev() {
                 let code = rest % old_width;
                 rest /= old_width;
-                cell += unit * if code == 0 { 0 } else { code + shift };
+                let moved = if code == 0 { 0 } else { i64::from(code) + shift };
+                cell += unit * u32::try_from(moved).unwrap_or(0);
                 unit *= width;
             }
             self.cells[cell as usize] = group;
@@ -257,7 +260,7 @@ impl DirectIndex {
 
 impl Coder {
     /// Begins to use the codes that were asked for; by how much those of old rise.
-    fn widen(&mut self) -> u32 {
+    fn widen(&mut self) -> i64 {
         match self {
             Self::Numbers(numbers) => numbers.widen(),
             Self::Texts(_) => 0,
@@ -273,13 +276,20 @@ impl Numbers {
         Some(span.checked_next_power_of_two()?.max(self.span) + 1)
     }
 
-    fn widen(&mut self) -> u32 {
-        let (Some(width), Some((least, _))) = (self.width(), self.wanted.take()) else { return 0 };
-        let is_first = self.span == 0;
-        let shift = if is_first { 0 } else { self.least.wrapping_sub(least) };
-        (self.least, self.span) = (least, width - 1);
+    /// The codes that are more than the values lie where the values go: below for descending ones.
+    fn widen(&mut self) -> i64 {
+        let (Some(width), Some(wanted)) = (self.width(), self.wanted.take()) else { return 0 };
+        let (least, greatest) = wanted;
+        let span = width - 1;
+        let first = if self.span > 0 && least < self.least {
+            greatest.checked_sub_unsigned(span - 1).unwrap_or(least)
+        } else {
+            least
+        };
         // Both lie within a span of at most 2²² values.
-        u32::try_from(shift).unwrap_or(0)
+        let shift = if self.span == 0 { 0 } else { self.least.wrapping_sub(first) };
+        (self.least, self.span, self.seen) = (first, span, Some(wanted));
+        shift
     }
 
     /// Adds a digit to the rows' numbers; `Some(false)` where codes are wanted, `None` where the
@@ -347,15 +357,13 @@ impl Numbers {
             let covered = u64::try_from(i128::from(greatest) - i128::from(self.least));
             let is_covered =
                 least >= self.least && covered.is_ok_and(|distance| distance < self.span);
+            let seen = self.seen.unwrap_or((least, greatest));
+            let all = (least.min(seen.0), greatest.max(seen.1));
             if !is_covered {
-                let known = (self.span > 0).then(|| {
-                    let end = self.least.saturating_add_unsigned(self.span - 1);
-                    (self.least, end)
-                });
-                let known = known.unwrap_or((least, greatest));
-                self.wanted = Some((least.min(known.0), greatest.max(known.1)));
+                self.wanted = Some(all);
                 return false;
             }
+            self.seen = Some(all);
         }
         let before_least = self.least.wrapping_sub(1) as u32;
         let code = |value: T| (value.into() as u32).wrapping_sub(before_least);
@@ -558,6 +566,13 @@ mod tests {
         assert_eq!(groups[105..], [0, 1]);
         let (groups, _) = find_one(&mut index, batch(101, 1_000)).unwrap();
         assert_eq!(groups[..4], [1, 2, 3, NO_GROUP]);
+        // One step down after the other does not double it each time.
+        for first in (-400..-5).rev() {
+            assert!(find_one(&mut index, batch(first, first + 2)).is_some());
+        }
+        assert!(index.memory_bytes() < 64 << 10, "{} bytes", index.memory_bytes());
+        let (groups, _) = find_one(&mut index, batch(99, 105)).unwrap();
+        assert_eq!(groups, [NO_GROUP, 0, 1, 2, 3, NO_GROUP]);
         let edges: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX]));
         assert_eq!(find_one(&mut index, edges), None);
         let mut index = DirectIndex::new(&[arrow::datatypes::DataType::Int64]).unwrap();

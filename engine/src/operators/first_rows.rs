@@ -304,8 +304,7 @@ mod tests {
             let place = |value: Option<f64>| match value {
                 None => (if nulls_first { -1 } else { 1 }, 0.0),
                 Some(value) => {
-                    let value = if value.is_nan() { f64::MAX * 2.0 + 1e308 } else { value };
-                    let value = if value.is_infinite() { 1e300 } else { value };
+                    let value = if value.is_nan() { 2e300 } else { value.min(1e300) };
                     (0, if descending { -value } else { value })
                 }
             };

@@ -323,13 +323,13 @@ fn add_whole(terms: &[Term], x: i64, y: i64, sums: &mut [i128]) {
 
 /// [`add_whole`] of a correlation's, without a choice a term.
 fn add_whole_pair(x: i64, y: i64, sums: &mut [i128]) {
-    if let [of_x, of_y, of_xy, of_xx, of_yy] = sums {
-        *of_x += i128::from(x);
-        *of_y += i128::from(y);
-        // Below 2⁶⁴ each, so that a product of two signed ones is within 64 bits.
-        *of_xy += i128::from(x) * i128::from(y);
-        *of_xx += i128::from(x) * i128::from(x);
-        *of_yy += i128::from(y) * i128::from(y);
+    if let [first, second, both, square, other_square] = sums {
+        let (x, y) = (i128::from(x), i128::from(y));
+        *first += x;
+        *second += y;
+        *both += x * y;
+        *square += x * x;
+        *other_square += y * y;
     }
 }
 
