@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::{Stop, control, finding, invalid, warn};
 use crate::{
-    args,
+    allocator, args,
     error::{Error, Exit, Result},
     host,
     output::{self, Output, head::Head, progress::Progress},
@@ -49,13 +49,15 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     }
     let data = data_disks(args, &output_dir)?;
     let results = Arc::clone(&data.outputs);
+    let memory_bytes = args.memory.unwrap_or_else(host::default_memory_bytes);
+    allocator::suit(memory_bytes);
     let session = Session::new(SessionOptions {
         data,
         base_dir: host::working_directory()?,
         scratch_dir: output_dir.join(STAGING),
         output_dir: output_dir.clone(),
         threads: args.threads.map_or_else(host::default_threads, usize::from),
-        memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
+        memory_bytes,
     })?
     .with_spill_quota(args.spill_quota);
     let checked = session

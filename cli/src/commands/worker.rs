@@ -13,7 +13,7 @@ use super::{
     service,
 };
 use crate::{
-    args,
+    allocator, args,
     error::{Exit, Result},
     host,
 };
@@ -38,13 +38,15 @@ pub(crate) fn worker(args: args::Worker, server: &str, token: Option<Secret>) ->
         };
         std::env::temp_dir().join(name)
     });
+    let memory_bytes = args.memory.unwrap_or_else(host::default_memory_bytes);
+    allocator::suit(memory_bytes);
     let options = WorkerOptions {
         master_url: args.master.unwrap_or_else(|| server.to_owned()),
         token,
         bind,
         advertise: args.advertise,
         slots: args.slots.map_or_else(host::default_threads, usize::from),
-        memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
+        memory_bytes,
         spill_quota_bytes: args.spill_quota,
         read_roots: host::read_roots(&args.read_roots)?,
         write_roots: host::absolutes(&args.write_roots)?,

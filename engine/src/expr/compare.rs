@@ -10,7 +10,7 @@ use std::{cmp::Ordering, sync::Arc};
 use arrow::{
     array::{
         Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Datum, Decimal128Array, ListArray,
-        PrimitiveArray, StructArray, cast::AsArray, make_comparator,
+        PrimitiveArray, StringViewArray, StructArray, cast::AsArray, make_comparator,
     },
     buffer::{BooleanBuffer, NullBuffer},
     compute::{SortOptions, kernels::cmp},
@@ -70,6 +70,9 @@ impl Datum for Operand<'_> {
 
 /// What arrow compares as we do.
 fn flat(op: BinaryOp, [left, right]: [Side<'_>; 2]) -> Result<BooleanArray> {
+    if let Some(found) = text_constant(op, [left, right]) {
+        return Ok(found);
+    }
     let kernel: fn(&dyn Datum, &dyn Datum) -> _ = match op {
         BinaryOp::Equal => cmp::eq,
         BinaryOp::NotEqual => cmp::neq,
@@ -80,6 +83,47 @@ fn flat(op: BinaryOp, [left, right]: [Side<'_>; 2]) -> Result<BooleanArray> {
         other => return Err(no_comparison(other)),
     };
     Ok(kernel(&Operand(left), &Operand(right))?)
+}
+
+/// Texts that are or are not one constant: a view says most of it, and all of a short text. `None` for
+/// other operators and sides.
+fn text_constant(op: BinaryOp, sides: [Side<'_>; 2]) -> Option<BooleanArray> {
+    let ([(array, false), (constant, true)] | [(constant, true), (array, false)]) = sides else {
+        return None;
+    };
+    let (texts, constant) = (array.as_string_view_opt()?, constant.as_string_view_opt()?);
+    if constant.is_null(0) || !matches!(op, BinaryOp::Equal | BinaryOp::NotEqual) {
+        return None;
+    }
+    let equal = texts_equal(texts, constant);
+    let holds = if op == BinaryOp::Equal { equal } else { !&equal };
+    Some(BooleanArray::new(holds, texts.nulls().cloned()))
+}
+
+/// Which texts are the first of `constant`; nulls aside.
+fn texts_equal(texts: &StringViewArray, constant: &StringViewArray) -> BooleanBuffer {
+    let (views, wanted) = (texts.views(), constant.views()[0]);
+    if is_whole(wanted) {
+        return BooleanBuffer::collect_bool(views.len(), |row| views[row] == wanted);
+    }
+    let text = constant.value(0);
+    let is_alike = |view: u128| head(view) == head(wanted);
+    BooleanBuffer::collect_bool(views.len(), |row| {
+        is_alike(views[row]) && texts.is_valid(row) && texts.value(row) == text
+    })
+}
+
+/// Whether a view holds all of its text, so that equal texts have equal views.
+pub(crate) fn is_whole(view: u128) -> bool {
+    const INLINE_BYTES: u32 = 12;
+    let [a, b, c, d, ..] = view.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d]) <= INLINE_BYTES
+}
+
+/// A view's length and first four bytes.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+fn head(view: u128) -> u64 {
+    view as u64
 }
 
 fn no_comparison(op: BinaryOp) -> Error {

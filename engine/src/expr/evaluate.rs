@@ -9,10 +9,11 @@ use std::{cell::RefCell, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Datum, Int64Array, RecordBatch,
-        StringViewArray, StructArray, cast::AsArray, new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, Datum, Int64Array,
+        NullBufferBuilder, PrimitiveArray, RecordBatch, StringViewArray, StructArray,
+        cast::AsArray, downcast_primitive, new_null_array,
     },
-    buffer::BooleanBuffer,
+    buffer::{BooleanBuffer, NullBuffer},
     compute::{self, kernels},
     datatypes::{DataType, Int64Type},
 };
@@ -25,6 +26,7 @@ use crate::{
 mod arithmetic;
 mod blame;
 mod member;
+mod narrow;
 mod share;
 
 use share::Shared;
@@ -157,6 +159,27 @@ impl Expr {
                 Ok(Value { array, is_scalar: is_constant })
             }
         }
+    }
+
+    /// Whether a row takes longer than comparing a few numbers does.
+    pub(crate) fn is_costly(&self) -> bool {
+        let itself = match self {
+            Self::Like { .. } | Self::Call { .. } | Self::Case { .. } | Self::Element { .. } => true,
+            Self::InList { input, .. } => input.data_type().is_nested(),
+            Self::Cast { input, to, .. } => {
+                !input.data_type().is_primitive() || !to.is_primitive()
+            }
+            Self::Binary { left, .. } => left.data_type().is_nested(),
+            Self::Column { .. }
+            | Self::Literal(_)
+            | Self::Not(_)
+            | Self::IsNull { .. }
+            | Self::IsTruth { .. }
+            | Self::Field { .. }
+            | Self::Chain { .. }
+            | Self::Negate(_) => false,
+        };
+        itself || self.children().into_iter().any(Self::is_costly)
     }
 
     /// Whether evaluation can end in [`Error::Evaluate`].
@@ -356,8 +379,11 @@ fn binary(op: BinaryOp, left: &Value, right: &Value, data_type: &DataType) -> Re
     Ok(Value { array, is_scalar })
 }
 
-/// `and` and `or` with three values. Where the right side can fail, it is evaluated for the rows
-/// that the left side has not decided.
+/// One row of so many is few.
+const FEW_FRACTION: usize = 4;
+
+/// `and` and `or` with three values. Where the right side can fail, or costs much, it is evaluated for
+/// the rows that the left side has not decided.
 fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Result<Value> {
     let left = left.value(rows)?.into_array(rows.count)?;
     let left = left.as_boolean();
@@ -372,21 +398,38 @@ fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Resul
     if undecided.count_set_bits() == 0 {
         return Ok(Value::rows(Arc::new(left.clone())));
     }
-    let right = if right.is_fallible() {
+    // Few rows are worth choosing for what costs more than choosing them.
+    let is_worth_it =
+        right.is_costly() && undecided.count_set_bits() <= rows.count / FEW_FRACTION;
+    let right = if right.is_fallible() || is_worth_it {
         let narrowed = rows.narrow(&undecided);
         let values = right.value(&narrowed)?.into_array(narrowed.count)?;
         if narrowed.count == rows.count {
             values
         } else {
-            let decided: ArrayRef = Arc::new(BooleanArray::from(vec![decided]));
-            let mask = BooleanArray::new(undecided, None);
-            kernels::merge::merge(&mask, &values, &arrow::array::Scalar::new(decided))?
+            spread(values.as_boolean(), &undecided, decided)
         }
     } else {
         right.value(rows)?.into_array(rows.count)?
     };
     let kernel = if op == BinaryOp::Or { compute::or_kleene } else { compute::and_kleene };
     Ok(Value::rows(Arc::new(kernel(left, right.as_boolean())?)))
+}
+
+/// Values at the places where `mask` is set, in their order, and `other` everywhere else.
+fn spread(values: &BooleanArray, mask: &BooleanBuffer, other: bool) -> ArrayRef {
+    let put = |bits: &BooleanBuffer, other: bool| {
+        let mut all = BooleanBufferBuilder::new(mask.len());
+        all.append_n(mask.len(), other);
+        for (row, bit) in mask.set_indices().zip(bits) {
+            if bit != other {
+                all.set_bit(row, bit);
+            }
+        }
+        all.finish()
+    };
+    let nulls = values.nulls().map(|nulls| NullBuffer::new(put(nulls.inner(), true)));
+    Arc::new(BooleanArray::new(put(values.values(), other), nulls))
 }
 
 /// Where the values are true, and not null.
@@ -450,8 +493,55 @@ fn case(
     if values.len() == 1 && values[0].len() == rows.count {
         return Ok(Value::rows(values.swap_remove(0)));
     }
-    let values: Vec<_> = values.iter().map(AsRef::as_ref).collect();
-    Ok(Value::rows(kernels::merge::merge_n(&values, &taken)?))
+    Ok(Value::rows(merged(&values, &taken)?))
+}
+
+/// For each row the next value of the branch that it takes, null where it takes none.
+fn merged(branches: &[ArrayRef], taken: &[Taken]) -> Result<ArrayRef> {
+    /// Values of a fixed width are put row by row, which no run of equal branches can make up for.
+    macro_rules! row_by_row {
+        ($type:ty) => {
+            Ok(Arc::new(merged_primitive::<$type>(branches, taken)))
+        };
+    }
+    let Some(first) = branches.first() else {
+        return Err(Error::Internal(String::from("a case without a branch")));
+    };
+    downcast_primitive! {
+        first.data_type() => (row_by_row),
+        _ => {
+            let branches: Vec<_> = branches.iter().map(AsRef::as_ref).collect();
+            Ok(kernels::merge::merge_n(&branches, taken)?)
+        }
+    }
+}
+
+fn merged_primitive<T: ArrowPrimitiveType>(
+    branches: &[ArrayRef],
+    taken: &[Taken],
+) -> PrimitiveArray<T> {
+    let branches: Vec<&PrimitiveArray<T>> =
+        branches.iter().map(|branch| branch.as_primitive::<T>()).collect();
+    let mut next = vec![0; branches.len()];
+    let mut valid = NullBufferBuilder::new(taken.len());
+    let mut values = Vec::with_capacity(taken.len());
+    for row in taken {
+        let Taken(Some(branch)) = row else {
+            values.push(T::default_value());
+            valid.append_null();
+            continue;
+        };
+        let branch = *branch as usize;
+        let place = next[branch];
+        next[branch] += 1;
+        values.push(branches[branch].values()[place]);
+        valid.append(branches[branch].is_valid(place));
+    }
+    let merged = PrimitiveArray::new(values.into(), valid.finish());
+    match branches.first() {
+        Some(first) => merged.with_data_type(first.data_type().clone()),
+        None => merged,
+    }
 }
 
 /// The whole numbers of a value, for kernels that go row by row.

@@ -11,7 +11,7 @@ use arrow::{
     buffer::{OffsetBuffer, ScalarBuffer},
     compute::{cast, take},
     datatypes::{
-        DataType, Field, Fields, Int16Type, Int32Type, Int64Type, IntervalUnit, RunEndIndexType,
+        DataType, Decimal64Type, Decimal128Type, Field, Fields, Int16Type, Int32Type, Int64Type, IntervalUnit, RunEndIndexType,
         Schema, SchemaRef, TimeUnit,
     },
     error::ArrowError,
@@ -110,6 +110,11 @@ pub fn normalise(array: &ArrayRef) -> Result<ArrayRef> {
         return Ok(Arc::clone(array));
     }
     match data_type {
+        DataType::Decimal64(precision, scale) => {
+            let narrow = array.as_primitive::<Decimal64Type>();
+            let wide = narrow.unary::<_, Decimal128Type>(i128::from);
+            Ok(Arc::new(wide.with_precision_and_scale(*precision, *scale)?))
+        }
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             let values = normalise(dictionary.values())?;

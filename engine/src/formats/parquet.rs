@@ -1,19 +1,24 @@
 //! Parquet files. Text leaves as `Utf8`, bytes as `Binary`; columns have dictionaries where those
 //! pay, statistics for row groups and pages, and are compressed.
 //!
+//! Whether a dictionary pays is seen in a file's first rows: the format's own way is to make one and
+//! to give it up once it is large, and that costs more than all else of a column of different values.
+//!
 //! Times in seconds, which the format has not, leave in milliseconds.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::RecordBatch,
+    array::{Array, RecordBatch},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
+use hashbrown::HashSet;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression as Codec, ZstdLevel},
     file::properties::{WriterProperties, WriterPropertiesBuilder},
+    schema::types::ColumnPath,
 };
 
 use crate::{
@@ -24,10 +29,14 @@ use crate::{
         compression::Compression,
         layout::group_rows,
     },
+    kernels::hash::hash_columns,
 };
 
 pub(crate) mod chunks;
 pub(crate) mod file;
+mod flat;
+mod footers;
+mod late;
 pub(crate) mod prune;
 pub(crate) mod read;
 
@@ -53,11 +62,16 @@ pub(crate) const COMPRESSIONS: [Compression; 6] = [
     Compression::Brotli,
 ];
 
+/// From so many first rows on they tell whether a dictionary pays.
+const TELLING_ROWS: usize = 1024;
+
 /// Rows as a Parquet file.
 pub(crate) struct ParquetEncoder {
     schema: SchemaRef,
     /// Writes into memory that is emptied into the caller's after every batch.
     writer: ArrowWriter<Vec<u8>>,
+    /// What the file is written by, as long as no row of it has been seen.
+    unseen: Option<WriterPropertiesBuilder>,
 }
 
 impl ParquetEncoder {
@@ -80,8 +94,11 @@ impl ParquetEncoder {
     /// As [`ParquetEncoder::new`].
     pub(crate) fn of_file(schema: &SchemaRef, compression: Compression) -> Result<Self> {
         let rows = group_rows(schema, GROUP_BYTES, GROUP_ROWS);
-        let properties = properties(compression).set_max_row_group_row_count(Some(rows));
-        Self::with(schema, properties.set_max_row_group_bytes(None))
+        let properties = properties(compression)
+            .set_max_row_group_row_count(Some(rows))
+            .set_max_row_group_bytes(None);
+        let encoder = Self::with(schema, properties.clone())?;
+        Ok(Self { unseen: Some(properties), ..encoder })
     }
 
     fn with(schema: &SchemaRef, properties: WriterPropertiesBuilder) -> Result<Self> {
@@ -92,15 +109,48 @@ impl ParquetEncoder {
             return Err(ArrowError::NotYetImplemented(message).into());
         }
         let schema = file_schema(&edge_schema(schema));
-        let schema_for_writer = SchemaRef::clone(&schema);
-        let writer = ArrowWriter::try_new(Vec::new(), schema_for_writer, Some(properties.build()))
-            .map_err(ArrowError::from)?;
-        Ok(Self { schema, writer })
+        let writer = writer(&schema, properties)?;
+        Ok(Self { schema, writer, unseen: None })
+    }
+
+    /// Has the file's first rows decide which columns get dictionaries.
+    fn see(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(mut properties) = self.unseen.take() else { return Ok(()) };
+        let mut has_changed = false;
+        for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
+            if repeats_little(column) {
+                let path = ColumnPath::new(vec![field.name().clone()]);
+                properties = properties.set_column_dictionary_enabled(path, false);
+                has_changed = true;
+            }
+        }
+        if has_changed {
+            self.writer = writer(&self.schema, properties)?;
+        }
+        Ok(())
     }
 
     fn empty_into(&mut self, out: &mut Vec<u8>) {
         out.append(self.writer.inner_mut());
     }
+}
+
+fn writer(schema: &SchemaRef, properties: WriterPropertiesBuilder) -> Result<ArrowWriter<Vec<u8>>> {
+    let writer =
+        ArrowWriter::try_new(Vec::new(), SchemaRef::clone(schema), Some(properties.build()));
+    Ok(writer.map_err(ArrowError::from)?)
+}
+
+/// Whether most values of a column differ from one another; not known of nested ones.
+fn repeats_little(column: &Arc<dyn Array>) -> bool {
+    let valid = column.len() - column.null_count();
+    if column.data_type().is_nested() || valid < TELLING_ROWS {
+        return false;
+    }
+    let mut hashes = Vec::new();
+    hash_columns(std::slice::from_ref(column), &mut hashes);
+    let different: HashSet<u64> = hashes.into_iter().collect();
+    different.len() > valid / 2
 }
 
 fn properties(compression: Compression) -> WriterPropertiesBuilder {
@@ -115,6 +165,15 @@ fn properties(compression: Compression) -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(concat!("minispark ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec)
+}
+
+/// Whether the writer makes the same of a column as of one of the file's type: views of text and bytes
+/// are written as these are, without a copy.
+fn is_written_alike(column: &Arc<dyn Array>, field: &Field) -> bool {
+    match (column.data_type(), field.data_type()) {
+        (DataType::Utf8View, DataType::Utf8) | (DataType::BinaryView, DataType::Binary) => true,
+        (own, of_file) => own == of_file,
+    }
 }
 
 /// Whether a type can be written.
@@ -152,8 +211,13 @@ fn file_type(data_type: &DataType) -> DataType {
 
 impl Encoder for ParquetEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let batch = edge_batch(batch, &self.schema)?;
-        self.writer.write(&batch).map_err(ArrowError::from)?;
+        self.see(batch)?;
+        if batch.columns().iter().zip(self.schema.fields()).all(|(c, f)| is_written_alike(c, f)) {
+            self.writer.write(batch).map_err(ArrowError::from)?;
+        } else {
+            let batch = edge_batch(batch, &self.schema)?;
+            self.writer.write(&batch).map_err(ArrowError::from)?;
+        }
         self.empty_into(out);
         Ok(())
     }

@@ -15,7 +15,7 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::Value;
+use super::{Value, narrow};
 use crate::{
     Error, Result,
     expr::{BinaryOp, INTERVAL, TIME, cast::durations, coerce::is_decimal, parse::type_name},
@@ -142,6 +142,11 @@ fn days(op: BinaryOp, dates: &Value, days: &Value) -> Result<ArrayRef> {
 
 /// Exact arithmetic; more digits than the result's type has are an error.
 fn decimals(op: BinaryOp, left: &Value, right: &Value, data_type: &DataType) -> Result<ArrayRef> {
+    if let DataType::Decimal128(precision, scale) = data_type
+        && let Some(computed) = narrow::compute(op, left, right, (*precision, *scale))
+    {
+        return Ok(Arc::new(computed));
+    }
     let computed = kernel(op, left, right, data_type)?;
     let overflow = || Error::Evaluate {
         reason: format!("{} overflows {}", name_of(op), type_name(data_type)),

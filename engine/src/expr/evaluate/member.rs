@@ -4,8 +4,8 @@ use std::{hash::Hash, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, UInt32Array,
-        cast::AsArray,
+        Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, StringViewArray,
+        UInt32Array, cast::AsArray,
     },
     buffer::{BooleanBuffer, NullBuffer},
     compute,
@@ -38,7 +38,11 @@ pub(super) fn among_constants(input: &Value, list: &[Expr]) -> Result<Value> {
     let values: Vec<_> =
         literals.iter().copied().filter(|one| !matches!(one, Literal::Null(_))).collect();
     let array = input.array();
-    let found = if values.len() > FEW { in_set(array, &values) } else { None };
+    let found = match short_texts(array, &values) {
+        Some(found) => Some(found),
+        None if values.len() > FEW => in_set(array, &values),
+        None => None,
+    };
     let Some(found) = found else {
         let items: Vec<_> =
             literals.iter().map(|literal| Value::new(literal.to_array(), true)).collect();
@@ -70,6 +74,28 @@ pub(super) fn among(input: &Value, list: &[Value]) -> Result<Value> {
         });
     }
     found.ok_or_else(|| Error::Internal(String::from("`in` without values")))
+}
+
+/// Which texts are among `literals`, where these are as short as to stand in their views; `None` for
+/// others.
+fn short_texts(array: &ArrayRef, literals: &[&Literal]) -> Option<BooleanBuffer> {
+    /// So many views are compared one by one.
+    const FEW_VIEWS: usize = 8;
+    let texts = literals.iter().map(|literal| match literal {
+        Literal::Utf8(text) => Some(text.as_str()),
+        _ => None,
+    });
+    let rows = array.as_string_view_opt()?;
+    let texts = StringViewArray::from_iter_values(texts.collect::<Option<Vec<_>>>()?);
+    if !texts.views().iter().all(|view| compare::is_whole(*view)) {
+        return None;
+    }
+    let (views, wanted) = (rows.views(), texts.views());
+    if wanted.len() <= FEW_VIEWS {
+        return Some(BooleanBuffer::collect_bool(views.len(), |row| wanted.contains(&views[row])));
+    }
+    let set: HashSet<u128> = wanted.iter().copied().collect();
+    Some(BooleanBuffer::collect_bool(views.len(), |row| set.contains(&views[row])))
 }
 
 /// Which values of `array` are among `literals`; `None` for types that have no set.

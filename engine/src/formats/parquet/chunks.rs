@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parquet::{
     errors::ParquetError,
     file::reader::{ChunkReader, Length},
@@ -44,6 +44,9 @@ pub(crate) struct Chunks(Arc<Shared>);
 struct Shared {
     file: PinnedFile,
     windows: Mutex<Vec<Window>>,
+    /// What was read of whole chunks, which becomes room for the next ones once no page points into
+    /// it.
+    whole: Mutex<Vec<Bytes>>,
 }
 
 /// A column chunk, and what of it is in memory.
@@ -82,7 +85,7 @@ pub(crate) enum ReadAhead {
 
 impl Chunks {
     pub(crate) fn new(file: PinnedFile) -> Self {
-        Self(Arc::new(Shared { file, windows: Mutex::default() }))
+        Self(Arc::new(Shared { file, windows: Mutex::default(), whole: Mutex::default() }))
     }
 
     pub(crate) fn file(&self) -> &PinnedFile {
@@ -101,8 +104,11 @@ impl Chunks {
         let mut windows = Vec::with_capacity(sorted.len());
         let held = match ahead {
             ReadAhead::All if total <= WHOLE_BYTES => {
+                let mut rooms = std::mem::take(&mut *self.whole()).into_iter();
                 for group in coalesced(&sorted) {
-                    let whole = self.read(group.start, group.end - group.start)?;
+                    let room = rooms.next().unwrap_or_default();
+                    let whole = self.read_into(room, group.start, group.end - group.start)?;
+                    self.whole().push(whole.clone());
                     let inside =
                         sorted.iter().filter(|c| group.start <= c.start && c.end <= group.end);
                     for chunk in inside {
@@ -135,10 +141,23 @@ impl Chunks {
         self.0.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn whole(&self) -> MutexGuard<'_, Vec<Bytes>> {
+        self.0.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self, start: u64, length: u64) -> Result<Bytes> {
-        let mut bytes = vec![0; place(length)];
+        self.read_into(Bytes::new(), start, length)
+    }
+
+    /// As [`Chunks::read`], into the memory of `room` where nobody else has it.
+    fn read_into(&self, room: Bytes, start: u64, length: u64) -> Result<Bytes> {
+        let mut bytes = room.try_into_mut().unwrap_or_default();
+        if bytes.capacity() < place(length) {
+            bytes = BytesMut::zeroed(place(length));
+        }
+        bytes.resize(place(length), 0);
         self.0.file.read(&mut bytes, start)?;
-        Ok(Bytes::from(bytes))
+        Ok(bytes.freeze())
     }
 
     /// `length` bytes from `start`, which lie in the file.

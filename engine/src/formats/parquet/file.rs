@@ -11,14 +11,18 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DECIMAL64_MAX_PRECISION, DataType, Field, Fields, Schema, SchemaRef};
+use hashbrown::HashSet;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::ParquetError,
     file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
 };
 
-use super::chunks::Chunks;
+use super::{
+    chunks::Chunks,
+    footers::{self, FooterKey},
+};
 use crate::{Error, Result, disk::Disk, plan::InputFile, source::blocks::PinnedFile};
 
 /// How much of a file's end is read at first.
@@ -33,7 +37,8 @@ const END_BYTES: u64 = 8;
 /// A Parquet file, opened.
 pub(crate) struct ParquetFile {
     pub(crate) chunks: Chunks,
-    /// With the types that its columns are decoded to; text and bytes are views.
+    /// With the types that its columns are decoded to; text and bytes are views, decimals of few
+    /// digits have 64 bits.
     pub(crate) arrow: ArrowReaderMetadata,
 }
 
@@ -46,19 +51,26 @@ impl ParquetFile {
     pub(crate) fn open(file: &InputFile, disk: &Arc<dyn Disk>) -> Result<Self> {
         let file = PinnedFile::open(file, disk)?;
         let footer = read_footer(&file)?;
+        let key = FooterKey::of(&footer, file.size_bytes());
+        if let Some(arrow) = footers::recall(key) {
+            return Ok(Self { chunks: Chunks::new(file), arrow });
+        }
         let path = file.path().to_owned();
         let arrow = guarded(&path, || {
             let metadata = ParquetMetaDataReader::decode_metadata(&footer)?;
             drop(footer);
             let plain = ArrowReaderMetadata::try_new(Arc::new(metadata), options())?;
             // A schema of the file's own that can't be read as views is read as it is.
+            let read_as = |schema| {
+                let shared = Arc::clone(plain.metadata());
+                ArrowReaderMetadata::try_new(shared, options().with_schema(schema))
+            };
             let views = views(plain.schema());
-            let supplied = options().with_schema(views);
-            let shared = Arc::clone(plain.metadata());
-            Ok(ArrowReaderMetadata::try_new(shared, supplied).unwrap_or(plain))
+            Ok(read_as(narrow(&views)).or_else(|_| read_as(views)).unwrap_or(plain))
         })?;
         let file = Self { chunks: Chunks::new(file), arrow };
         file.check()?;
+        footers::keep(key, &file.arrow);
         Ok(file)
     }
 
@@ -68,6 +80,13 @@ impl ParquetFile {
 
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
         self.arrow.metadata()
+    }
+
+    /// The file as if it had only this row group, so that its indices are read into a small copy.
+    pub(crate) fn metadata_of(&self, group: usize) -> ParquetMetaData {
+        let metadata = self.metadata();
+        let groups = vec![metadata.row_group(group).clone()];
+        ParquetMetaData::new(metadata.file_metadata().clone(), groups)
     }
 
     /// The columns as they are decoded.
@@ -104,6 +123,17 @@ impl ParquetFile {
         let schema = self.arrow.parquet_schema();
         (0..schema.num_columns())
             .filter(move |leaf| names.contains(&schema.get_column_root(*leaf).name()))
+    }
+
+    /// The columns that some leaves are decoded to, in the file's order.
+    pub(crate) fn decoded(&self, leaves: &[usize]) -> Schema {
+        let schema = self.arrow.parquet_schema();
+        let roots: HashSet<usize> =
+            leaves.iter().map(|leaf| schema.get_column_root_idx(*leaf)).collect();
+        let fields = self.schema().fields().iter().enumerate();
+        let fields =
+            fields.filter(|(place, _)| roots.contains(place)).map(|(_, field)| Arc::clone(field));
+        Schema::new(fields.collect::<Vec<_>>())
     }
 
     /// The column chunks of a row group's leaves.
@@ -231,6 +261,20 @@ fn options() -> ArrowReaderOptions {
 /// The schema with text and bytes as views, which point into decoded pages.
 fn views(schema: &Schema) -> SchemaRef {
     let fields: Vec<_> = schema.fields().iter().map(view_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// The schema with decimals that fit into 64 bits as such: they are filtered at half the width, and
+/// only what is left is widened.
+fn narrow(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Decimal128(precision, scale) if *precision <= DECIMAL64_MAX_PRECISION => {
+            let narrow = DataType::Decimal64(*precision, *scale);
+            Arc::new(Field::clone(field).with_data_type(narrow))
+        }
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 

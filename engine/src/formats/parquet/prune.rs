@@ -27,7 +27,7 @@ use super::file::ParquetFile;
 use crate::{
     Result,
     expr::BinaryOp,
-    formats::normal::normalise,
+    formats::normal::{normal_type, normalise},
     source::columnar::condition::{Bounds, Claim, Condition, Test},
 };
 
@@ -101,9 +101,9 @@ impl Pruner<'_> {
         }
         let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
         self.file.guarded(|| {
-            let mask = ColumnChunkMask::row_groups_and_columns([group], leaves);
+            let mask = ColumnChunkMask::columns(leaves);
             let (indexed, index) =
-                ParquetMetaDataReader::new_with_metadata(self.file.metadata().clone())
+                ParquetMetaDataReader::new_with_metadata(self.file.metadata_of(group))
                     .with_column_index_policy(PageIndexPolicy::Optional)
                     .with_offset_index_policy(PageIndexPolicy::Optional)
                     .with_column_index_mask(mask.clone())
@@ -111,9 +111,8 @@ impl Pruner<'_> {
                     .read_page_index_and_finish(&self.file.chunks)?;
             let Some(index) = index else { return Ok(None) };
             let all = || RowSelection::from(vec![RowSelector::select(rows)]);
-            let mut claim = |claim: &Claim| {
-                self.selected_pages(claim, &indexed, &index, group).unwrap_or_else(all)
-            };
+            let mut claim =
+                |claim: &Claim| self.selected_pages(claim, &indexed, &index).unwrap_or_else(all);
             let selection = condition.fold(
                 &mut claim,
                 &|left: RowSelection, right| left.intersection(&right),
@@ -185,14 +184,15 @@ impl Pruner<'_> {
         is_signed || !statistics.is_min_max_deprecated()
     }
 
-    /// The rows of the pages that a claim may hold for; `None` where the index does not tell.
+    /// The rows of the pages that a claim may hold for, of a file's only row group; `None` where the
+    /// index does not tell.
     fn selected_pages(
         &self,
         claim: &Claim,
         metadata: &ParquetMetaData,
         index: &dyn PageIndexProvider,
-        group: usize,
     ) -> Option<RowSelection> {
+        let group = 0;
         let column = self.column(claim.column)?;
         index.column_index(group, column.leaf)?;
         let descriptor = self.file.arrow.parquet_schema();
@@ -274,7 +274,7 @@ enum Stored {
 
 /// A constant as a column's file stores its values; `None` where that is not sure.
 fn stored(value: &ArrayRef, through: Option<&DataType>, column: &FileColumn<'_>) -> Option<Stored> {
-    let file_type = column.field.data_type();
+    let file_type = &normal_type(column.field.data_type())?;
     // Only where the way from the file's type to the constant's has one way back.
     let is_whole = |data_type: &DataType| data_type.is_integer();
     let same = through.is_none() && column.wanted == value.data_type();

@@ -7,16 +7,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use arrow::{
-    array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{
-            ArrowPredicateFn, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
-            RowSelection,
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder, RowSelection,
         },
     },
     file::metadata::{ColumnChunkMask, PageIndexPolicy, ParquetMetaDataReader},
@@ -24,21 +21,18 @@ use parquet::{
 
 use super::{
     chunks::ReadAhead,
-    file::{ParquetFile, error_of},
+    file::ParquetFile,
+    flat::sift::{FlatColumns, Sifted},
+    late::{Columns, Completed, LateFilter, Sieve, Survivors, next_batch},
     prune::Pruner,
 };
 use crate::{
     Result,
     disk::Disk,
-    expr::{BinaryOp, Expr, Predicate},
     formats::BATCH_ROWS,
     plan::Scan,
     source::{
-        columnar::{
-            Unit, Units,
-            condition::{Condition, certain_parts},
-            conform::Conform,
-        },
+        columnar::{Unit, Units, condition::Condition},
         runtime_filter::KnownKeys,
         split::Split,
     },
@@ -71,26 +65,31 @@ pub(crate) struct RowGroups {
     file: ParquetFile,
     /// The node's own schema.
     schema: SchemaRef,
-    conform: Conform,
+    /// All columns that are read.
+    all: Columns,
     condition: Option<Condition>,
     filter: Option<LateFilter>,
-    /// The leaves of all columns that are read.
-    leaves: Vec<usize>,
+    /// Present where all columns may be decoded by our own decoder.
+    flat: Option<FlatColumns>,
     groups: VecDeque<usize>,
     /// The row group being read.
-    current: Option<ParquetRecordBatchReader>,
+    current: Option<Group>,
     /// Where the next row group begins.
     position: u64,
     end: u64,
     held_bytes: u64,
 }
 
-/// What decides about rows before all columns are decoded.
-#[derive(Clone)]
-struct LateFilter {
-    predicate: Predicate,
-    /// The places of its columns in the node's schema.
-    columns: Vec<usize>,
+/// A row group being read.
+enum Group {
+    /// Rows of flat columns that the predicate has left.
+    Flat(Box<Sifted>),
+    /// All rows that were not ruled out before, as they are decoded.
+    Plain(ParquetRecordBatchReader),
+    /// Of rows whose columns are all looked at by the filter, those that it keeps.
+    Sieved(Sieve),
+    /// The rows that the filter has kept, with the columns that it did not look at.
+    Completed(Completed),
 }
 
 impl RowGroups {
@@ -106,36 +105,34 @@ impl RowGroups {
         disk: &Arc<dyn Disk>,
     ) -> Result<Self> {
         let file = ParquetFile::open(&split.file, disk)?;
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let leaves: Vec<usize> = file.leaves(&names).collect();
+        let places = (0..schema.fields().len()).collect();
+        let all = Columns::new(places, &schema, &file, &scan.folders, &split.file)?;
         let condition = Condition::of_scan(scan.predicate.as_ref(), keys);
         let groups: VecDeque<usize> = Pruner { file: &file, schema: &schema }
             .row_groups(condition.as_ref())?
             .into_iter()
             .filter(|group| (split.start..split.end).contains(&file.offset_of(*group)))
             .collect();
-        let mask = ProjectionMask::leaves(file.arrow.parquet_schema(), leaves.iter().copied());
-        let found = decoded_schema(&file, &mask);
-        let conform = Conform::new(&found, Arc::clone(&schema), &scan.folders, &split.file)?;
-        let filter = late_filter(scan.predicate.as_ref(), &schema, &file);
-        let (position, end) = (split.start, split.end);
+        let predicate = scan.predicate.as_ref();
+        let filter = LateFilter::new(predicate, &schema, &file, &scan.folders, &split.file)?;
+        let flat = FlatColumns::new(predicate, &schema, &file, &scan.folders, &split.file)?;
         Ok(Self {
             file,
             schema,
-            conform,
+            all,
             condition,
             filter,
-            leaves,
+            flat,
             groups,
             current: None,
-            position,
-            end,
+            position: split.start,
+            end: split.end,
             held_bytes: 0,
         })
     }
 
-    /// The reader of a row group; `None` where no row of it is wanted.
-    fn group(&mut self, group: usize) -> Result<Option<ParquetRecordBatchReader>> {
+    /// Begins a row group; `None` where no row of it is wanted.
+    fn group(&mut self, group: usize) -> Result<Option<Group>> {
         let pruner = Pruner { file: &self.file, schema: &self.schema };
         if let Some(condition) = &self.condition
             && !pruner.may_be_in_bloom_filters(condition, group)?
@@ -152,168 +149,121 @@ impl RowGroups {
             return Ok(None);
         }
         let ahead = if selection.is_some() { ReadAhead::Pages } else { ReadAhead::All };
-        let ranges = self.file.ranges(group, &self.leaves);
-        let ahead_bytes = self.file.chunks.expect(&ranges, ahead)?;
-        let metadata = self.file.metadata().row_group(group);
-        let decoded = self.leaves.iter().map(|leaf| {
-            metadata.column(*leaf).uncompressed_size().unsigned_abs().min(DECODED_BYTES)
-        });
-        self.held_bytes = ahead_bytes + decoded.sum::<u64>();
-        self.reader(group, selection).map(Some)
+        self.held_bytes = 0;
+        if selection.is_none()
+            && let Some(flat) = &self.flat
+        {
+            self.held_bytes = self.expect(group, flat.leaves(), ahead)?;
+            if let Some(sifted) = Sifted::begin(flat, &self.file, group)? {
+                return Ok(Some(Group::Flat(Box::new(sifted))));
+            }
+            self.held_bytes = 0;
+        }
+        let Some(filter) = &self.filter else {
+            self.held_bytes += self.expect(group, &self.all.leaves, ahead)?;
+            return Ok(Some(Group::Plain(self.reader(group, &self.all.leaves, selection)?)));
+        };
+        self.held_bytes += self.expect(group, &filter.columns.leaves, ahead)?;
+        let reader = self.reader(group, &filter.columns.leaves, selection.clone())?;
+        let Some(rest) = &filter.rest else {
+            return Ok(Some(Group::Sieved(Sieve::new(filter, reader))));
+        };
+        let keeps = filter.keeps(&self.file, group);
+        let Survivors { selection, kept, rows } =
+            Survivors::of(filter, &self.file, reader, selection, keeps)?;
+        if rows == 0 {
+            return Ok(None);
+        }
+        if !keeps {
+            self.held_bytes = self.expect(group, &self.all.leaves, ahead)?;
+            return Ok(Some(Group::Plain(self.reader(group, &self.all.leaves, selection)?)));
+        }
+        let kept_bytes: usize = kept.iter().map(RecordBatch::get_array_memory_size).sum();
+        self.held_bytes = kept_bytes as u64 + self.expect(group, &rest.leaves, ahead)?;
+        let reader = self.reader(group, &rest.leaves, selection)?;
+        Ok(Some(Group::Completed(Completed { reader, kept })))
     }
 
+    /// Makes ready for some columns of a row group; the bytes that they take while they are read.
+    fn expect(&self, group: usize, leaves: &[usize], ahead: ReadAhead) -> Result<u64> {
+        let ahead_bytes = self.file.chunks.expect(&self.file.ranges(group, leaves), ahead)?;
+        let metadata = self.file.metadata().row_group(group);
+        let decoded = leaves.iter().map(|leaf| {
+            metadata.column(*leaf).uncompressed_size().unsigned_abs().min(DECODED_BYTES)
+        });
+        Ok(ahead_bytes + decoded.sum::<u64>())
+    }
+
+    /// The decoder of some columns of a row group's selected rows.
     fn reader(
         &self,
         group: usize,
+        leaves: &[usize],
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader> {
         let file = &self.file;
-        let descriptor = file.arrow.parquet_schema();
         file.guarded(|| {
-            let mut arrow = file.arrow.clone();
+            let mut place = (file.arrow.clone(), group);
             if selection.is_some() {
                 // Places of pages are needed only to pass some over.
-                let leaves = self.leaves.iter().copied();
-                let mask = ColumnChunkMask::row_groups_and_columns([group], leaves);
-                let metadata = ParquetMetaDataReader::new_with_metadata(file.metadata().clone())
-                    .with_column_index_policy(PageIndexPolicy::Skip)
-                    .with_offset_index_policy(PageIndexPolicy::Optional)
-                    .with_offset_index_mask(mask);
-                let mut metadata = metadata;
+                let mask = ColumnChunkMask::columns(leaves.iter().copied());
+                let mut metadata =
+                    ParquetMetaDataReader::new_with_metadata(file.metadata_of(group))
+                        .with_column_index_policy(PageIndexPolicy::Skip)
+                        .with_offset_index_policy(PageIndexPolicy::Optional)
+                        .with_offset_index_mask(mask);
                 metadata.read_page_indexes(&file.chunks)?;
-                let options = parquet::arrow::arrow_reader::ArrowReaderOptions::new()
-                    .with_schema(Arc::clone(file.schema()));
-                let with_places = parquet::arrow::arrow_reader::ArrowReaderMetadata::try_new(
-                    Arc::new(metadata.finish()?),
-                    options,
-                );
-                if let Ok(with_places) = with_places {
-                    arrow = with_places;
+                let options = ArrowReaderOptions::new().with_schema(Arc::clone(file.schema()));
+                let only = ArrowReaderMetadata::try_new(Arc::new(metadata.finish()?), options);
+                if let Ok(only) = only {
+                    place = (only, 0);
                 }
             }
+            let (arrow, group) = place;
+            let mask = ProjectionMask::leaves(file.arrow.parquet_schema(), leaves.iter().copied());
             let mut builder =
                 ParquetRecordBatchReaderBuilder::new_with_metadata(file.chunks.clone(), arrow)
                     .with_row_groups(vec![group])
                     .with_batch_size(BATCH_ROWS)
-                    .with_projection(ProjectionMask::leaves(
-                        descriptor,
-                        self.leaves.iter().copied(),
-                    ));
+                    .with_projection(mask);
             if let Some(selection) = selection {
                 builder = builder.with_row_selection(selection);
-            }
-            if let Some(filter) = &self.filter {
-                builder = builder.with_row_filter(self.row_filter(filter)?);
             }
             builder.build()
         })
     }
 
-    fn row_filter(&self, filter: &LateFilter) -> parquet::errors::Result<RowFilter> {
-        let names = filter.columns.iter().map(|column| self.schema.field(*column).name().as_str());
-        let names: Vec<&str> = names.collect();
-        let leaves: Vec<usize> = self.file.leaves(&names).collect();
-        let mask = ProjectionMask::leaves(self.file.arrow.parquet_schema(), leaves);
-        let found = decoded_schema(&self.file, &mask);
-        let predicate = filter.predicate.clone();
-        let schema = Arc::clone(&self.schema);
-        let columns = filter.columns.clone();
-        let path = self.file.path().to_owned();
-        let input = crate::plan::InputFile { path, size_bytes: 0, version: None };
-        let wanted = Arc::new(self.schema.project(&columns)?);
-        let conform = Conform::new(&found, wanted, &[], &input)
-            .map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))?;
-        // Columns that are not decoded yet, and that the predicate does not look at.
-        let blank: Vec<ArrayRef> = (schema.fields().iter())
-            .map(|field| new_null_array(field.data_type(), BATCH_ROWS))
-            .collect();
-        let evaluate = move |batch: RecordBatch| {
-            let own = conform.batch(&batch).map_err(into_arrow)?;
-            let rows = batch.num_rows();
-            let mut all: Vec<ArrayRef> = blank.iter().map(|blank| blank.slice(0, rows)).collect();
-            for (place, column) in columns.iter().zip(own.columns()) {
-                all[*place] = Arc::clone(column);
+    /// The next rows of the row group in hand.
+    fn rows(&mut self) -> Result<Option<RecordBatch>> {
+        let (file, schema) = (&self.file, &self.schema);
+        if let (Some(Group::Flat(sifted)), Some(flat)) = (&mut self.current, &self.flat) {
+            return sifted.next(flat, file);
+        }
+        match (&mut self.current, &self.filter) {
+            (Some(Group::Plain(reader)), _) => {
+                let batch = next_batch(reader, file)?;
+                batch.map(|batch| self.all.conform.batch(&batch)).transpose()
             }
-            let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            let filled = RecordBatch::try_new_with_options(Arc::clone(&schema), all, &options)?;
-            Ok(match predicate.evaluate(&filled) {
-                Ok(holds) => holds,
-                // The filter above gives the error.
-                Err(_) => BooleanArray::from(vec![true; rows]),
-            })
-        };
-        Ok(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, evaluate))]))
+            (Some(Group::Sieved(sieve)), Some(filter)) => sieve.next(filter, file),
+            (Some(Group::Completed(completed)), Some(filter)) => match &filter.rest {
+                Some(rest) => completed.next(filter, rest, schema, file),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
     }
 }
 
 /// What a column may have decoded at a time: a page and a batch.
 const DECODED_BYTES: u64 = 2 << 20;
 
-fn into_arrow(error: crate::Error) -> arrow::error::ArrowError {
-    arrow::error::ArrowError::ExternalError(Box::new(error))
-}
-
-/// The columns that a projection decodes, in the file's order.
-fn decoded_schema(file: &ParquetFile, mask: &ProjectionMask) -> arrow::datatypes::Schema {
-    let descriptor = file.arrow.parquet_schema();
-    let roots: hashbrown::HashSet<usize> = (0..descriptor.num_columns())
-        .filter(|leaf| mask.leaf_included(*leaf))
-        .map(|leaf| descriptor.get_column_root_idx(leaf))
-        .collect();
-    let fields = file.schema().fields().iter().enumerate();
-    let fields =
-        fields.filter(|(place, _)| roots.contains(place)).map(|(_, field)| Arc::clone(field));
-    arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// The filter of a predicate's parts that have a value for every row and look only at columns of
-/// the file; none where it would decode all columns anyway.
-fn late_filter(
-    predicate: Option<&Predicate>,
-    schema: &SchemaRef,
-    file: &ParquetFile,
-) -> Option<LateFilter> {
-    let is_in_file = |column: usize| file.schema().index_of(schema.field(column).name()).is_ok();
-    let mut columns = Vec::new();
-    let mut parts = Vec::new();
-    for part in certain_parts(predicate?) {
-        let read: Vec<usize> =
-            (0..schema.fields().len()).filter(|column| part.reads(*column)).collect();
-        if !read.is_empty() && read.iter().all(|column| is_in_file(*column)) {
-            columns.extend(read);
-            parts.push(part.clone());
-        }
-    }
-    columns.sort_unstable();
-    columns.dedup();
-    let all = (0..schema.fields().len()).filter(|column| is_in_file(*column)).count();
-    let and = |left: Expr, right: Expr| Expr::Binary {
-        op: BinaryOp::And,
-        left: Box::new(left),
-        right: Box::new(right),
-        data_type: arrow::datatypes::DataType::Boolean,
-    };
-    let certain = Predicate(parts.into_iter().reduce(and)?);
-    (columns.len() < all).then_some(LateFilter { predicate: certain, columns })
-}
-
 impl Units for RowGroups {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(reader) = &mut self.current {
-                let decoded = self.file.guarded(|| Ok(reader.next()))?;
-                match decoded {
-                    Some(Ok(batch)) if batch.num_rows() > 0 => {
-                        return self.conform.batch(&batch).map(Some);
-                    }
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => {
-                        let error = parquet::errors::ParquetError::from(error);
-                        return Err(error_of(self.file.path(), error));
-                    }
-                    None => self.current = None,
-                }
+            if let Some(batch) = self.rows()? {
+                return Ok(Some(batch));
             }
+            self.current = None;
             let Some(group) = self.groups.pop_front() else {
                 self.position = self.end;
                 self.held_bytes = 0;

@@ -187,7 +187,8 @@ fn comparison(op: BinaryOp, left: &Expr, right: &Expr, negated: bool) -> Option<
     Some(Claim { column, test: Test::Compare { through, op, value } })
 }
 
-fn is_comparison(op: BinaryOp) -> bool {
+/// Whether an operator compares by order or equality.
+pub(crate) fn is_comparison(op: BinaryOp) -> bool {
     opposite(op).is_some()
 }
 
@@ -204,7 +205,7 @@ fn opposite(op: BinaryOp) -> Option<BinaryOp> {
 }
 
 /// The operator with its sides changed.
-fn flipped(op: BinaryOp) -> Option<BinaryOp> {
+pub(crate) fn flipped(op: BinaryOp) -> Option<BinaryOp> {
     Some(match op {
         BinaryOp::Equal | BinaryOp::NotEqual => op,
         BinaryOp::Less => BinaryOp::Greater,

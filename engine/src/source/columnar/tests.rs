@@ -328,6 +328,107 @@ fn columns_are_decoded_late_where_a_predicate_keeps_few_rows() {
     assert!(found.rows.len() < 5, "{:?}", found.rows);
 }
 
+/// Rows of several types with nulls, in row groups of 3,000 rows and pages of 500.
+fn mixed(rows: i64, filler_bytes: usize) -> Input {
+    let range = 0..rows;
+    let every = |n: i64, nth: i64| n % nth != 0;
+    let price = range.clone().map(|n| every(n, 7).then_some(i128::from(n * 31 % 10_007)));
+    let price: arrow::array::Decimal128Array = price.collect();
+    let wide = range.clone().map(|n| every(n, 5).then_some(i128::from(n % 11) << 70));
+    let wide: arrow::array::Decimal128Array = wide.collect();
+    let word =
+        |n: i64| every(n, 3).then(|| ["AIR", "MAIL", "a longer text than a view"][to(n % 3)]);
+    let word: StringViewArray = range.clone().map(|n| word(n + 1)).collect();
+    let filler = range.clone().map(|n| format!("{n:0>filler_bytes$}"));
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("n", Arc::new(Int64Array::from_iter_values(range.clone())) as ArrayRef, true),
+        ("price", Arc::new(price.with_precision_and_scale(15, 2).unwrap()) as _, true),
+        ("wide", Arc::new(wide.with_precision_and_scale(30, 3).unwrap()) as _, true),
+        ("word", Arc::new(word) as _, true),
+        ("filler", Arc::new(StringViewArray::from_iter_values(filler)) as _, true),
+    ])
+    .unwrap();
+    let groups = if filler_bytes > 50 { 1 << 20 } else { 3000 };
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(groups))
+        .set_data_page_row_count_limit(500)
+        .set_write_batch_size(500)
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    Input::of(&[&writer.into_inner().unwrap()])
+}
+
+fn to(n: i64) -> usize {
+    usize::try_from(n).unwrap()
+}
+
+/// The rows that a reader gives which was told of a predicate, and that the predicate keeps of them.
+fn kept_of(input: &Input, columns: &[usize], text: &str, is_told: bool) -> RecordBatch {
+    let schema = infer::schema(&input.disk, &Format::Parquet, &input.files).unwrap();
+    let mut read = Read::of(Format::Parquet, input.files.clone(), Some(1));
+    let schema = read.project(&schema, columns);
+    let predicate = parse::predicate(text, &schema).unwrap();
+    if is_told {
+        read.restrict(predicate.clone());
+    }
+    let mut kept = Vec::new();
+    for split in &splits(&read, &schema, &input.disk).unwrap() {
+        let schema = SchemaRef::clone(&schema);
+        let mut source =
+            ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk).unwrap();
+        while let Some(batch) = source.next().unwrap() {
+            let holds = predicate.evaluate(&batch).unwrap();
+            kept.push(arrow::compute::filter_record_batch(&batch, &holds).unwrap());
+        }
+    }
+    concat_batches(&schema, &kept).unwrap()
+}
+
+#[test]
+fn what_a_reader_decides_early_is_what_a_filter_decides() {
+    let few = mixed(10_000, 10);
+    // More than is kept of a row group's filter columns.
+    let much = mixed(180_000, 120);
+    for (predicate, is_any) in [
+        ("price < 50", true),
+        ("50.00 <= price and price <> 99.01", true),
+        ("price > 90 or price is null", true),
+        ("price between 10 and 12.5 and n > 100", true),
+        ("wide = 0 and word = 'AIR'", true),
+        ("word in ('MAIL', 'a longer text than a view') and price > 20", true),
+        ("word like '%longer%' and n % 2 = 0", true),
+        ("word <> 'AIR' and n >= 2999 and n < 3002", true),
+        ("filler like '%77' and price >= 0", true),
+        ("n >= 0", true),
+        ("price > 1000000", false),
+    ] {
+        for input in [&few, &much] {
+            for columns in [&[0, 1, 2, 3, 4][..], &[4, 3, 1, 0, 2]] {
+                let told = kept_of(input, columns, predicate, true);
+                assert_eq!(told, kept_of(input, columns, predicate, false), "{predicate}");
+                assert_eq!(told.num_rows() > 0, is_any, "{predicate}");
+            }
+        }
+    }
+    // All that is read is looked at.
+    for (columns, predicate) in [(&[1][..], "price < 50"), (&[1, 3], "price < 50 and word = 'AIR'")]
+    {
+        let told = kept_of(&few, columns, predicate, true);
+        assert_eq!(told, kept_of(&few, columns, predicate, false), "{predicate}");
+        assert!(told.num_rows() > 0);
+    }
+}
+
+#[test]
+fn a_footer_that_was_read_before_is_no_other_files() {
+    let (one, other) = (mixed(2000, 10), mixed(4000, 10));
+    let rows = |input: &Input| kept_of(input, &[0], "n >= 0", true).num_rows();
+    for _ in 0..2 {
+        assert_eq!((rows(&one), rows(&other)), (2000, 4000));
+    }
+}
+
 #[test]
 fn a_bloom_filter_rules_out_what_statistics_can_not() {
     let plain = large(WriterProperties::builder());

@@ -1,0 +1,302 @@
+//! [`Sifted`]: a row group read by steps: a predicate's parts leave rows out one after another, and
+//! the columns of what they leave are made.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, NullBufferBuilder, RecordBatch, RecordBatchOptions},
+    compute::prep_null_mask_filter,
+    datatypes::{Field, Schema, SchemaRef},
+};
+use parquet::errors::ParquetError;
+
+use super::{Cursor, Decoded, Store};
+use crate::{
+    Result,
+    expr::{Expr, Predicate},
+    formats::{BATCH_ROWS, normal::normal_type, parquet::file::ParquetFile},
+    plan::{FolderColumn, InputFile},
+    source::columnar::{condition::certain_parts, conform::Conform},
+};
+
+/// Which columns are read, and what decides about rows.
+pub(in crate::formats::parquet) struct FlatColumns {
+    /// The file's leaves, in the order of the node's columns that it has.
+    leaves: Vec<usize>,
+    /// What they are decoded to.
+    schema: SchemaRef,
+    conform: Conform,
+    /// What decides about rows, in the order in which it does.
+    parts: Vec<Part>,
+}
+
+/// A part of the predicate that has a value for every row.
+struct Part {
+    /// The columns that it looks at, as places among those that are decoded.
+    columns: Vec<usize>,
+    /// Over these columns.
+    predicate: Predicate,
+    schema: SchemaRef,
+}
+
+impl FlatColumns {
+    /// For the columns of the node's `schema`; `None` where the file has one that is the general
+    /// decoder's in any case.
+    pub(in crate::formats::parquet) fn new(
+        predicate: Option<&Predicate>,
+        schema: &SchemaRef,
+        file: &ParquetFile,
+        folders: &[FolderColumn],
+        input: &InputFile,
+    ) -> Result<Option<Self>> {
+        let (mut leaves, mut fields, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, field) in schema.fields().iter().enumerate() {
+            let name = field.name().as_str();
+            if folders.iter().any(|folder| folder.name == name) {
+                continue;
+            }
+            let names = [name];
+            let mut own = file.leaves(&names);
+            let Some(leaf) = own.next() else { continue };
+            let Ok(found) = file.schema().field_with_name(name) else { continue };
+            let Some(data_type) = normal_type(found.data_type()) else { return Ok(None) };
+            if own.next().is_some() || data_type.is_nested() {
+                return Ok(None);
+            }
+            leaves.push(leaf);
+            fields.push(Field::new(name, data_type, true));
+            places.push(place);
+        }
+        // Without a column nothing says how many rows there are.
+        if leaves.is_empty() {
+            return Ok(None);
+        }
+        let found = Arc::new(Schema::new(fields));
+        let conform = Conform::new(&found, Arc::clone(schema), folders, input)?;
+        let mut parts = Vec::new();
+        for part in predicate.map(certain_parts).unwrap_or_default() {
+            let decoded = |column: &usize| {
+                let place = places.iter().position(|place| place == column)?;
+                let is_alike = found.field(place).data_type() == schema.field(*column).data_type();
+                is_alike.then_some(place)
+            };
+            let read = part.columns();
+            let columns: Option<Vec<usize>> = read.iter().map(decoded).collect();
+            let Some(columns) = columns.filter(|columns| !columns.is_empty()) else { continue };
+            let mut own = part.clone();
+            own.move_columns(&|column| read.binary_search(&column).unwrap_or(column));
+            let schema = Arc::new(found.project(&columns)?);
+            parts.push(Part { columns, predicate: Predicate(own), schema });
+        }
+        // What is cheap decides first; none of the parts can fail.
+        parts.sort_by_key(|part| (part.columns.len() > 1, Expr::is_costly(&part.predicate.0)));
+        Ok(Some(Self { leaves, schema: found, conform, parts }))
+    }
+
+    /// The leaves of all columns that it reads.
+    pub(in crate::formats::parquet) fn leaves(&self) -> &[usize] {
+        &self.leaves
+    }
+}
+
+/// A row group on its way.
+pub(in crate::formats::parquet) struct Sifted {
+    columns: Vec<Cursor>,
+    /// Of each part: what it says of each value of its column's dictionary, and of a null.
+    verdicts: Vec<Verdict>,
+    rows_left: usize,
+    /// Rows that are made and not given.
+    made: usize,
+    /// The rows of the step in hand that are left.
+    chosen: Vec<u32>,
+}
+
+/// What a part says of a dictionary's values.
+#[derive(Default)]
+struct Verdict {
+    /// By code.
+    holds: Vec<bool>,
+    /// Whether it has been asked; a chunk has one dictionary.
+    is_known: bool,
+}
+
+impl Sifted {
+    /// At the beginning of a row group; `None` where it is the general decoder's.
+    pub(in crate::formats::parquet) fn begin(
+        wanted: &FlatColumns,
+        file: &ParquetFile,
+        group: usize,
+    ) -> Result<Option<Self>> {
+        let metadata = file.metadata().row_group(group);
+        let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+        let mut columns = Vec::with_capacity(wanted.leaves.len());
+        for (leaf, field) in wanted.leaves.iter().zip(wanted.schema.fields()) {
+            let chunk = metadata.column(*leaf);
+            let Ok(found) = file.schema().field_with_name(field.name()) else { return Ok(None) };
+            let data_type = field.data_type().clone();
+            let cursor = file
+                .guarded(|| Cursor::new(chunk, found.data_type(), data_type, &file.chunks, rows))?;
+            let Some(cursor) = cursor else { return Ok(None) };
+            columns.push(cursor);
+        }
+        let verdicts = wanted.parts.iter().map(|_| Verdict::default()).collect();
+        let (rows_left, made, chosen) = (rows, 0, Vec::new());
+        Ok(Some(Self { columns, verdicts, rows_left, made, chosen }))
+    }
+
+    /// The next rows, under the node's schema.
+    pub(in crate::formats::parquet) fn next(
+        &mut self,
+        wanted: &FlatColumns,
+        file: &ParquetFile,
+    ) -> Result<Option<RecordBatch>> {
+        while self.rows_left > 0 {
+            let count = self.rows_left.min(BATCH_ROWS);
+            let left = file.guarded(|| self.sift(wanted, count))?;
+            if self.made > 0 && self.made + left > BATCH_ROWS {
+                // The step's rows are appended to what begins then.
+                let batch = self.give(wanted, file)?;
+                file.guarded(|| self.append(count, left))?;
+                return Ok(Some(batch));
+            }
+            file.guarded(|| self.append(count, left))?;
+            if self.made == BATCH_ROWS {
+                return self.give(wanted, file).map(Some);
+            }
+        }
+        if self.made > 0 { self.give(wanted, file).map(Some) } else { Ok(None) }
+    }
+
+    /// Decides about the next `count` rows; how many are left.
+    fn sift(&mut self, wanted: &FlatColumns, count: usize) -> Decoded<usize> {
+        let mut left = count;
+        for (part, verdict) in wanted.parts.iter().zip(&mut self.verdicts) {
+            if left == 0 {
+                break;
+            }
+            for column in &part.columns {
+                self.columns[*column].decode(count)?;
+            }
+            let chosen = &mut self.chosen;
+            if let [column] = part.columns[..]
+                && let Some((codes, dictionary)) = self.columns[column].codes()
+            {
+                if !verdict.is_known {
+                    let values = self.columns[column].dictionary_array(dictionary)?;
+                    *verdict = Verdict { holds: part.holds(vec![values])?, is_known: true };
+                }
+                let holds = &verdict.holds;
+                left = narrow(chosen, left == count, count, |row| holds[codes[row] as usize]);
+                continue;
+            }
+            let values = part.columns.iter().map(|column| self.columns[*column].step_array(count));
+            let holds = part.holds(values.collect::<Decoded<_>>()?)?;
+            left = narrow(chosen, left == count, count, |row| holds[row]);
+        }
+        Ok(left)
+    }
+
+    /// Makes the columns of the rows that are left of a step.
+    fn append(&mut self, count: usize, left: usize) -> Decoded<()> {
+        self.rows_left -= count;
+        for column in &mut self.columns {
+            if left > 0 {
+                column.decode(count)?;
+                column.append(count, (left < count).then_some(&self.chosen[..left]));
+            }
+            column.pass(count);
+        }
+        self.made += left;
+        Ok(())
+    }
+
+    /// The rows that are made.
+    fn give(&mut self, wanted: &FlatColumns, file: &ParquetFile) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.made);
+        let columns = self.columns.iter_mut().map(Cursor::finish).collect::<Result<Vec<_>>>()?;
+        if columns.iter().any(|column| column.len() != rows) {
+            return Err(file.corrupt("its columns have different numbers of rows"));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&wanted.schema);
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        wanted.conform.batch(&batch)
+    }
+}
+
+impl Part {
+    /// For which rows it holds.
+    fn holds(&self, columns: Vec<ArrayRef>) -> Decoded<Vec<bool>> {
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        Ok(match self.predicate.evaluate(&batch) {
+            Ok(holds) if holds.null_count() > 0 => bools(&prep_null_mask_filter(&holds)),
+            Ok(holds) => bools(&holds),
+            // The filter above gives the error.
+            Err(_) => vec![true; batch.num_rows()],
+        })
+    }
+}
+
+fn bools(holds: &BooleanArray) -> Vec<bool> {
+    holds.values().iter().collect()
+}
+
+/// Leaves of the chosen rows, or of all `count`, those for which `holds`; how many they are.
+#[expect(clippy::cast_possible_truncation, reason = "a step has a few thousand rows")]
+fn narrow(
+    chosen: &mut Vec<u32>,
+    are_all: bool,
+    count: usize,
+    holds: impl Fn(usize) -> bool,
+) -> usize {
+    let mut left = 0;
+    if are_all {
+        chosen.clear();
+        chosen.resize(count, 0);
+        // Every row is put down, and the next one in its place where it was not wanted.
+        for row in 0..count {
+            chosen[left] = row as u32;
+            left += usize::from(holds(row));
+        }
+    } else {
+        for place in 0..chosen.len() {
+            let row = chosen[place];
+            chosen[left] = row;
+            left += usize::from(holds(row as usize));
+        }
+    }
+    chosen.truncate(left);
+    left
+}
+
+impl Cursor {
+    /// The step's codes, where all of its rows are codes, and their dictionary.
+    fn codes(&self) -> Option<(&[u32], &Store)> {
+        let is_coded = self.step.values.len() == 0;
+        let dictionary = self.dictionary.as_ref().filter(|_| is_coded)?;
+        Some((&self.step.codes, dictionary))
+    }
+
+    /// The values of the dictionary, and a null.
+    fn dictionary_array(&self, dictionary: &Store) -> Decoded<ArrayRef> {
+        let mut store = self.kind.store();
+        store.take(dictionary, 0..dictionary.len());
+        let mut nulls = NullBufferBuilder::new(dictionary.len());
+        nulls.append_n_non_nulls(dictionary.len() - 1);
+        nulls.append_null();
+        let array = store.finish(self.kind, &self.data_type, nulls.finish());
+        array.map_err(|error| ParquetError::External(Box::new(error)))
+    }
+
+    /// All rows of the step as an array.
+    fn step_array(&mut self, count: usize) -> Decoded<ArrayRef> {
+        let made = (
+            std::mem::replace(&mut self.out, self.kind.store()),
+            std::mem::replace(&mut self.out_nulls, NullBufferBuilder::new(0)),
+        );
+        self.append(count, None);
+        let array = self.finish();
+        (self.out, self.out_nulls) = made;
+        array.map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
