@@ -234,11 +234,11 @@ pub(crate) fn add_each(
     values: &[f64],
 ) {
     let mut slices = [Slices::NONE; CHUNK];
-    for (groups, values) in groups.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-        for (cut, value) in slices.iter_mut().zip(values) {
+    for (group_chunk, value_chunk) in groups.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        for (cut, value) in slices.iter_mut().zip(value_chunk) {
             *cut = Slices::of(*value);
         }
-        for (group, cut) in groups.iter().zip(&slices) {
+        for (group, cut) in group_chunk.iter().zip(&slices) {
             sums[*group as usize * stride + offset].add_slices(cut);
         }
     }

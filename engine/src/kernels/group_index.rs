@@ -116,11 +116,11 @@ impl GroupIndex {
             keys
         };
         let hashes = hashes.cloned().unwrap_or_else(|| {
-            let mut hashes = Vec::new();
-            hash_columns(keys, &mut hashes);
+            let mut computed = Vec::new();
+            hash_columns(keys, &mut computed);
             // Without a key all rows are one.
-            hashes.resize(count, SEED);
-            hashes.into()
+            computed.resize(count, SEED);
+            computed.into()
         });
         Ok(Unknown { keys: KeyBatch::new(keys)?, hashes, are_missing })
     }

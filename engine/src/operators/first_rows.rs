@@ -128,8 +128,8 @@ impl FirstRows {
         known.index.enter(&unknown);
         let len = known.index.len() * rank;
         if len > known.heaps.len() {
-            let more = len - known.heaps.len();
-            reserve(&mut known.heaps, more);
+            let added = len - known.heaps.len();
+            reserve(&mut known.heaps, added);
             known.heaps.resize(len, i64::MAX);
         }
         let mut stays = Vec::with_capacity(rows);

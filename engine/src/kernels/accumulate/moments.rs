@@ -94,8 +94,9 @@ const WHOLE_BYTES: usize = size_of::<i128>();
 impl Moments {
     /// For arguments of these types.
     pub(super) fn new(function: F, of: &[DataType]) -> Self {
-        let is_short =
-            |of: &DataType| of.is_integer() && of.primitive_width().is_some_and(|width| width < 8);
+        let is_short = |each: &DataType| {
+            each.is_integer() && each.primitive_width().is_some_and(|width| width < 8)
+        };
         let are_short = of.iter().all(is_short);
         let (terms, whole) = match function {
             F::Skewness => (THIRD, None),
@@ -105,9 +106,12 @@ impl Moments {
             _ => (VARIANCE, Some(WHOLE_VARIANCE)),
         };
         match whole.filter(|_| are_short) {
-            Some(terms) => {
-                Self { function, terms, counts: Vec::new(), sums: Kept::Whole(Vec::new()) }
-            }
+            Some(short_terms) => Self {
+                function,
+                terms: short_terms,
+                counts: Vec::new(),
+                sums: Kept::Whole(Vec::new()),
+            },
             None => Self { function, terms, counts: Vec::new(), sums: Kept::Floats(Vec::new()) },
         }
     }
@@ -292,15 +296,15 @@ fn term(term: Term, x: f64, y: f64) -> f64 {
 }
 
 /// Adds the terms of rows, one term of some rows after the other.
-fn add_terms(terms: &[Term], x: &[f64], y: &[f64], groups: &[u32], sums: &mut [FloatSum]) {
-    let rows = x.chunks(CHUNK).zip(y.chunks(CHUNK)).zip(groups.chunks(CHUNK));
+fn add_terms(terms: &[Term], xs: &[f64], ys: &[f64], groups: &[u32], sums: &mut [FloatSum]) {
+    let rows = xs.chunks(CHUNK).zip(ys.chunks(CHUNK)).zip(groups.chunks(CHUNK));
     let mut values = [0.0; CHUNK];
-    for ((x, y), groups) in rows {
+    for ((x_chunk, y_chunk), group_chunk) in rows {
         for (offset, of) in terms.iter().enumerate() {
-            for (value, (x, y)) in values.iter_mut().zip(x.iter().zip(y)) {
+            for (value, (x, y)) in values.iter_mut().zip(x_chunk.iter().zip(y_chunk)) {
                 *value = term(*of, *x, *y);
             }
-            add_each(sums, (terms.len(), offset), groups, &values);
+            add_each(sums, (terms.len(), offset), group_chunk, &values);
         }
     }
 }
@@ -415,7 +419,7 @@ impl Accumulator for Moments {
         for (row, group) in taken.groups.iter().enumerate() {
             let group = *group as usize;
             let bytes = states.value(row);
-            let Some((count, own)) = bytes.split_first_chunk::<8>() else {
+            let Some((count, own_sums)) = bytes.split_first_chunk::<8>() else {
                 return Err(no_state(states));
             };
             if bytes.len() != expected {
@@ -425,14 +429,14 @@ impl Accumulator for Moments {
             match &mut self.sums {
                 Kept::Floats(sums) => {
                     let all = &mut sums[group * width..(group + 1) * width];
-                    for (sum, own) in all.iter_mut().zip(own.chunks_exact(FloatSum::BYTES)) {
+                    for (sum, own) in all.iter_mut().zip(own_sums.chunks_exact(FloatSum::BYTES)) {
                         let state = FloatSum::from_bytes(own).ok_or_else(|| no_state(states))?;
                         merge_float(sum, &state)?;
                     }
                 }
                 Kept::Whole(sums) => {
                     let all = &mut sums[group * width..(group + 1) * width];
-                    for (sum, own) in all.iter_mut().zip(own.as_chunks::<WHOLE_BYTES>().0) {
+                    for (sum, own) in all.iter_mut().zip(own_sums.as_chunks::<WHOLE_BYTES>().0) {
                         *sum += i128::from_le_bytes(*own);
                     }
                 }

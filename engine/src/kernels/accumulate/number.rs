@@ -105,7 +105,7 @@ impl Accumulator for Count {
     }
 
     fn row_states(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<Vec<ArrayRef>>> {
-        let nulls = columns.first().and_then(|values| values.logical_nulls());
+        let nulls = columns.first().and_then(Array::logical_nulls);
         Ok(Some(vec![ones(nulls.as_ref(), rows)]))
     }
 

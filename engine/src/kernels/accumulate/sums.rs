@@ -292,8 +292,8 @@ impl Sums {
             }
             Kept::Int { sums, seen } if self.state_type == DataType::Int64 => {
                 let short = |group: &u32| i64::try_from(sums[*group as usize]).map_err(|_| many());
-                let sums = groups.iter().map(short).collect::<Result<ScalarBuffer<i64>>>()?;
-                Ok(Arc::new(Int64Array::try_new(sums, seen.gather(groups))?))
+                let narrowed = groups.iter().map(short).collect::<Result<ScalarBuffer<i64>>>()?;
+                Ok(Arc::new(Int64Array::try_new(narrowed, seen.gather(groups))?))
             }
             Kept::Narrow { sums, seen, .. } => bytes(
                 groups,

@@ -123,9 +123,9 @@ fn growth_is_never_more_than_foretold() {
 fn pairs(numbers: &[(i32, i32)]) -> (Vec<ArrayRef>, Vec<ArrayRef>, Vec<u32>) {
     let of = |each: fn(&(i32, i32)) -> i32| numbers.iter().map(each).collect::<Vec<i32>>();
     let columns = [of(|pair| pair.0), of(|pair| pair.1)];
-    let whole = columns.iter().map(|of| Arc::new(Int32Array::from(of.clone())) as ArrayRef);
-    let floats = columns.iter().map(|of| {
-        Arc::new(Float64Array::from_iter_values(of.iter().map(|n| f64::from(*n)))) as ArrayRef
+    let whole = columns.iter().map(|column| Arc::new(Int32Array::from(column.clone())) as ArrayRef);
+    let floats = columns.iter().map(|column| {
+        Arc::new(Float64Array::from_iter_values(column.iter().map(|n| f64::from(*n)))) as ArrayRef
     });
     let groups = (0..).take(numbers.len()).map(|row: u32| row % 3).collect();
     (whole.collect(), floats.collect(), groups)
@@ -143,8 +143,8 @@ fn both_ways(text: &str, of: &DataType, columns: &[ArrayRef], groups: &[u32]) ->
     values.freeze();
     let direct = values.values(&[0, 1, 2], &[]).unwrap();
     let mut states = Accumulators::new(&aggregates, Carried::States).unwrap();
-    let columns = row_states(&aggregates, &input, groups.len()).unwrap();
-    states.take(&[Inputs { columns, rows: None }], groups, 3).unwrap();
+    let state_columns = row_states(&aggregates, &input, groups.len()).unwrap();
+    states.take(&[Inputs { columns: state_columns, rows: None }], groups, 3).unwrap();
     states.freeze();
     let merged = states.values(&[0, 1, 2], &[]).unwrap();
     assert_eq!(direct, merged, "{text}");
@@ -163,15 +163,14 @@ proptest! {
             "stddev(a)", "var_pop(a)", "covar_samp(a, b)", "corr(a, b)", "regr_slope(a, b)",
             "regr_r2(a, b)", "skewness(a)", "avg(a)",
         ] {
-            let exact = both_ways(text, &DataType::Int32, &whole, &groups);
-            let near = both_ways(text, &DataType::Float64, &floats, &groups);
-            for (exact, near) in exact.iter().zip(&near) {
-                match (exact, near) {
-                    (Some(exact), Some(near)) => {
-                        let bound = near.abs().max(1e-6) * 1e-9;
-                        prop_assert!((exact - near).abs() <= bound, "{text}: {exact}, {near}");
-                    }
-                    _ => prop_assert_eq!(exact, near, "{}", text),
+            let of_whole = both_ways(text, &DataType::Int32, &whole, &groups);
+            let of_floats = both_ways(text, &DataType::Float64, &floats, &groups);
+            for (exact, near) in of_whole.iter().zip(&of_floats) {
+                if let (Some(exact), Some(near)) = (exact, near) {
+                    let bound = near.abs().max(1e-6) * 1e-9;
+                    prop_assert!((exact - near).abs() <= bound, "{text}: {exact}, {near}");
+                } else {
+                    prop_assert_eq!(exact, near, "{}", text);
                 }
             }
         }

@@ -435,8 +435,8 @@ fn a_sum_beyond_int64_is_an_error_that_names_it() {
     assert_eq!(rows_of(&values)[0][2], Some(i64::MAX.to_string()));
     // And small sums become large ones.
     let small = vec![(None, Some(7), None, None, None); 3];
-    let values = reduction.run(&[batch(&small), batch(&rows), batch(&back), batch(&back)]).unwrap();
-    assert_eq!(rows_of(&values)[0][2], Some(21.to_string()));
+    let large = reduction.run(&[batch(&small), batch(&rows), batch(&back), batch(&back)]).unwrap();
+    assert_eq!(rows_of(&large)[0][2], Some(21.to_string()));
 }
 
 #[test]

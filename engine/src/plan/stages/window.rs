@@ -37,10 +37,10 @@ impl Cutter<'_> {
         let first = self.first_wanted(index, &input_schema, &asked);
         let first_rows = |pipeline: Pipeline, is_hashed: bool| match &first {
             Some((key, rank)) => {
-                let (schema, partition_by) = (pipeline.schema(), asked.partition_by.clone());
+                let (same_schema, partition_by) = (pipeline.schema(), asked.partition_by.clone());
                 let (key, rank) = (key.clone(), *rank);
-                pipeline.then(index, schema, |input| StepKind::FirstRows {
-                    input,
+                pipeline.then(index, same_schema, |rows| StepKind::FirstRows {
+                    input: rows,
                     partition_by,
                     key,
                     rank,
@@ -61,17 +61,16 @@ impl Cutter<'_> {
             Order::None | Order::Source => Vec::new(),
         };
         let bucket_count = self.buckets(below.bytes);
-        let partition_by = &asked.partition_by;
         let sorted = if keys.is_empty() {
             self.gathered(index, below, Share::All)
-        } else if partition_by.is_empty() || bucket_count == 1 {
+        } else if asked.partition_by.is_empty() || bucket_count == 1 {
             // One task takes all rows: they gain nothing from being sorted by ranges.
             self.merged(index, below, &keys, None)
         } else {
             let keys = self.with_ties(keys, &below);
             let key =
                 |column: &usize| -> Expr { crate::expr::parse::column(&input_schema, *column) };
-            let by: Vec<Expr> = partition_by.iter().map(key).collect();
+            let by: Vec<Expr> = asked.partition_by.iter().map(key).collect();
             let read = first_rows(self.hashed(index, below, &by, bucket_count), true);
             let hashed = read.schema();
             read.then(index, hashed, |read| StepKind::Sort { input: read, keys, limit: None })

@@ -202,7 +202,7 @@ impl Sifted {
         for column in &mut self.columns {
             if left > 0 {
                 column.decode(count)?;
-                column.append(count, (left < count).then_some(&self.chosen[..left]));
+                column.append(count, (left < count).then(|| &self.chosen[..left]));
             }
             column.pass(count);
         }
