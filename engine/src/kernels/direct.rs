@@ -562,22 +562,22 @@ mod tests {
         let (groups, missing) = find_one(&mut index, batch(100, 104)).unwrap();
         assert_eq!((groups, missing.clone()), (vec![NO_GROUP; 4], vec![0, 1, 2, 3]));
         index.enter(&missing, &[0, 1, 2, 3]);
-        let (groups, _) = find_one(&mut index, batch(-5, 102)).unwrap();
-        assert_eq!(groups[105..], [0, 1]);
-        let (groups, _) = find_one(&mut index, batch(101, 1_000)).unwrap();
-        assert_eq!(groups[..4], [1, 2, 3, NO_GROUP]);
+        let lower = find_one(&mut index, batch(-5, 102)).unwrap().0;
+        assert_eq!(lower[105..], [0, 1]);
+        let higher = find_one(&mut index, batch(101, 1_000)).unwrap().0;
+        assert_eq!(higher[..4], [1, 2, 3, NO_GROUP]);
         // One step down after the other does not double it each time.
         for first in (-400..-5).rev() {
             assert!(find_one(&mut index, batch(first, first + 2)).is_some());
         }
         assert!(index.memory_bytes() < 64 << 10, "{} bytes", index.memory_bytes());
-        let (groups, _) = find_one(&mut index, batch(99, 105)).unwrap();
-        assert_eq!(groups, [NO_GROUP, 0, 1, 2, 3, NO_GROUP]);
+        let last = find_one(&mut index, batch(99, 105)).unwrap().0;
+        assert_eq!(last, [NO_GROUP, 0, 1, 2, 3, NO_GROUP]);
         let edges: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX]));
         assert_eq!(find_one(&mut index, edges), None);
-        let mut index = DirectIndex::new(&[arrow::datatypes::DataType::Int64]).unwrap();
+        let mut other = DirectIndex::new(&[arrow::datatypes::DataType::Int64]).unwrap();
         let edge: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX - 1, i64::MAX]));
-        assert!(find_one(&mut index, edge).is_some());
+        assert!(find_one(&mut other, edge).is_some());
     }
 
     fn texts(numbers: std::ops::Range<u32>) -> ArrayRef {
@@ -591,10 +591,10 @@ mod tests {
         assert_eq!((groups[5_999], missing.len()), (NO_GROUP, 6_000));
         let entered: Vec<u32> = (0..6_000).collect();
         index.enter(&missing, &entered);
-        let (groups, missing) = find_one(&mut index, texts(0..6_000)).unwrap();
-        assert!(groups.iter().zip(&entered).all(|(group, own)| group == own || *group == NO_GROUP));
-        assert!(groups[..4_000].iter().zip(&entered).all(|(group, own)| group == own));
-        assert_eq!(missing.len(), 6_000 - 4_096);
+        let (known, left) = find_one(&mut index, texts(0..6_000)).unwrap();
+        assert!(known.iter().zip(&entered).all(|(group, own)| group == own || *group == NO_GROUP));
+        assert!(known[..4_000].iter().zip(&entered).all(|(group, own)| group == own));
+        assert_eq!(left.len(), 6_000 - 4_096);
         let long: ArrayRef =
             Arc::new(StringViewArray::from(vec![Some("longer than a view"), None]));
         assert_eq!(find_one(&mut index, long).unwrap(), (vec![NO_GROUP; 2], vec![0, 1]));
@@ -619,8 +619,8 @@ mod tests {
         assert!(DirectIndex::new(&[arrow::datatypes::DataType::Float64]).is_none());
         // Dates far apart, and no key at all.
         let far: ArrayRef = Arc::new(Date32Array::from(vec![0, 1 << 20]));
-        let types = [arrow::datatypes::DataType::Date32];
-        assert_eq!(find_one(&mut DirectIndex::new(&types).unwrap(), far), None);
+        let date = [arrow::datatypes::DataType::Date32];
+        assert_eq!(find_one(&mut DirectIndex::new(&date).unwrap(), far), None);
         let mut none = DirectIndex::new(&[]).unwrap();
         assert_eq!(look_up(&mut none, &[], 2), Some((vec![NO_GROUP; 2], vec![0, 1])));
     }

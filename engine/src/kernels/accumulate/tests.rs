@@ -123,9 +123,9 @@ fn growth_is_never_more_than_foretold() {
 fn pairs(numbers: &[(i32, i32)]) -> (Vec<ArrayRef>, Vec<ArrayRef>, Vec<u32>) {
     let of = |each: fn(&(i32, i32)) -> i32| numbers.iter().map(each).collect::<Vec<i32>>();
     let columns = [of(|pair| pair.0), of(|pair| pair.1)];
-    let whole = columns.iter().map(|of| Arc::new(Int32Array::from(of.clone())) as ArrayRef);
-    let floats = columns.iter().map(|of| {
-        Arc::new(Float64Array::from_iter_values(of.iter().map(|n| f64::from(*n)))) as ArrayRef
+    let whole = columns.iter().map(|all| Arc::new(Int32Array::from(all.clone())) as ArrayRef);
+    let floats = columns.iter().map(|all| {
+        Arc::new(Float64Array::from_iter_values(all.iter().map(|n| f64::from(*n)))) as ArrayRef
     });
     let groups = (0..).take(numbers.len()).map(|row: u32| row % 3).collect();
     (whole.collect(), floats.collect(), groups)
@@ -143,8 +143,8 @@ fn both_ways(text: &str, of: &DataType, columns: &[ArrayRef], groups: &[u32]) ->
     values.freeze();
     let direct = values.values(&[0, 1, 2], &[]).unwrap();
     let mut states = Accumulators::new(&aggregates, Carried::States).unwrap();
-    let columns = row_states(&aggregates, &input, groups.len()).unwrap();
-    states.take(&[Inputs { columns, rows: None }], groups, 3).unwrap();
+    let of_rows = row_states(&aggregates, &input, groups.len()).unwrap();
+    states.take(&[Inputs { columns: of_rows, rows: None }], groups, 3).unwrap();
     states.freeze();
     let merged = states.values(&[0, 1, 2], &[]).unwrap();
     assert_eq!(direct, merged, "{text}");
@@ -165,13 +165,12 @@ proptest! {
         ] {
             let exact = both_ways(text, &DataType::Int32, &whole, &groups);
             let near = both_ways(text, &DataType::Float64, &floats, &groups);
-            for (exact, near) in exact.iter().zip(&near) {
-                match (exact, near) {
-                    (Some(exact), Some(near)) => {
-                        let bound = near.abs().max(1e-6) * 1e-9;
-                        prop_assert!((exact - near).abs() <= bound, "{text}: {exact}, {near}");
-                    }
-                    _ => prop_assert_eq!(exact, near, "{}", text),
+            for (own, other) in exact.iter().zip(&near) {
+                if let (Some(own), Some(other)) = (own, other) {
+                    let bound = other.abs().max(1e-6) * 1e-9;
+                    prop_assert!((own - other).abs() <= bound, "{text}: {own}, {other}");
+                } else {
+                    prop_assert_eq!(own, other, "{}", text);
                 }
             }
         }

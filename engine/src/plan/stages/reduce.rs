@@ -98,8 +98,8 @@ pub(super) fn most_rows(nodes: &[Node]) -> Vec<Option<u64>> {
     let mut most: Vec<Option<u64>> = Vec::with_capacity(nodes.len());
     for node in nodes {
         let of_inputs = || {
-            let rows = node.inputs.iter().map(|input| most[input.index()]);
-            rows.fold(Some(0_u64), |sum, rows| Some(sum?.saturating_add(rows?)))
+            let mut inputs = node.inputs.iter().map(|input| most[input.index()]);
+            inputs.try_fold(0_u64, |sum, rows| Some(sum.saturating_add(rows?)))
         };
         let rows = match &node.op {
             Op::Read(read) => read.estimated_rows(),

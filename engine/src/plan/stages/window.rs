@@ -21,6 +21,28 @@ pub(super) struct Asked {
     pub(super) functions: Vec<WindowFunction>,
 }
 
+impl Asked {
+    /// The rows of a pipeline but those behind the ranks that are wanted, where some are.
+    fn first_rows(
+        &self,
+        node: NodeIndex,
+        pipeline: Pipeline,
+        wanted: Option<&(SortKey, u64)>,
+        is_hashed: bool,
+    ) -> Pipeline {
+        let Some((key, rank)) = wanted else { return pipeline };
+        let (schema, partition_by) = (pipeline.schema(), self.partition_by.clone());
+        let (key, rank) = (key.clone(), *rank);
+        pipeline.then(node, schema, |input| StepKind::FirstRows {
+            input,
+            partition_by,
+            key,
+            rank,
+            is_hashed,
+        })
+    }
+}
+
 impl Cutter<'_> {
     /// All rows of a partition in one task, sorted by partition and order, and the functions over
     /// them. Rows of one bucket, and rows without partitions, are sorted where they are and merged.
@@ -35,21 +57,7 @@ impl Cutter<'_> {
         let below = self.rows_of(input)?;
         let input_schema = below.schema();
         let first = self.first_wanted(index, &input_schema, &asked);
-        let first_rows = |pipeline: Pipeline, is_hashed: bool| match &first {
-            Some((key, rank)) => {
-                let (schema, partition_by) = (pipeline.schema(), asked.partition_by.clone());
-                let (key, rank) = (key.clone(), *rank);
-                pipeline.then(index, schema, |input| StepKind::FirstRows {
-                    input,
-                    partition_by,
-                    key,
-                    rank,
-                    is_hashed,
-                })
-            }
-            None => pipeline,
-        };
-        let below = first_rows(below, false);
+        let below = asked.first_rows(index, below, first.as_ref(), false);
         let columns = input_schema.fields().len();
         let has_order = self.plan.nodes[input.index()].order != Order::None;
         let keys = match order {
@@ -61,18 +69,18 @@ impl Cutter<'_> {
             Order::None | Order::Source => Vec::new(),
         };
         let bucket_count = self.buckets(below.bytes);
-        let partition_by = &asked.partition_by;
         let sorted = if keys.is_empty() {
             self.gathered(index, below, Share::All)
-        } else if partition_by.is_empty() || bucket_count == 1 {
+        } else if asked.partition_by.is_empty() || bucket_count == 1 {
             // One task takes all rows: they gain nothing from being sorted by ranges.
             self.merged(index, below, &keys, None)
         } else {
             let keys = self.with_ties(keys, &below);
             let key =
                 |column: &usize| -> Expr { crate::expr::parse::column(&input_schema, *column) };
-            let by: Vec<Expr> = partition_by.iter().map(key).collect();
-            let read = first_rows(self.hashed(index, below, &by, bucket_count), true);
+            let by: Vec<Expr> = asked.partition_by.iter().map(key).collect();
+            let read = self.hashed(index, below, &by, bucket_count);
+            let read = asked.first_rows(index, read, first.as_ref(), true);
             let hashed = read.schema();
             read.then(index, hashed, |read| StepKind::Sort { input: read, keys, limit: None })
         };
