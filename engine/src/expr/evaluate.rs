@@ -164,11 +164,11 @@ impl Expr {
     /// Whether a row takes longer than comparing a few numbers does.
     pub(crate) fn is_costly(&self) -> bool {
         let itself = match self {
-            Self::Like { .. } | Self::Call { .. } | Self::Case { .. } | Self::Element { .. } => true,
-            Self::InList { input, .. } => input.data_type().is_nested(),
-            Self::Cast { input, to, .. } => {
-                !input.data_type().is_primitive() || !to.is_primitive()
+            Self::Like { .. } | Self::Call { .. } | Self::Case { .. } | Self::Element { .. } => {
+                true
             }
+            Self::InList { input, .. } => input.data_type().is_nested(),
+            Self::Cast { input, to, .. } => !input.data_type().is_primitive() || !to.is_primitive(),
             Self::Binary { left, .. } => left.data_type().is_nested(),
             Self::Column { .. }
             | Self::Literal(_)
@@ -399,8 +399,7 @@ fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Resul
         return Ok(Value::rows(Arc::new(left.clone())));
     }
     // Few rows are worth choosing for what costs more than choosing them.
-    let is_worth_it =
-        right.is_costly() && undecided.count_set_bits() <= rows.count / FEW_FRACTION;
+    let is_worth_it = right.is_costly() && undecided.count_set_bits() <= rows.count / FEW_FRACTION;
     let right = if right.is_fallible() || is_worth_it {
         let narrowed = rows.narrow(&undecided);
         let values = right.value(&narrowed)?.into_array(narrowed.count)?;
@@ -418,11 +417,11 @@ fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Resul
 
 /// Values at the places where `mask` is set, in their order, and `other` everywhere else.
 fn spread(values: &BooleanArray, mask: &BooleanBuffer, other: bool) -> ArrayRef {
-    let put = |bits: &BooleanBuffer, other: bool| {
+    let put = |bits: &BooleanBuffer, rest: bool| {
         let mut all = BooleanBufferBuilder::new(mask.len());
-        all.append_n(mask.len(), other);
+        all.append_n(mask.len(), rest);
         for (row, bit) in mask.set_indices().zip(bits) {
-            if bit != other {
+            if bit != rest {
                 all.set_bit(row, bit);
             }
         }
@@ -521,7 +520,7 @@ fn merged_primitive<T: ArrowPrimitiveType>(
     taken: &[Taken],
 ) -> PrimitiveArray<T> {
     let branches: Vec<&PrimitiveArray<T>> =
-        branches.iter().map(|branch| branch.as_primitive::<T>()).collect();
+        branches.iter().map(AsArray::as_primitive::<T>).collect();
     let mut next = vec![0; branches.len()];
     let mut valid = NullBufferBuilder::new(taken.len());
     let mut values = Vec::with_capacity(taken.len());

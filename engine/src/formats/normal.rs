@@ -11,8 +11,8 @@ use arrow::{
     buffer::{OffsetBuffer, ScalarBuffer},
     compute::{cast, take},
     datatypes::{
-        DataType, Decimal64Type, Decimal128Type, Field, Fields, Int16Type, Int32Type, Int64Type, IntervalUnit, RunEndIndexType,
-        Schema, SchemaRef, TimeUnit,
+        DataType, Decimal64Type, Decimal128Type, Field, Fields, Int16Type, Int32Type, Int64Type,
+        IntervalUnit, RunEndIndexType, Schema, SchemaRef, TimeUnit,
     },
     error::ArrowError,
 };

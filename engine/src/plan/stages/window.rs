@@ -21,28 +21,6 @@ pub(super) struct Asked {
     pub(super) functions: Vec<WindowFunction>,
 }
 
-impl Asked {
-    /// The rows of a pipeline but those behind the ranks that are wanted, where some are.
-    fn first_rows(
-        &self,
-        node: NodeIndex,
-        pipeline: Pipeline,
-        wanted: Option<&(SortKey, u64)>,
-        is_hashed: bool,
-    ) -> Pipeline {
-        let Some((key, rank)) = wanted else { return pipeline };
-        let (schema, partition_by) = (pipeline.schema(), self.partition_by.clone());
-        let (key, rank) = (key.clone(), *rank);
-        pipeline.then(node, schema, |input| StepKind::FirstRows {
-            input,
-            partition_by,
-            key,
-            rank,
-            is_hashed,
-        })
-    }
-}
-
 impl Cutter<'_> {
     /// All rows of a partition in one task, sorted by partition and order, and the functions over
     /// them. Rows of one bucket, and rows without partitions, are sorted where they are and merged.
