@@ -37,6 +37,7 @@ fn main() {
     let keep = keep.then(|| PathBuf::from(arguments.next().unwrap()));
     let threads = arguments.next().unwrap().parse().unwrap();
     let memory_bytes = arguments.next().unwrap().parse().unwrap();
+    allocator::suit(memory_bytes);
     let work = PathBuf::from(arguments.next().unwrap());
     let mut data = DataDisks::everywhere();
     // The peers leave it to the system when a result reaches the disk.
