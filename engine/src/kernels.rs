@@ -2,7 +2,11 @@
 
 pub mod hash;
 pub mod key_table;
+pub(crate) mod direct;
+pub(crate) mod group_index;
 pub mod scatter;
+pub(crate) mod sort_key;
+pub(crate) mod sort_rows;
 pub(crate) mod canonical;
 pub mod compact;
 pub mod float_sum;

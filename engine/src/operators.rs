@@ -18,6 +18,7 @@ pub mod sort;
 pub mod merge;
 pub mod limit;
 pub mod window;
+pub mod first_rows;
 pub mod union;
 pub mod explode;
 pub mod unpivot;

@@ -417,11 +417,11 @@ fn connective(op: BinaryOp, left: &Expr, right: &Expr, rows: &Rows<'_>) -> Resul
 
 /// Values at the places where `mask` is set, in their order, and `other` everywhere else.
 fn spread(values: &BooleanArray, mask: &BooleanBuffer, other: bool) -> ArrayRef {
-    let put = |bits: &BooleanBuffer, other: bool| {
+    let put = |bits: &BooleanBuffer, rest: bool| {
         let mut all = BooleanBufferBuilder::new(mask.len());
-        all.append_n(mask.len(), other);
+        all.append_n(mask.len(), rest);
         for (row, bit) in mask.set_indices().zip(bits) {
-            if bit != other {
+            if bit != rest {
                 all.set_bit(row, bit);
             }
         }
@@ -520,7 +520,7 @@ fn merged_primitive<T: ArrowPrimitiveType>(
     taken: &[Taken],
 ) -> PrimitiveArray<T> {
     let branches: Vec<&PrimitiveArray<T>> =
-        branches.iter().map(|branch| branch.as_primitive::<T>()).collect();
+        branches.iter().map(AsArray::as_primitive::<T>).collect();
     let mut next = vec![0; branches.len()];
     let mut valid = NullBufferBuilder::new(taken.len());
     let mut values = Vec::with_capacity(taken.len());

@@ -9,10 +9,10 @@
 //! | aggregate | states | file |
 //! |---|---|---|
 //! | count | int64 | `number` |
-//! | sum, avg | 16 bytes (`i128`), 32 (`i256`) or 40 ([`FloatSum`]); avg a count too | `number` |
+//! | sum, avg | int64 of short integers, 16 bytes (`i128`), 32 (`i256`), or a float or 40 bytes ([`FloatSum`]); avg a count too | `number`, `sums` |
 //! | min, max, every, any, `bit_…` | the argument's type, null without values | `extreme` |
 //! | first, last, `min_by`, `max_by` | the arguments and the bytes of the order key | `chosen` |
-//! | stddev … kurtosis | the count and [`FloatSum`]s of powers | `moments` |
+//! | stddev … kurtosis | the count and sums of powers: [`FloatSum`]s, or 16 bytes of short integers | `moments` |
 //! | median, quantile, product, `array_agg`, `string_agg` | a list of the values | `list` |
 //! | anything of `distinct` | a list of the different values | `distinct` |
 //! | mode, `approx_quantile` | a list of values with their counts | `counted` |
@@ -39,8 +39,10 @@ use crate::{
 };
 
 mod number;
+mod sums;
 mod extreme;
 mod chosen;
+mod double;
 mod moments;
 mod list;
 mod distinct;
@@ -100,12 +102,12 @@ impl Accumulators {
         self.each.iter().map(|each| each.state_types().len()).collect()
     }
 
-    /// The most that a batch of `rows` rows may add when there are `groups` groups now.
+    /// The most that a batch of `rows` rows may add, with which there are at most `groups` groups.
     ///
     /// # Errors
     /// As [`Self::update`] where an input has a wrong type.
     pub fn growth(&self, inputs: &[Inputs], groups: usize, rows: usize) -> Result<Growth> {
-        let coming = Coming { rows, groups: groups + rows, carried: self.carried };
+        let coming = Coming { rows, groups, carried: self.carried };
         let pairs = self.each.iter().zip(inputs);
         pairs.map(|(each, input)| each.growth(&input.columns, coming)).sum()
     }
@@ -205,6 +207,36 @@ impl Accumulators {
         }
         Ok(columns)
     }
+}
+
+/// The states of the rows of a batch, each a group of its own.
+///
+/// # Errors
+/// As [`Accumulators::take`] and [`Accumulators::states`].
+#[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2³² rows")]
+pub fn row_states(
+    aggregates: &[Aggregate],
+    inputs: &[Inputs],
+    rows: usize,
+) -> Result<Vec<ArrayRef>> {
+    let groups: Vec<u32> = (0..rows as u32).collect();
+    let mut columns = Vec::new();
+    for (aggregate, input) in aggregates.iter().zip(inputs) {
+        let mut each = accumulator(aggregate)?;
+        if input.rows.is_none()
+            && let Some(states) = each.row_states(&input.columns, rows)?
+        {
+            columns.extend(states);
+            continue;
+        }
+        let to = input.rows.as_deref().unwrap_or(&groups);
+        let is_whole = input.rows.is_none();
+        each.update(&Taken { columns: &input.columns, groups: to, count: rows, is_whole })?;
+        each.extend(rows);
+        each.freeze();
+        each.states(&groups, &mut columns)?;
+    }
+    Ok(columns)
 }
 
 /// The columns that stand for `aggregates`, which have these names, between partial and final.
@@ -321,6 +353,10 @@ trait Accumulator: Debug + Send {
     }
     /// The states of some groups.
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()>;
+    /// The states of rows of values, each a group of its own, where they are had without one.
+    fn row_states(&self, _columns: &[ArrayRef], _rows: usize) -> Result<Option<Vec<ArrayRef>>> {
+        Ok(None)
+    }
     /// Which entries of a frozen group's list go together in pieces of about so many bytes.
     fn pieces(&self, _group: u32, _piece_bytes: u64) -> Vec<Range<usize>> {
         Vec::new()
@@ -374,7 +410,11 @@ fn plain_accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
         | F::RegrIntercept
         | F::RegrR2
         | F::Skewness
-        | F::Kurtosis => Box::new(moments::Moments::new(aggregate.function)),
+        | F::Kurtosis => {
+            let types: Vec<DataType> =
+                row_arguments(aggregate).iter().map(Expr::data_type).collect();
+            Box::new(moments::Moments::new(aggregate.function, &types))
+        }
         F::Median | F::QuantileCont | F::QuantileDisc | F::Product | F::StringAgg | F::ArrayAgg => {
             Box::new(list::Lists::new(&of, list::Made::of(aggregate)?)?)
         }

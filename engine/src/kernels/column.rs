@@ -125,6 +125,16 @@ impl ColumnInput {
     pub(crate) fn is_valid(&self, row: usize) -> bool {
         self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
     }
+
+    /// Whether two rows are the same, nulls too.
+    pub(crate) fn are_equal(&self, left: usize, right: usize) -> bool {
+        let are_equal = match &self.values {
+            InputValues::Words(words) => words[left] == words[right],
+            InputValues::Wide(values) => values[left] == values[right],
+            InputValues::Bytes(text) => text.are_equal(left, right),
+        };
+        are_equal && self.is_valid(left) == self.is_valid(right)
+    }
 }
 
 impl Column {
@@ -168,16 +178,18 @@ impl Column {
         values + self.validity.memory_bytes()
     }
 
-    /// The bytes of an entry outside the column's fixed width.
-    pub(crate) fn entry_bytes(&self, entry: usize) -> u64 {
+    /// The bytes of some entries.
+    pub(crate) fn entry_bytes(&self, entries: &[u32]) -> u64 {
         match &self.values {
-            Values::Words(_) => 8,
-            Values::Wide(_) => 16,
-            Values::Bytes { bytes, .. } => 16 + bytes.length(entry),
+            Values::Words(_) => 8 * entries.len() as u64,
+            Values::Wide(_) => 16 * entries.len() as u64,
+            Values::Bytes { bytes, .. } => {
+                entries.iter().map(|entry| 16 + bytes.length(*entry as usize)).sum()
+            }
         }
     }
 
-    /// The most that pushing or setting the rows of `input` may add, and that `more` entries may.
+    /// The most that appending or setting the rows of `input` may add, and that `more` entries may.
     pub(crate) fn growth(&self, input: &ColumnInput, more: usize) -> Growth {
         let values = match (&self.values, &input.values) {
             (Values::Words(words), _) => growth_of(words, more),
@@ -187,6 +199,17 @@ impl Column {
         };
         let has_nulls = input.nulls.is_some() || !self.validity.all_valid();
         values + if has_nulls { self.validity.growth(more) } else { Growth::default() }
+    }
+
+    /// [`Self::growth`] where that follows from the number of rows; `None` where it takes the rows.
+    pub(crate) fn fixed_growth(&self, has_nulls: bool, more: usize) -> Option<Growth> {
+        let values = match &self.values {
+            Values::Words(words) => growth_of(words, more),
+            Values::Wide(values) => growth_of(values, more),
+            Values::Bytes { .. } => return None,
+        };
+        let has_nulls = has_nulls || !self.validity.all_valid();
+        Some(values + if has_nulls { self.validity.growth(more) } else { Growth::default() })
     }
 
     /// [`Self::growth`] where entries may be null before they have a value.
@@ -241,24 +264,30 @@ impl Column {
         is_equal && self.validity.is_valid(entry) == input.is_valid(row)
     }
 
-    /// Adds a copy of a row's value.
-    pub(crate) fn push(&mut self, input: &ColumnInput, row: usize) {
+    /// Adds copies of some rows' values.
+    pub(crate) fn append(
+        &mut self,
+        input: &ColumnInput,
+        rows: impl ExactSizeIterator<Item = usize> + Clone,
+    ) {
         match (&mut self.values, &input.values) {
             (Values::Words(words), InputValues::Words(input)) => {
-                reserve(words, 1);
-                words.push(input[row]);
+                reserve(words, rows.len());
+                words.extend(rows.clone().map(|row| input[row]));
             }
             (Values::Wide(values), InputValues::Wide(input)) => {
-                reserve(values, 1);
-                values.push(input[row]);
+                reserve(values, rows.len());
+                values.extend(rows.clone().map(|row| input[row]));
             }
             (Values::Bytes { bytes, .. }, InputValues::Bytes(input)) => {
-                bytes.reserve(1);
-                bytes.push(input, row);
+                bytes.append(input, rows.clone());
             }
             _ => mismatch(),
         }
-        self.validity.push(input.is_valid(row));
+        match &input.nulls {
+            None => self.validity.extend(rows.len(), true),
+            Some(nulls) => rows.for_each(|row| self.validity.push(nulls.is_valid(row))),
+        }
     }
 
     /// Adds nulls up to `len` entries.

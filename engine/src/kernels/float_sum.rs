@@ -74,35 +74,35 @@ impl FloatSum {
     /// Adds one value.
     #[inline]
     pub fn add(&mut self, value: f64) {
-        let bits = value.to_bits();
-        let exponent = (bits >> 52) & 0x7ff;
-        if exponent == 0x7ff {
-            self.add_special(value);
+        self.add_slices(&Slices::of(value));
+    }
+
+    #[inline]
+    fn add_slices(&mut self, slices: &Slices) {
+        if slices.place == self.place {
+            self.bins[1] = self.bins[1].wrapping_add(slices.low);
+            self.bins[2] = self.bins[2].wrapping_add(slices.middle);
+            self.bins[3] = self.bins[3].wrapping_add(slices.high);
+        } else {
+            self.add_elsewhere(slices);
+        }
+    }
+
+    /// Adds a value that is not of the window's own place.
+    fn add_elsewhere(&mut self, slices: &Slices) {
+        let Slices { low, middle, high, place } = *slices;
+        if place == SPECIAL {
+            self.flags |= Slices::flags(low);
             return;
         }
-        // A subnormal has the exponent of the least normal number and no hidden bit.
-        let is_normal = u64::from(exponent != 0);
-        let mantissa = (bits & ((1 << 52) - 1)) | (is_normal << 52);
-        #[expect(clippy::cast_possible_truncation, reason = "below 2046")]
-        let position = (exponent - is_normal) as u32;
-        let shift = position % WIDTH;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 78")]
-        let place = (position / WIDTH) as i16;
-        let mask = (1 << WIDTH) - 1;
-        let sign = bits.cast_signed() >> 63;
-        let signed = |slice: u64| (slice.cast_signed() ^ sign) - sign;
-        let low = signed((mantissa << shift) & mask);
-        let middle = signed((mantissa >> (WIDTH - shift)) & mask);
-        let high = signed(mantissa >> (2 * WIDTH - shift));
         if place > self.place {
             self.move_to(place);
+            self.bins[1] = self.bins[1].wrapping_add(low);
+            self.bins[2] = self.bins[2].wrapping_add(middle);
+            self.bins[3] = self.bins[3].wrapping_add(high);
+            return;
         }
         match self.place - place {
-            0 => {
-                self.bins[1] = self.bins[1].wrapping_add(low);
-                self.bins[2] = self.bins[2].wrapping_add(middle);
-                self.bins[3] = self.bins[3].wrapping_add(high);
-            }
             1 => {
                 self.bins[0] = self.bins[0].wrapping_add(low);
                 self.bins[1] = self.bins[1].wrapping_add(middle);
@@ -193,17 +193,6 @@ impl FloatSum {
         is_state.then_some(Self { bins, place, flags })
     }
 
-    #[cold]
-    fn add_special(&mut self, value: f64) {
-        self.flags |= if value.is_nan() {
-            NAN
-        } else if value > 0.0 {
-            INFINITE
-        } else {
-            NEGATIVE_INFINITE
-        };
-    }
-
     /// Moves the window up, dropping what falls out below.
     #[cold]
     fn move_to(&mut self, place: i16) {
@@ -227,6 +216,88 @@ impl FloatSum {
             // Far more than 53 bits are left; all that the rest can do is to break a tie.
             let sticky = i128::from(rest != 0);
             round((upper << 1) | sticky, exponent + WIDTH.cast_signed() - 1)
+        }
+    }
+}
+
+/// Adds each value to the sum of its group: that of group `g` is number `g × stride + offset`.
+///
+/// Values are cut into slices some at a time first. The second loop is short, so that the processor
+/// has many groups' cache misses under way at once.
+///
+/// # Panics
+/// Where a group has no such sum; callers know their groups.
+pub(crate) fn add_each(
+    sums: &mut [FloatSum],
+    (stride, offset): (usize, usize),
+    groups: &[u32],
+    values: &[f64],
+) {
+    let mut slices = [Slices::NONE; CHUNK];
+    for (group_chunk, value_chunk) in groups.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        for (cut, value) in slices.iter_mut().zip(value_chunk) {
+            *cut = Slices::of(*value);
+        }
+        for (group, cut) in group_chunk.iter().zip(&slices) {
+            sums[*group as usize * stride + offset].add_slices(cut);
+        }
+    }
+}
+
+/// Values that are cut before they are added.
+const CHUNK: usize = 128;
+
+/// The [`Slices::place`] of what is not finite; its bits stand in `low`.
+const SPECIAL: i16 = i16::MAX;
+
+/// A value cut at the bins' edges.
+#[derive(Clone, Copy)]
+struct Slices {
+    low: i64,
+    middle: i64,
+    high: i64,
+    /// The least bin that it has a slice in.
+    place: i16,
+}
+
+impl Slices {
+    const NONE: Self = Self { low: 0, middle: 0, high: 0, place: 0 };
+
+    #[inline]
+    fn of(value: f64) -> Self {
+        let bits = value.to_bits();
+        let exponent = (bits >> 52) & 0x7ff;
+        if exponent == 0x7ff {
+            return Self { low: bits.cast_signed(), place: SPECIAL, ..Self::NONE };
+        }
+        // A subnormal has the exponent of the least normal number and no hidden bit.
+        let is_normal = u64::from(exponent != 0);
+        let mantissa = (bits & ((1 << 52) - 1)) | (is_normal << 52);
+        #[expect(clippy::cast_possible_truncation, reason = "below 2046")]
+        let position = (exponent - is_normal) as u32;
+        let shift = position % WIDTH;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 78")]
+        let place = (position / WIDTH) as i16;
+        let mask = (1 << WIDTH) - 1;
+        let sign = bits.cast_signed() >> 63;
+        let signed = |slice: u64| (slice.cast_signed() ^ sign) - sign;
+        Self {
+            low: signed((mantissa << shift) & mask),
+            middle: signed((mantissa >> (WIDTH - shift)) & mask),
+            high: signed(mantissa >> (2 * WIDTH - shift)),
+            place,
+        }
+    }
+
+    /// What the bits of a value that is not finite leave in a state.
+    fn flags(bits: i64) -> u16 {
+        let value = f64::from_bits(bits.cast_unsigned());
+        if value.is_nan() {
+            NAN
+        } else if value > 0.0 {
+            INFINITE
+        } else {
+            NEGATIVE_INFINITE
         }
     }
 }
@@ -450,6 +521,13 @@ mod tests {
                 prop_assert!(parts[into].merge(&part));
             }
             prop_assert_eq!(parts[0], expected);
+            // Many values at once, the others' sums beside it.
+            let mut sums = [FloatSum::EMPTY; 6];
+            let groups: Vec<u32> = (0..).take(shuffled.len()).map(|row: u32| row % 2).collect();
+            super::add_each(&mut sums, (3, 1), &groups, &shuffled);
+            let [_, mut first, _, _, second, _] = sums;
+            prop_assert!(first.merge(&second));
+            prop_assert_eq!(first, expected);
             prop_assert_eq!(FloatSum::from_bytes(&expected.to_bytes()), Some(expected));
         }
 

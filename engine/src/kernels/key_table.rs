@@ -126,17 +126,22 @@ impl KeyTable {
         assert!(self.len() + hashes.len() <= MAX_GROUPS, "callers split keys before this");
         groups.clear();
         groups.resize(hashes.len(), NO_GROUP);
+        let mut fresh: Vec<u32> = Vec::with_capacity(CHUNK.min(hashes.len()));
         for first in (0..hashes.len()).step_by(CHUNK) {
             let end = hashes.len().min(first + CHUNK);
             let equal = self.find_chunk(batch, first, &hashes[first..end], &mut groups[first..end]);
+            let left = equal[..end - first].iter().filter(|is_equal| !**is_equal).count();
+            if left == 0 {
+                continue;
+            }
+            self.widen(left);
+            fresh.clear();
             for (row, is_equal) in (first..end).zip(equal) {
                 if !is_equal {
-                    groups[row] = match self.find_row(batch, row, hashes[row]) {
-                        Ok(group) => group,
-                        Err(slot) => self.insert(batch, row, hashes[row], slot),
-                    };
+                    groups[row] = self.find_or_number(batch, row, hashes[row], &mut fresh);
                 }
             }
+            self.append(batch, hashes, &fresh);
         }
     }
 
@@ -154,7 +159,7 @@ impl KeyTable {
             for (row, is_equal) in (first..end).zip(equal) {
                 // An empty slot at the end of the probe settles it; a tag that lied does not.
                 if !is_equal && groups[row] != NO_GROUP {
-                    groups[row] = self.find_row(batch, row, hashes[row]).unwrap_or(NO_GROUP);
+                    groups[row] = self.find_row(batch, row, hashes[row], &[]).unwrap_or(NO_GROUP);
                 }
             }
         }
@@ -188,9 +193,17 @@ impl KeyTable {
         equal
     }
 
-    /// One row's group, or the slot where it belongs.
-    fn find_row(&self, batch: &KeyBatch, row: usize, hash: u64) -> Result<u32, usize> {
+    /// One row's group, or the slot where it belongs. Groups behind the columns' ends are those of
+    /// `fresh` rows.
+    fn find_row(
+        &self,
+        batch: &KeyBatch,
+        row: usize,
+        hash: u64,
+        fresh: &[u32],
+    ) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
+        let known = self.keys.hashes.len();
         let mut index = home(hash, mask);
         loop {
             let slot = self.slots[index];
@@ -198,35 +211,56 @@ impl KeyTable {
                 return Err(index);
             }
             if slot >> 32 == hash >> 32 {
-                let group = group_of(slot);
-                let is_equal = |(column, input): (&Column, &ColumnInput)| {
-                    column.equals(group as usize, input, row)
+                let group = group_of(slot) as usize;
+                let is_equal = if group < known {
+                    let mut pairs = self.keys.columns.iter().zip(&batch.columns);
+                    pairs.all(|(column, input)| column.equals(group, input, row))
+                } else {
+                    let other = fresh[group - known] as usize;
+                    batch.columns.iter().all(|input| input.are_equal(other, row))
                 };
-                if self.keys.columns.iter().zip(&batch.columns).all(is_equal) {
-                    return Ok(group);
+                if is_equal {
+                    return Ok(group_of(slot));
                 }
             }
             index = (index + 1) & mask;
         }
     }
 
-    /// Makes a row's key a group, in the slot where [`Self::find_row`] ended.
-    fn insert(&mut self, batch: &KeyBatch, row: usize, hash: u64, slot: usize) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_GROUPS`")]
-        let group = self.keys.hashes.len() as u32;
-        reserve(&mut self.keys.hashes, 1);
-        self.keys.hashes.push(hash);
-        for (column, input) in self.keys.columns.iter_mut().zip(&batch.columns) {
-            column.push(input, row);
-        }
-        let slots = slots_for(self.slots.len(), self.keys.hashes.len());
-        if slots == self.slots.len() {
+    /// One row's group; a new key's takes its slot, and its row is added to the `fresh` ones.
+    #[expect(clippy::cast_possible_truncation, reason = "at most `MAX_GROUPS`, and a batch's rows")]
+    fn find_or_number(
+        &mut self,
+        batch: &KeyBatch,
+        row: usize,
+        hash: u64,
+        fresh: &mut Vec<u32>,
+    ) -> u32 {
+        self.find_row(batch, row, hash, fresh).unwrap_or_else(|slot| {
+            let group = (self.keys.hashes.len() + fresh.len()) as u32;
             self.slots[slot] = slot_of(hash, group);
-        } else {
+            fresh.push(row as u32);
+            group
+        })
+    }
+
+    /// Makes the keys of `fresh` rows groups, one after the other.
+    fn append(&mut self, batch: &KeyBatch, hashes: &[u64], fresh: &[u32]) {
+        let rows = fresh.iter().map(|row| *row as usize);
+        reserve(&mut self.keys.hashes, fresh.len());
+        self.keys.hashes.extend(rows.clone().map(|row| hashes[row]));
+        for (column, input) in self.keys.columns.iter_mut().zip(&batch.columns) {
+            column.append(input, rows.clone());
+        }
+    }
+
+    /// Makes slots for `more` groups.
+    fn widen(&mut self, more: usize) {
+        let slots = slots_for(self.slots.len(), self.keys.hashes.len() + more);
+        if slots > self.slots.len() {
             self.slots = vec![EMPTY; slots];
             fill(&mut self.slots, &self.keys.hashes);
         }
-        group
     }
 }
 

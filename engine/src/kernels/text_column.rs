@@ -10,7 +10,7 @@ use std::{cmp::Ordering, sync::Arc};
 use arrow::{
     array::{ByteView, GenericByteViewArray},
     buffer::{Buffer, NullBuffer, ScalarBuffer},
-    datatypes::ByteViewType,
+    datatypes::{ByteViewType, DataType},
 };
 
 use crate::{
@@ -33,6 +33,8 @@ pub(crate) struct TextInput {
     pub(crate) buffers: Arc<[Buffer]>,
     /// Which rows are null; absent where none is.
     pub(crate) nulls: Option<NullBuffer>,
+    /// Whether they came as text, which is UTF-8.
+    is_text: bool,
 }
 
 impl TextInput {
@@ -48,7 +50,8 @@ impl TextInput {
                 .map(|(view, is_valid)| if is_valid { *view } else { 0 })
                 .collect(),
         };
-        Self { views, buffers, nulls }
+        let is_text = T::DATA_TYPE == DataType::Utf8View;
+        Self { views, buffers, nulls, is_text }
     }
 
     /// The bytes outside the views.
@@ -60,6 +63,16 @@ impl TextInput {
         let view = ByteView::from(view);
         let start = view.offset as usize;
         &self.buffers[view.buffer_index as usize].as_slice()[start..start + view.length as usize]
+    }
+
+    /// Whether two rows are the same text.
+    pub(crate) fn are_equal(&self, left: usize, right: usize) -> bool {
+        let (left, right) = (self.views[left], self.views[right]);
+        if is_long(left) {
+            low(left) == low(right) && self.long_text(left) == self.long_text(right)
+        } else {
+            left == right
+        }
     }
 
     /// A row's bytes, put into `short` where its view holds them.
@@ -82,6 +95,8 @@ pub(crate) struct TextColumn {
     live_bytes: u64,
     /// Bytes of the arena that were written.
     written_bytes: u64,
+    /// Whether something came into it that was not known to be UTF-8.
+    has_binary: bool,
 }
 
 impl TextColumn {
@@ -105,15 +120,14 @@ impl TextColumn {
             + Growth { lasting_bytes: 0, passing_bytes: compaction }
     }
 
-    /// Makes room for `more` views.
-    pub(crate) fn reserve(&mut self, more: usize) {
-        reserve(&mut self.views, more);
-    }
-
-    /// Adds a copy of a row's text.
-    pub(crate) fn push(&mut self, input: &TextInput, row: usize) {
-        let view = self.store(input, input.views[row]);
-        self.views.push(view);
+    /// Adds copies of some rows' texts.
+    pub(crate) fn append(&mut self, input: &TextInput, rows: impl ExactSizeIterator<Item = usize>) {
+        reserve(&mut self.views, rows.len());
+        self.has_binary |= !input.is_text;
+        for row in rows {
+            let view = self.store(input, input.views[row]);
+            self.views.push(view);
+        }
     }
 
     /// Adds empty strings up to `len` entries.
@@ -129,6 +143,7 @@ impl TextColumn {
         if is_long(old) {
             self.live_bytes -= u64::from(length(old));
         }
+        self.has_binary |= !input.is_text;
         self.views[entry] = self.store(input, input.views[row]);
     }
 
@@ -154,6 +169,7 @@ impl TextColumn {
         clean.tail = arena;
         clean.live_bytes = self.live_bytes;
         clean.written_bytes = self.live_bytes;
+        clean.has_binary = self.has_binary;
         clean.views = std::mem::take(&mut self.views);
         *self = clean;
     }
@@ -236,6 +252,7 @@ impl TextColumn {
             .filter(|view| is_long(**view))
             .map(block_of)
             .fold((u32::MAX, 0), |(first, last), block| (first.min(block), last.max(block)));
+        let is_frozen = first > last || (last as usize) < self.full.len();
         let buffers = if first <= last {
             for view in views.iter_mut().filter(|view| is_long(**view)) {
                 let mut parts = ByteView::from(*view);
@@ -246,6 +263,19 @@ impl TextColumn {
         } else {
             &[]
         };
+        let is_known = !self.has_binary || T::DATA_TYPE == DataType::BinaryView;
+        let has_nulls = nulls.as_ref().is_none_or(|nulls| nulls.len() == views.len());
+        if is_known && is_frozen && has_nulls {
+            #[expect(unsafe_code, reason = "checking all text again takes as long as copying it")]
+            // SAFETY: a view of the column is that of an array, copied as it is where it holds its
+            // text itself, and otherwise moved to where `store` has put the same bytes, in a block
+            // that is never changed again. The blocks from `first` to `last`, which are all that
+            // the views point to, go along, and the views' indices count from `first`. All that is
+            // in it came as text, which is UTF-8, where text is asked for.
+            return Ok(unsafe {
+                GenericByteViewArray::new_unchecked(views.into(), buffers.into(), nulls)
+            });
+        }
         GenericByteViewArray::try_new(views.into(), buffers.to_vec(), nulls)
             .map_err(|error| Error::Internal(format!("text of a table: {error}")))
     }
@@ -350,9 +380,7 @@ mod tests {
         let texts = ["", "a", "abcdefghijkl", "abcdefghijklm", &long, "abcdefghijklmnop", &long];
         let rows = input(&texts);
         let mut column = TextColumn::default();
-        for row in 0..texts.len() {
-            column.push(&rows, row);
-        }
+        column.append(&rows, 0..texts.len());
         for row in 0..texts.len() {
             assert!(column.equals(row, &rows, row));
             assert!(column.compare_row(row, &rows, row).is_eq());
@@ -391,10 +419,7 @@ mod tests {
             let texts = vec!["x".repeat(length); 9];
             let rows = input(&texts.iter().map(String::as_str).collect::<Vec<_>>());
             let (before, foretold) = (column.memory_bytes(), column.growth(&rows, 9));
-            column.reserve(9);
-            for row in 0..9 {
-                column.push(&rows, row);
-            }
+            column.append(&rows, 0..9);
             let grown = column.memory_bytes() - before;
             assert!(grown <= foretold.lasting_bytes, "{grown} > {foretold:?}");
         }

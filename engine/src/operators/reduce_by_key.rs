@@ -10,19 +10,25 @@
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, UInt64Array},
+    datatypes::SchemaRef,
+};
 
 pub use crate::kernels::accumulate::state_fields;
 
 use crate::{
     Error, Result,
     expr::{Aggregate, Expr},
-    kernels::accumulate::Carried,
+    kernels::{
+        accumulate::{Carried, row_states},
+        hash::hash_columns,
+    },
     memory::{Reservation, spill::SpillFile},
     operators::Operator,
     task::context::TaskContext,
 };
-use grouping::{Draining, Grouping, LEVELS, Room, Split};
+use grouping::{Draining, Grouping, LEVELS, PROBED_ROWS, Room, Split};
 use rows::{Intake, Rows};
 
 mod grouping;
@@ -30,6 +36,11 @@ pub(crate) mod rows;
 
 /// What an operator may hold whatever the budget says: less than this is not worth a spill.
 const LEAST_BYTES: u64 = 1 << 20;
+/// So many rows of keys that hardly repeat are handed on as they are before it is tried again.
+const PASSED_ROWS: u64 = 1 << 20;
+/// After so many rows a partial aggregation hands its groups on, so that their states have room: sums
+/// of short integers travel in 64 bits.
+const MOST_ROWS: u64 = 1 << 30;
 /// What a single group's values may hold whatever the budget says.
 const LEAST_GROUP_BYTES: u64 = 16 << 20;
 
@@ -39,7 +50,10 @@ const LEAST_GROUP_BYTES: u64 = 16 << 20;
 ///   times, once each time that memory ran out, or where its lists take several rows. Order: none.
 /// - Memory: its table is reserved; refused, the groups so far are handed on and it starts anew.
 ///   One batch, and 1 MiB, it takes in any case.
+/// - Where keys hardly repeat, rows are handed on as groups of one row, without a table.
 /// - Errors: [`Error::Evaluate`] of a key or an argument.
+/// - Source: P. Larson, "Data reduction by partial preaggregation", ICDE 2002, has the idea of giving
+///   it up where it does not reduce.
 pub struct PartialReduce {
     input: Box<dyn Operator>,
     intake: Intake,
@@ -50,6 +64,9 @@ pub struct PartialReduce {
     refused: Option<Rows>,
     has_ended: bool,
     draining: Option<Draining>,
+    /// So many rows more are handed on as they are.
+    passing: u64,
+    probed_rows: u64,
     least_bytes: u64,
 }
 
@@ -73,6 +90,8 @@ impl PartialReduce {
             refused: None,
             has_ended: false,
             draining: None,
+            passing: 0,
+            probed_rows: PROBED_ROWS,
             least_bytes: LEAST_BYTES,
         }
     }
@@ -88,23 +107,47 @@ impl PartialReduce {
     fn build(&mut self) -> Result<Grouping> {
         let keys = self.intake.keys.iter().map(Expr::data_type);
         let mut grouping = Grouping::new(keys, &self.intake.aggregates, Carried::Values)?;
-        loop {
-            let rows = match self.refused.take() {
-                Some(rows) => rows,
-                None => match self.input.next()? {
-                    Some(batch) => self.intake.rows(&batch)?,
-                    None => break,
-                },
-            };
-            self.context.cancel.check()?;
+        let first = self.intake.rows;
+        while let Some(rows) = self.next_rows()? {
             let room = Room::AtLeast(self.least_bytes);
             if !grouping.add(&rows, &mut self.reservation, room)? {
                 self.refused = Some(rows);
                 return Ok(grouping);
             }
+            if grouping.hardly_repeats(self.probed_rows) {
+                self.passing = PASSED_ROWS;
+                return Ok(grouping);
+            }
+            if self.intake.rows - first > MOST_ROWS {
+                return Ok(grouping);
+            }
         }
         self.has_ended = true;
         Ok(grouping)
+    }
+
+    /// The rows that were refused, or the input's next.
+    fn next_rows(&mut self) -> Result<Option<Rows>> {
+        self.context.cancel.check()?;
+        if let Some(rows) = self.refused.take() {
+            return Ok(Some(rows));
+        }
+        self.input.next()?.map(|batch| self.intake.rows(&batch)).transpose()
+    }
+
+    /// Rows as groups of one row.
+    fn passed(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(rows) = self.next_rows()? else {
+            self.has_ended = true;
+            return Ok(None);
+        };
+        self.passing = self.passing.saturating_sub(rows.count as u64);
+        let mut hashes = Vec::new();
+        hash_columns(&rows.keys, &mut hashes);
+        let mut columns = rows.keys;
+        columns.extend(row_states(&self.intake.aggregates, &rows.inputs, rows.count)?);
+        columns.push(Arc::new(UInt64Array::from(hashes)));
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
     }
 }
 
@@ -120,6 +163,12 @@ impl Operator for PartialReduce {
             }
             if self.has_ended {
                 return Ok(None);
+            }
+            if self.passing > 0 {
+                if let Some(batch) = self.passed()? {
+                    return Ok(Some(batch));
+                }
+                continue;
             }
             self.draining = Some(self.build()?.drain(&mut self.reservation));
         }
@@ -195,12 +244,12 @@ impl FinalReduce {
                 split.spill(&full.drain(&mut self.reservation), &self.context)?;
                 self.reservation.free();
             } else {
-                self.check_group(&grouping, &rows)?;
+                self.check_group(&mut grouping, &rows)?;
             }
             grouping.add(&rows, &mut self.reservation, Room::Taken)?;
         }
         if self.keys == 0 && grouping.is_empty() {
-            grouping.add_empty_group()?;
+            grouping.add_empty_group(&mut self.reservation)?;
         }
         let rest = grouping.drain(&mut self.reservation);
         let Some(mut split) = split else { return Ok(Some(rest)) };
@@ -214,10 +263,10 @@ impl FinalReduce {
     }
 
     /// Refuses to collect more values of what no hash keeps apart than memory can hold.
-    fn check_group(&self, grouping: &Grouping, rows: &Rows) -> Result<()> {
+    fn check_group(&mut self, grouping: &mut Grouping, rows: &Rows) -> Result<()> {
         let budget_bytes = self.context.budget.limit_bytes();
         let most_bytes = (budget_bytes / 2).max(LEAST_GROUP_BYTES);
-        match grouping.unbounded_bytes(rows)? {
+        match grouping.unbounded_bytes(rows, &mut self.reservation)? {
             Some(bytes) if bytes > most_bytes => Err(Error::MemoryLimit {
                 operator: String::from("one group's values in reduce_by_key"),
                 asked_bytes: bytes - self.reservation.held_bytes().min(bytes),

@@ -59,7 +59,7 @@ pub(super) fn compute(
 }
 
 /// A side of an operation whose result has `scale`.
-fn side<'a>(value: &'a Value, op: BinaryOp, scale: i8) -> Option<Side<'a>> {
+fn side(value: &Value, op: BinaryOp, scale: i8) -> Option<Side<'_>> {
     let array = value.array().as_primitive_opt::<Decimal128Type>()?;
     let DataType::Decimal128(_, own) = array.data_type() else { return None };
     if value.is_scalar() && array.is_null(0) {

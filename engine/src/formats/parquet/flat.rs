@@ -265,9 +265,9 @@ impl Cursor {
             if !is_codes && !step.codes.is_empty() {
                 self.uncode(&mut step);
             }
-            let Self { page: Some(page), dictionary, .. } = self else { break };
+            let Self { page: Some(open), dictionary, .. } = self else { break };
             let before = step.codes.len();
-            page.read(taken, kind, dictionary.as_ref(), &mut step)?;
+            open.read(taken, kind, dictionary.as_ref(), &mut step)?;
             if is_codes && step.values.len() > 0 {
                 // Some rows before are values: so are these.
                 let null = dictionary.as_ref().map_or(0, Store::len).saturating_sub(1);
@@ -309,7 +309,9 @@ impl Cursor {
             match (*has_nulls, chosen) {
                 (false, _) => nulls.append_n_non_nulls(appended),
                 (true, Some(rows)) => {
-                    rows.iter().for_each(|row| nulls.append(valid[*row as usize]))
+                    for row in rows {
+                        nulls.append(valid[*row as usize]);
+                    }
                 }
                 (true, None) => valid.iter().for_each(|is_valid| nulls.append(*is_valid)),
             }
@@ -324,7 +326,9 @@ impl Cursor {
             match (*has_nulls, chosen) {
                 (false, _) => nulls.append_n_non_nulls(appended),
                 (true, Some(rows)) => {
-                    rows.iter().for_each(|row| nulls.append(is_valid(codes[*row as usize])));
+                    for row in rows {
+                        nulls.append(is_valid(codes[*row as usize]));
+                    }
                 }
                 (true, None) => codes.iter().for_each(|code| nulls.append(is_valid(*code))),
             }

@@ -114,9 +114,9 @@ impl LateFilter {
         }
         let rest: Vec<usize> =
             (0..schema.fields().len()).filter(|column| !places.contains(column)).collect();
-        let columns = |places| Columns::new(places, schema, file, folders, input);
-        let rest = if rest.is_empty() { None } else { Some(columns(rest)?) };
-        let columns = columns(places)?;
+        let at = |these| Columns::new(these, schema, file, folders, input);
+        let rest = if rest.is_empty() { None } else { Some(at(rest)?) };
+        let columns = at(places)?;
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
         for mut part in parts {
             let place = |column| columns.places.binary_search(&column).unwrap_or(column);
@@ -269,12 +269,11 @@ impl Sieve {
                 return filter.columns.conform.batch(&batch).map(Some);
             }
             let Some(reader) = &mut self.reader else { return Ok(None) };
-            match filter.tested(reader, file)? {
-                Some((batch, holds)) => self.kept.push_batch_with_filter(batch, &holds)?,
-                None => {
-                    self.reader = None;
-                    self.kept.finish_buffered_batch()?;
-                }
+            if let Some((batch, holds)) = filter.tested(reader, file)? {
+                self.kept.push_batch_with_filter(batch, &holds)?;
+            } else {
+                self.reader = None;
+                self.kept.finish_buffered_batch()?;
             }
         }
     }
@@ -353,8 +352,8 @@ impl Completed {
         };
         let kept = filter.columns.conform.batch(&kept)?;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
-        for (places, batch) in [(&filter.columns.places, kept), (&rest.places, batch)] {
-            for (place, column) in places.iter().zip(batch.columns()) {
+        for (places, part) in [(&filter.columns.places, kept), (&rest.places, batch)] {
+            for (place, column) in places.iter().zip(part.columns()) {
                 columns[*place] = Some(Arc::clone(column));
             }
         }

@@ -33,6 +33,7 @@ use crate::{
     plan::Scan,
     source::{
         columnar::{Unit, Units, condition::Condition},
+        runtime_filter::KnownKeys,
         split::Split,
     },
 };
@@ -100,12 +101,13 @@ impl RowGroups {
         split: &Split,
         scan: &Scan,
         schema: SchemaRef,
+        keys: &KnownKeys,
         disk: &Arc<dyn Disk>,
     ) -> Result<Self> {
         let file = ParquetFile::open(&split.file, disk)?;
         let places = (0..schema.fields().len()).collect();
         let all = Columns::new(places, &schema, &file, &scan.folders, &split.file)?;
-        let condition = scan.predicate.as_ref().map(Condition::of);
+        let condition = Condition::of_scan(scan.predicate.as_ref(), keys);
         let groups: VecDeque<usize> = Pruner { file: &file, schema: &schema }
             .row_groups(condition.as_ref())?
             .into_iter()
@@ -167,9 +169,9 @@ impl RowGroups {
             return Ok(Some(Group::Sieved(Sieve::new(filter, reader))));
         };
         let keeps = filter.keeps(&self.file, group);
-        let Survivors { selection, kept, rows } =
+        let Survivors { selection, kept, rows: left } =
             Survivors::of(filter, &self.file, reader, selection, keeps)?;
-        if rows == 0 {
+        if left == 0 {
             return Ok(None);
         }
         if !keeps {
@@ -178,8 +180,8 @@ impl RowGroups {
         }
         let kept_bytes: usize = kept.iter().map(RecordBatch::get_array_memory_size).sum();
         self.held_bytes = kept_bytes as u64 + self.expect(group, &rest.leaves, ahead)?;
-        let reader = self.reader(group, &rest.leaves, selection)?;
-        Ok(Some(Group::Completed(Completed { reader, kept })))
+        let of_rest = self.reader(group, &rest.leaves, selection)?;
+        Ok(Some(Group::Completed(Completed { reader: of_rest, kept })))
     }
 
     /// Makes ready for some columns of a row group; the bytes that they take while they are read.
@@ -217,11 +219,11 @@ impl RowGroups {
                     place = (only, 0);
                 }
             }
-            let (arrow, group) = place;
+            let (arrow, number) = place;
             let mask = ProjectionMask::leaves(file.arrow.parquet_schema(), leaves.iter().copied());
             let mut builder =
                 ParquetRecordBatchReaderBuilder::new_with_metadata(file.chunks.clone(), arrow)
-                    .with_row_groups(vec![group])
+                    .with_row_groups(vec![number])
                     .with_batch_size(BATCH_ROWS)
                     .with_projection(mask);
             if let Some(selection) = selection {

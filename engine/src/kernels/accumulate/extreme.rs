@@ -137,6 +137,12 @@ impl Accumulator for Words {
         self.take(taken)
     }
 
+    fn row_states(&self, columns: &[ArrayRef], _: usize) -> Result<Option<Vec<ArrayRef>>> {
+        let values = column(columns, 0)?;
+        let is_state = *values.data_type() == self.data_type;
+        Ok(is_state.then(|| vec![ArrayRef::clone(values)]))
+    }
+
     fn nothing(&self) -> Result<Vec<ArrayRef>> {
         state_of_nothing(Self::new(self.data_type.clone(), self.fold))
     }

@@ -114,9 +114,7 @@ impl Lists {
         reserve(&mut self.groups, groups.len());
         self.groups.extend_from_slice(groups);
         for (own, input) in self.columns.iter_mut().zip(&inputs) {
-            for row in 0..groups.len() {
-                own.push(input, row);
-            }
+            own.append(input, 0..groups.len());
         }
         Ok(())
     }
@@ -243,9 +241,16 @@ impl Accumulator for Lists {
 
     fn growth(&self, columns: &[ArrayRef], coming: Coming) -> Result<Growth> {
         let (columns, rows) = entries_of(columns, coming, self.columns.len())?;
-        let inputs = self.inputs(&columns)?;
-        let pairs = self.columns.iter().zip(&inputs);
-        let values: Growth = pairs.map(|(own, input)| own.growth(input, rows)).sum();
+        let of = |(own, values): (&Column, &ArrayRef)| {
+            let has_nulls = values.logical_null_count() > 0;
+            if let Some(growth) = own.fixed_growth(has_nulls, rows) {
+                return Ok(growth);
+            }
+            let input = ColumnInput::new(&as_type(values, own.data_type())?)?;
+            Ok(own.growth(&input, rows))
+        };
+        let pairs = self.columns.iter().zip(&columns);
+        let values = pairs.map(of).sum::<Result<Growth>>()?;
         let index = index_growth(rows, coming.groups, self.count);
         Ok(values + growth_of(&self.groups, rows) + index)
     }
@@ -405,10 +410,7 @@ impl ByGroup {
 
 /// The bytes of some entries.
 pub(super) fn entry_bytes(columns: &[Column], entries: &[u32]) -> u64 {
-    let of = |column: &Column| {
-        entries.iter().map(|entry| column.entry_bytes(*entry as usize)).sum::<u64>()
-    };
-    columns.iter().map(of).sum()
+    columns.iter().map(|column| column.entry_bytes(entries)).sum()
 }
 
 /// Ranges of entries of about so many bytes each, or of one entry.

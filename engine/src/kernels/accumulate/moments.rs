@@ -10,6 +10,9 @@
 //! What is left after the last cancellation may still be noise of 2⁻¹⁰¹ of what went into it, where all
 //! values are equal for instance; as much counts as zero.
 //!
+//! Moments of short integers, up to the second, are summed as integers of 128 bits, which hold 2⁶³ of
+//! their products.
+//!
 //! The third and the fourth power cancel more than the second: of skewness and kurtosis about
 //! 2⁻¹⁰⁰ × (mean / deviation)³ and ⁴ is lost, where plain floats would lose 2⁻⁵³ times as much.
 //!
@@ -21,18 +24,20 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array},
     buffer::Buffer,
-    datatypes::{DataType, Float64Type},
+    datatypes::{DataType, Float64Type, Int64Type},
 };
 
 use super::{
-    Accumulator, Coming, Taken, as_type, column, extend, no_state, number::merge_float,
-    state_of_nothing,
+    Accumulator, Coming, Taken, as_type, column,
+    double::{AtLeast, Double, finite, product},
+    extend, no_state, state_of_nothing,
+    sums::merge_float,
 };
 use crate::{
     Error, Result,
     expr::AggregateFunction as F,
     kernels::{
-        float_sum::FloatSum,
+        float_sum::{FloatSum, add_each},
         growth::{Growth, bytes_of, growth_from},
     },
 };
@@ -43,8 +48,15 @@ pub(super) struct Moments {
     function: F,
     terms: &'static [Term],
     counts: Vec<i64>,
-    /// `terms.len()` sums a group.
-    sums: Vec<FloatSum>,
+    sums: Kept,
+}
+
+/// `terms.len()` sums a group.
+#[derive(Debug)]
+enum Kept {
+    Floats(Vec<FloatSum>),
+    /// Of short integers, whose products lack nothing.
+    Whole(Vec<i128>),
 }
 
 /// What is added up. A power is two terms: its float and what that lacks.
@@ -71,17 +83,37 @@ const THIRD: &[Term] = &[X, Xx, XxRest, Xxx, XxxRest];
 const FOURTH: &[Term] = &[X, Xx, XxRest, Xxx, XxxRest, Xxxx, XxxxRest];
 const COVARIANCE: &[Term] = &[X, Y, Xy, XyRest];
 const PAIR: &[Term] = &[X, Y, Xy, XyRest, Xx, XxRest, Yy, YyRest];
+const WHOLE_VARIANCE: &[Term] = &[X, Xx];
+const WHOLE_COVARIANCE: &[Term] = &[X, Y, Xy];
+const WHOLE_PAIR: &[Term] = &[X, Y, Xy, Xx, Yy];
+/// Rows whose terms are computed together.
+const CHUNK: usize = 128;
+/// The bytes of a whole sum's state.
+const WHOLE_BYTES: usize = size_of::<i128>();
 
 impl Moments {
-    pub(super) fn new(function: F) -> Self {
-        let terms = match function {
-            F::Skewness => THIRD,
-            F::Kurtosis => FOURTH,
-            F::CovarSamp | F::CovarPop => COVARIANCE,
-            F::Corr | F::RegrSlope | F::RegrIntercept | F::RegrR2 => PAIR,
-            _ => VARIANCE,
+    /// For arguments of these types.
+    pub(super) fn new(function: F, of: &[DataType]) -> Self {
+        let is_short = |each: &DataType| {
+            each.is_integer() && each.primitive_width().is_some_and(|width| width < 8)
         };
-        Self { function, terms, counts: Vec::new(), sums: Vec::new() }
+        let are_short = of.iter().all(is_short);
+        let (terms, whole) = match function {
+            F::Skewness => (THIRD, None),
+            F::Kurtosis => (FOURTH, None),
+            F::CovarSamp | F::CovarPop => (COVARIANCE, Some(WHOLE_COVARIANCE)),
+            F::Corr | F::RegrSlope | F::RegrIntercept | F::RegrR2 => (PAIR, Some(WHOLE_PAIR)),
+            _ => (VARIANCE, Some(WHOLE_VARIANCE)),
+        };
+        match whole.filter(|_| are_short) {
+            Some(short_terms) => Self {
+                function,
+                terms: short_terms,
+                counts: Vec::new(),
+                sums: Kept::Whole(Vec::new()),
+            },
+            None => Self { function, terms, counts: Vec::new(), sums: Kept::Floats(Vec::new()) },
+        }
     }
 
     fn has_pairs(&self) -> bool {
@@ -89,16 +121,30 @@ impl Moments {
     }
 
     fn state_bytes(&self) -> usize {
-        8 + self.terms.len() * FloatSum::BYTES
+        let sum_bytes = match &self.sums {
+            Kept::Floats(_) => FloatSum::BYTES,
+            Kept::Whole(_) => WHOLE_BYTES,
+        };
+        8 + self.terms.len() * sum_bytes
+    }
+
+    /// A sum of whole numbers; `None` where it is none, or not among the terms.
+    fn whole(&self, group: usize, term: Term) -> Option<i128> {
+        let Kept::Whole(sums) = &self.sums else { return None };
+        let place = self.terms.iter().position(|known| *known == term)?;
+        sums.get(group * self.terms.len() + place).copied()
     }
 
     /// The value of one term in two floats; a power with what its float lacks.
     fn sum(&self, group: usize, term: Term) -> Double {
         let of = |part: Term| {
+            let Kept::Floats(sums) = &self.sums else {
+                return Double::whole(self.whole(group, part).unwrap_or(0));
+            };
             let place = self.terms.iter().position(|known| *known == part);
-            let sum = place.and_then(|place| {
-                self.sums.get(group * self.terms.len() + place).map(FloatSum::parts)
-            });
+            let sum = place
+                .and_then(|place| sums.get(group * self.terms.len() + place))
+                .map(FloatSum::parts);
             let (high, low) = sum.unwrap_or((0.0, 0.0));
             Double::sum(high, low)
         };
@@ -114,6 +160,9 @@ impl Moments {
 
     /// `n Σab - Σa Σb`: n² times the covariance of a and b.
     fn spread(&self, group: usize, product: Term, left: Term, right: Term) -> f64 {
+        if let Some(exact) = self.whole_spread(group, product, left, right) {
+            return exact;
+        }
         let n = self.float_count(group);
         let whole = self.sum(group, product).times(n);
         let spread = whole - self.sum(group, left) * self.sum(group, right);
@@ -124,6 +173,15 @@ impl Moments {
             );
         }
         spread.settled(whole.high).max_or_nan(0.0)
+    }
+
+    /// [`Self::spread`] of whole numbers, where 128 bits hold it.
+    fn whole_spread(&self, group: usize, product: Term, left: Term, right: Term) -> Option<f64> {
+        let whole = self.whole(group, product)?.checked_mul(self.counts[group].into())?;
+        let of_sums = self.whole(group, left)?.checked_mul(self.whole(group, right)?)?;
+        #[expect(clippy::cast_precision_loss, reason = "rounds to nearest")]
+        let spread = whole.checked_sub(of_sums)? as f64;
+        Some(spread)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count beyond 2⁵³ is out of reach")]
@@ -210,38 +268,73 @@ impl Moments {
     }
 }
 
-/// A product and what it lacks; nothing where it is beyond all floats.
-fn product(left: f64, right: f64) -> (f64, f64) {
-    let product = left * right;
-    let rest = if product.is_finite() { left.mul_add(right, -product) } else { 0.0 };
-    (product, rest)
-}
-
-/// The terms of one row.
-fn terms(terms: &[Term], x: f64, y: f64, sums: &mut [FloatSum]) {
-    let (xx, xx_rest) = product(x, x);
-    for (term, sum) in terms.iter().zip(sums) {
-        let value = match term {
-            X => x,
-            Y => y,
-            Xx => xx,
-            XxRest => xx_rest,
-            Xxx => product(xx, x).0,
-            XxxRest => finite(product(xx, x).1 + xx_rest * x),
-            Xxxx => product(xx, xx).0,
-            XxxxRest => finite(product(xx, xx).1 + 2.0 * xx * xx_rest),
-            Yy => product(y, y).0,
-            YyRest => product(y, y).1,
-            Xy => product(x, y).0,
-            XyRest => product(x, y).1,
-        };
-        sum.add(value);
+/// A term of a row.
+fn term(term: Term, x: f64, y: f64) -> f64 {
+    match term {
+        X => x,
+        Y => y,
+        Xx => product(x, x).0,
+        XxRest => product(x, x).1,
+        Xxx => product(product(x, x).0, x).0,
+        XxxRest => {
+            let (xx, rest) = product(x, x);
+            finite(product(xx, x).1 + rest * x)
+        }
+        Xxxx => {
+            let xx = product(x, x).0;
+            product(xx, xx).0
+        }
+        XxxxRest => {
+            let (xx, rest) = product(x, x);
+            finite(product(xx, xx).1 + 2.0 * xx * rest)
+        }
+        Yy => product(y, y).0,
+        YyRest => product(y, y).1,
+        Xy => product(x, y).0,
+        XyRest => product(x, y).1,
     }
 }
 
-/// A rest beside which the product itself is infinite says nothing.
-fn finite(rest: f64) -> f64 {
-    if rest.is_finite() { rest } else { 0.0 }
+/// Adds the terms of rows, one term of some rows after the other.
+fn add_terms(terms: &[Term], xs: &[f64], ys: &[f64], groups: &[u32], sums: &mut [FloatSum]) {
+    let rows = xs.chunks(CHUNK).zip(ys.chunks(CHUNK)).zip(groups.chunks(CHUNK));
+    let mut values = [0.0; CHUNK];
+    for ((x_chunk, y_chunk), group_chunk) in rows {
+        for (offset, of) in terms.iter().enumerate() {
+            for (value, (x, y)) in values.iter_mut().zip(x_chunk.iter().zip(y_chunk)) {
+                *value = term(*of, *x, *y);
+            }
+            add_each(sums, (terms.len(), offset), group_chunk, &values);
+        }
+    }
+}
+
+/// Adds the terms of one row of short integers.
+fn add_whole(terms: &[Term], x: i64, y: i64, sums: &mut [i128]) {
+    let (x, y) = (i128::from(x), i128::from(y));
+    for (term, sum) in terms.iter().zip(sums) {
+        *sum += match term {
+            X => x,
+            Y => y,
+            Xx => x * x,
+            Xy => x * y,
+            Yy => y * y,
+            // Those of floats alone.
+            XxRest | Xxx | XxxRest | Xxxx | XxxxRest | YyRest | XyRest => 0,
+        };
+    }
+}
+
+/// [`add_whole`] of a correlation's, without a choice a term.
+fn add_whole_pair(x: i64, y: i64, sums: &mut [i128]) {
+    if let [first, second, both, square, other_square] = sums {
+        let (x, y) = (i128::from(x), i128::from(y));
+        *first += x;
+        *second += y;
+        *both += x * y;
+        *square += x * x;
+        *other_square += y * y;
+    }
 }
 
 impl Accumulator for Moments {
@@ -251,62 +344,114 @@ impl Accumulator for Moments {
     }
 
     fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.counts) + bytes_of(&self.sums)
+        let sums = match &self.sums {
+            Kept::Floats(sums) => bytes_of(sums),
+            Kept::Whole(sums) => bytes_of(sums),
+        };
+        bytes_of(&self.counts) + sums
     }
 
     fn growth(&self, _: &[ArrayRef], coming: Coming) -> Result<Growth> {
         let counts = growth_from::<i64>(self.counts.capacity(), coming.groups);
-        let sums = coming.groups * self.terms.len();
-        Ok(counts + growth_from::<FloatSum>(self.sums.capacity(), sums))
+        let needed = coming.groups * self.terms.len();
+        let sums = match &self.sums {
+            Kept::Floats(sums) => growth_from::<FloatSum>(sums.capacity(), needed),
+            Kept::Whole(sums) => growth_from::<i128>(sums.capacity(), needed),
+        };
+        Ok(counts + sums)
     }
 
     fn extend(&mut self, count: usize) {
         extend(&mut self.counts, count, 0);
-        extend(&mut self.sums, count * self.terms.len(), FloatSum::EMPTY);
+        match &mut self.sums {
+            Kept::Floats(sums) => extend(sums, count * self.terms.len(), FloatSum::EMPTY),
+            Kept::Whole(sums) => extend(sums, count * self.terms.len(), 0),
+        }
     }
 
     fn update(&mut self, taken: &Taken<'_>) -> Result<()> {
         self.extend(taken.count);
-        let first = as_type(column(taken.columns, 0)?, &DataType::Float64)?;
+        let kind = match &self.sums {
+            Kept::Floats(_) => DataType::Float64,
+            Kept::Whole(_) => DataType::Int64,
+        };
+        let first = as_type(column(taken.columns, 0)?, &kind)?;
         let second = if self.has_pairs() {
-            as_type(column(taken.columns, 1)?, &DataType::Float64)?
+            as_type(column(taken.columns, 1)?, &kind)?
         } else {
             ArrayRef::clone(&first)
         };
-        let first = first.as_primitive::<Float64Type>().values();
-        let second = second.as_primitive::<Float64Type>().values();
-        let width = self.terms.len();
-        for (group, (x, y)) in taken.groups.iter().zip(first.iter().zip(second)) {
-            let group = *group as usize;
-            self.counts[group] += 1;
-            terms(self.terms, *x, *y, &mut self.sums[group * width..(group + 1) * width]);
+        for group in taken.groups {
+            self.counts[*group as usize] += 1;
+        }
+        let (terms, width) = (self.terms, self.terms.len());
+        let groups = taken.groups.iter().map(|group| *group as usize * width);
+        match &mut self.sums {
+            Kept::Floats(sums) => {
+                let first = first.as_primitive::<Float64Type>().values();
+                let second = second.as_primitive::<Float64Type>().values();
+                add_terms(terms, first, second, taken.groups, sums);
+            }
+            Kept::Whole(sums) => {
+                let first = first.as_primitive::<Int64Type>().values();
+                let second = second.as_primitive::<Int64Type>().values();
+                let rows = groups.zip(first.iter().zip(second));
+                if terms == WHOLE_PAIR {
+                    for (start, (x, y)) in rows {
+                        add_whole_pair(*x, *y, &mut sums[start..start + width]);
+                    }
+                } else {
+                    for (start, (x, y)) in rows {
+                        add_whole(terms, *x, *y, &mut sums[start..start + width]);
+                    }
+                }
+            }
         }
         Ok(())
     }
 
     fn merge(&mut self, taken: &Taken<'_>) -> Result<()> {
         let states = column(taken.columns, 0)?;
+        let expected = self.state_bytes();
         let Some(states) = states.as_fixed_size_binary_opt() else { return Err(no_state(states)) };
         self.extend(taken.count);
         let width = self.terms.len();
         for (row, group) in taken.groups.iter().enumerate() {
             let group = *group as usize;
             let bytes = states.value(row);
-            let Some((count, sums)) = bytes.split_first_chunk::<8>() else {
+            let Some((count, own_sums)) = bytes.split_first_chunk::<8>() else {
                 return Err(no_state(states));
             };
+            if bytes.len() != expected {
+                return Err(no_state(states));
+            }
             self.counts[group] += i64::from_le_bytes(*count);
-            let all = &mut self.sums[group * width..(group + 1) * width];
-            for (sum, own) in all.iter_mut().zip(sums.chunks_exact(FloatSum::BYTES)) {
-                let state = FloatSum::from_bytes(own).ok_or_else(|| no_state(states))?;
-                merge_float(sum, &state)?;
+            match &mut self.sums {
+                Kept::Floats(sums) => {
+                    let all = &mut sums[group * width..(group + 1) * width];
+                    for (sum, own) in all.iter_mut().zip(own_sums.chunks_exact(FloatSum::BYTES)) {
+                        let state = FloatSum::from_bytes(own).ok_or_else(|| no_state(states))?;
+                        merge_float(sum, &state)?;
+                    }
+                }
+                Kept::Whole(sums) => {
+                    let all = &mut sums[group * width..(group + 1) * width];
+                    for (sum, own) in all.iter_mut().zip(own_sums.as_chunks::<WHOLE_BYTES>().0) {
+                        *sum += i128::from_le_bytes(*own);
+                    }
+                }
             }
         }
         Ok(())
     }
 
     fn nothing(&self) -> Result<Vec<ArrayRef>> {
-        state_of_nothing(Self::new(self.function))
+        let sums = match &self.sums {
+            Kept::Floats(_) => Kept::Floats(Vec::new()),
+            Kept::Whole(_) => Kept::Whole(Vec::new()),
+        };
+        let (function, terms) = (self.function, self.terms);
+        state_of_nothing(Self { function, terms, counts: Vec::new(), sums })
     }
 
     fn states(&self, groups: &[u32], columns: &mut Vec<ArrayRef>) -> Result<()> {
@@ -315,8 +460,14 @@ impl Accumulator for Moments {
         for group in groups {
             let group = *group as usize;
             bytes.extend_from_slice(&self.counts[group].to_le_bytes());
-            for sum in &self.sums[group * width..(group + 1) * width] {
-                bytes.extend_from_slice(&sum.to_bytes());
+            let own = group * width..(group + 1) * width;
+            match &self.sums {
+                Kept::Floats(sums) => {
+                    sums[own].iter().for_each(|sum| bytes.extend_from_slice(&sum.to_bytes()));
+                }
+                Kept::Whole(sums) => {
+                    sums[own].iter().for_each(|sum| bytes.extend_from_slice(&sum.to_le_bytes()));
+                }
             }
         }
         let state_bytes = i32::try_from(self.state_bytes())
@@ -333,74 +484,5 @@ impl Accumulator for Moments {
         let values = groups.iter().map(|group| self.value(*group as usize));
         columns.push(Arc::new(values.collect::<Float64Array>()));
         Ok(())
-    }
-}
-
-/// A number as the sum of two floats, the second below the last bit of the first.
-#[derive(Clone, Copy, Debug)]
-struct Double {
-    high: f64,
-    low: f64,
-}
-
-impl Double {
-    fn sum(left: f64, right: f64) -> Self {
-        let high = left + right;
-        if !high.is_finite() {
-            return Self { high, low: 0.0 };
-        }
-        let shadow = high - left;
-        Self { high, low: (left - (high - shadow)) + (right - shadow) }
-    }
-
-    fn times(self, factor: f64) -> Self {
-        let (high, rest) = product(self.high, factor);
-        Self::sum(high, finite(self.low * factor + rest))
-    }
-
-    /// The number; zero where it is no more than the noise of what it was computed from.
-    fn settled(self, from: f64) -> f64 {
-        let noise = from.abs() * 2f64.powi(-101);
-        if noise.is_finite() && self.high.abs() <= noise { 0.0 } else { self.high }
-    }
-}
-
-impl std::ops::Add for Double {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        let high = Self::sum(self.high, other.high);
-        let low = Self::sum(self.low, other.low);
-        let first = Self::sum(high.high, high.low + low.high);
-        Self::sum(first.high, first.low + low.low)
-    }
-}
-
-impl std::ops::Sub for Double {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        self + Self { high: -other.high, low: -other.low }
-    }
-}
-
-impl std::ops::Mul for Double {
-    type Output = Self;
-
-    fn mul(self, other: Self) -> Self {
-        let (high, rest) = product(self.high, other.high);
-        let cross = self.high * other.low + self.low * other.high;
-        Self::sum(high, finite(rest + cross))
-    }
-}
-
-/// The greater of a number and a bound; NaN stays.
-trait AtLeast {
-    fn max_or_nan(self, bound: f64) -> f64;
-}
-
-impl AtLeast for f64 {
-    fn max_or_nan(self, bound: f64) -> f64 {
-        if self < bound { bound } else { self }
     }
 }

@@ -4,37 +4,25 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
-        Float64Array, Int64Array, UInt64Array,
+        Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, Float64Array, Int64Array,
+        UInt64Array,
     },
-    buffer::{Buffer, NullBuffer, ScalarBuffer},
-    datatypes::{
-        DataType, Decimal128Type, Decimal256Type, DecimalType, Float64Type, Int64Type, i256,
-    },
+    buffer::{NullBuffer, ScalarBuffer},
+    datatypes::{DataType, Decimal128Type, Decimal256Type, DecimalType, Int64Type, i256},
 };
 
 use super::{
-    Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, refused,
-    state_of_nothing,
+    Accumulator, Coming, Taken, column, each_valid, extend, no_state, state_of_nothing,
+    sums::{Kept, Sums},
 };
 use crate::{
     Error, Result,
     kernels::{
         column::from_canonical_words,
-        float_sum::FloatSum,
         growth::{Growth, bytes_of, growth_from},
-        hash::canonical_words,
         validity::Validity,
     },
 };
-
-/// The types of sums' states.
-const INT_SUM: DataType = DataType::FixedSizeBinary(16);
-const WIDE_SUM: DataType = DataType::FixedSizeBinary(32);
-const FLOAT_SUM: DataType = DataType::FixedSizeBinary(40);
-
-/// Decimals of so many digits can be added 2³³ times in 128 bits.
-const DIGITS_WITH_ROOM: u8 = 28;
 
 /// Numbers of rows or values.
 #[derive(Debug, Default)]
@@ -80,6 +68,15 @@ impl Count {
     }
 }
 
+/// The counts of rows, each by itself.
+fn ones(nulls: Option<&NullBuffer>, rows: usize) -> ArrayRef {
+    let counts: ScalarBuffer<i64> = match nulls {
+        None => std::iter::repeat_n(1, rows).collect(),
+        Some(nulls) => nulls.iter().map(i64::from).collect(),
+    };
+    Arc::new(Int64Array::new(counts, None))
+}
+
 impl Accumulator for Count {
     fn state_types(&self) -> Vec<DataType> {
         vec![DataType::Int64]
@@ -107,6 +104,11 @@ impl Accumulator for Count {
         self.add(column(taken.columns, 0)?, taken.groups, taken.count)
     }
 
+    fn row_states(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<Vec<ArrayRef>>> {
+        let nulls = columns.first().and_then(Array::logical_nulls);
+        Ok(Some(vec![ones(nulls.as_ref(), rows)]))
+    }
+
     fn nothing(&self) -> Result<Vec<ArrayRef>> {
         state_of_nothing(Self::default())
     }
@@ -122,233 +124,6 @@ impl Accumulator for Count {
     }
 }
 
-/// Sums in the form that is exact for their type.
-#[derive(Debug)]
-enum Sums {
-    /// Of integers, durations, and decimals that leave room.
-    Int { sums: Vec<i128>, seen: Validity },
-    /// Of other decimals.
-    Wide { sums: Vec<i256>, seen: Validity },
-    /// Of floats.
-    Float(Vec<FloatSum>),
-}
-
-impl Sums {
-    fn new(of: &DataType, function: &str) -> Result<Self> {
-        let seen = Validity::default();
-        Ok(match of {
-            of if of.is_floating() => Self::Float(Vec::new()),
-            of if of.is_integer() => Self::Int { sums: Vec::new(), seen },
-            DataType::Duration(_) => Self::Int { sums: Vec::new(), seen },
-            DataType::Decimal128(digits, _) if *digits <= DIGITS_WITH_ROOM => {
-                Self::Int { sums: Vec::new(), seen }
-            }
-            DataType::Decimal128(..) | DataType::Decimal256(..) => {
-                Self::Wide { sums: Vec::new(), seen }
-            }
-            other => return Err(refused(function, other)),
-        })
-    }
-
-    fn empty(&self) -> Self {
-        let seen = Validity::default();
-        match self {
-            Self::Int { .. } => Self::Int { sums: Vec::new(), seen },
-            Self::Wide { .. } => Self::Wide { sums: Vec::new(), seen },
-            Self::Float(_) => Self::Float(Vec::new()),
-        }
-    }
-
-    fn state_type(&self) -> DataType {
-        match self {
-            Self::Int { .. } => INT_SUM,
-            Self::Wide { .. } => WIDE_SUM,
-            Self::Float(_) => FLOAT_SUM,
-        }
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        match self {
-            Self::Int { sums, seen } => bytes_of(sums) + seen.memory_bytes(),
-            Self::Wide { sums, seen } => bytes_of(sums) + seen.memory_bytes(),
-            Self::Float(sums) => bytes_of(sums),
-        }
-    }
-
-    fn growth(&self, coming: Coming) -> Growth {
-        fn of<T>(vec: &Vec<T>, groups: usize) -> Growth {
-            growth_from::<T>(vec.capacity(), groups)
-        }
-        match self {
-            Self::Int { sums, seen } => of(sums, coming.groups) + seen.growth(coming.rows),
-            Self::Wide { sums, seen } => of(sums, coming.groups) + seen.growth(coming.rows),
-            Self::Float(sums) => of(sums, coming.groups),
-        }
-    }
-
-    fn extend(&mut self, count: usize) {
-        match self {
-            Self::Int { sums, seen } => {
-                extend(sums, count, 0);
-                seen.extend(count - seen.len(), false);
-            }
-            Self::Wide { sums, seen } => {
-                extend(sums, count, i256::ZERO);
-                seen.extend(count - seen.len(), false);
-            }
-            Self::Float(sums) => extend(sums, count, FloatSum::EMPTY),
-        }
-    }
-
-    fn update(&mut self, taken: &Taken<'_>) -> Result<()> {
-        let argument = column(taken.columns, 0)?;
-        let (groups, count) = (taken.groups, taken.count);
-        let nulls = argument.logical_nulls();
-        let nulls = nulls.as_ref();
-        match self {
-            Self::Int { sums, seen } => {
-                extend(sums, count, 0);
-                seen.see(nulls, groups, count, taken.is_whole);
-                if let Some(values) = argument.as_primitive_opt::<Decimal128Type>() {
-                    let values = values.values();
-                    each_valid(nulls, groups, |row, group| sums[group] += values[row]);
-                    return Ok(());
-                }
-                let words = canonical_words(argument.as_ref()).ok_or_else(|| no_state(argument))?;
-                if *argument.data_type() == DataType::UInt64 {
-                    each_valid(nulls, groups, |row, group| sums[group] += i128::from(words[row]));
-                } else {
-                    each_valid(nulls, groups, |row, group| {
-                        sums[group] += i128::from(words[row].cast_signed());
-                    });
-                }
-            }
-            Self::Wide { sums, seen } => {
-                let argument = match argument.data_type() {
-                    DataType::Decimal128(_, scale) => {
-                        as_type(argument, &DataType::Decimal256(76, *scale))?
-                    }
-                    _ => ArrayRef::clone(argument),
-                };
-                let Some(values) = argument.as_primitive_opt::<Decimal256Type>() else {
-                    return Err(no_state(&argument));
-                };
-                extend(sums, count, i256::ZERO);
-                seen.see(nulls, groups, count, taken.is_whole);
-                let mut fits = true;
-                each_valid(nulls, groups, |row, group| {
-                    fits &= add_wide(&mut sums[group], values.value(row));
-                });
-                wide_fits(fits)?;
-            }
-            Self::Float(sums) => {
-                let argument = as_type(argument, &DataType::Float64)?;
-                let values = argument.as_primitive::<Float64Type>().values();
-                extend(sums, count, FloatSum::EMPTY);
-                each_valid(nulls, groups, |row, group| sums[group].add(values[row]));
-            }
-        }
-        Ok(())
-    }
-
-    fn merge(&mut self, states: &ArrayRef, taken: &Taken<'_>) -> Result<()> {
-        let states = binary(states, &self.state_type())?;
-        let (groups, count) = (taken.groups, taken.count);
-        match self {
-            Self::Int { sums, seen } => {
-                extend(sums, count, 0);
-                seen.see(states.nulls(), groups, count, taken.is_whole);
-                each_valid(states.nulls(), groups, |row, group| {
-                    let mut bytes = [0; 16];
-                    bytes.copy_from_slice(states.value(row));
-                    sums[group] += i128::from_le_bytes(bytes);
-                });
-            }
-            Self::Wide { sums, seen } => {
-                extend(sums, count, i256::ZERO);
-                seen.see(states.nulls(), groups, count, taken.is_whole);
-                let mut fits = true;
-                each_valid(states.nulls(), groups, |row, group| {
-                    let mut bytes = [0; 32];
-                    bytes.copy_from_slice(states.value(row));
-                    fits &= add_wide(&mut sums[group], i256::from_le_bytes(bytes));
-                });
-                wide_fits(fits)?;
-            }
-            Self::Float(sums) => {
-                extend(sums, count, FloatSum::EMPTY);
-                for (row, group) in groups.iter().enumerate() {
-                    let state =
-                        FloatSum::from_bytes(states.value(row)).ok_or_else(|| no_state(states))?;
-                    merge_float(&mut sums[*group as usize], &state)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn states(&self, groups: &[u32]) -> Result<ArrayRef> {
-        fn bytes<const N: usize>(
-            groups: &[u32],
-            of: impl Fn(usize) -> [u8; N],
-            nulls: Option<NullBuffer>,
-            width: i32,
-        ) -> Result<ArrayRef> {
-            let bytes: Vec<u8> = groups.iter().flat_map(|group| of(*group as usize)).collect();
-            Ok(Arc::new(FixedSizeBinaryArray::try_new(width, Buffer::from_vec(bytes), nulls)?))
-        }
-        match self {
-            Self::Int { sums, seen } => {
-                bytes(groups, |group| sums[group].to_le_bytes(), seen.gather(groups), 16)
-            }
-            Self::Wide { sums, seen } => {
-                bytes(groups, |group| sums[group].to_le_bytes(), seen.gather(groups), 32)
-            }
-            Self::Float(sums) => bytes(groups, |group| sums[group].to_bytes(), None, 40),
-        }
-    }
-
-    /// A group's sum, rounded; `None` over no values.
-    fn float(&self, group: usize) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "rounds to nearest, as avg does")]
-        match self {
-            Self::Int { sums, seen } => seen.is_valid(group).then(|| sums[group] as f64),
-            Self::Wide { sums, seen } => seen.is_valid(group).then(|| wide_float(sums[group])),
-            Self::Float(sums) => sums[group].value(),
-        }
-    }
-}
-
-/// Adds; `false` where it does not fit.
-fn add_wide(sum: &mut i256, value: i256) -> bool {
-    let added = sum.checked_add(value);
-    *sum = added.unwrap_or(i256::ZERO);
-    added.is_some()
-}
-
-fn wide_fits(fits: bool) -> Result<()> {
-    let beyond = || Error::Evaluate { reason: String::from("a sum of decimals beyond 256 bits") };
-    fits.then_some(()).ok_or_else(beyond)
-}
-
-/// Adds a state to another.
-pub(super) fn merge_float(sum: &mut FloatSum, state: &FloatSum) -> Result<()> {
-    if sum.merge(state) {
-        return Ok(());
-    }
-    Err(Error::Evaluate { reason: String::from("a sum of floats over more than 2^37 values") })
-}
-
-/// The nearest float, by the digits.
-fn wide_float(value: i256) -> f64 {
-    value.to_string().parse().unwrap_or(f64::NAN)
-}
-
-fn binary<'a>(array: &'a ArrayRef, data_type: &DataType) -> Result<&'a FixedSizeBinaryArray> {
-    let binary = array.as_fixed_size_binary_opt().filter(|_| array.data_type() == data_type);
-    binary.ok_or_else(|| no_state(array))
-}
-
 /// Sums.
 #[derive(Debug)]
 pub(super) struct Sum {
@@ -359,6 +134,45 @@ pub(super) struct Sum {
 impl Sum {
     pub(super) fn new(of: &DataType, data_type: DataType) -> Result<Self> {
         Ok(Self { sums: Sums::new(of, "sum")?, data_type })
+    }
+
+    /// Sums of whole numbers as the result's type.
+    fn whole_values(
+        &self,
+        groups: &[u32],
+        name: &str,
+        sum: impl Fn(usize) -> i128,
+        seen: &Validity,
+    ) -> Result<ArrayRef> {
+        let nulls = seen.gather(groups);
+        Ok(match &self.data_type {
+            DataType::Decimal128(digits, _) => {
+                let value = |group: &u32| {
+                    let sum = sum(*group as usize);
+                    let fits = Decimal128Type::is_valid_decimal_precision(sum, *digits);
+                    if fits { Ok(sum) } else { Err(self.beyond(name, &sum)) }
+                };
+                let values = groups.iter().map(value).collect::<Result<ScalarBuffer<i128>>>()?;
+                let array = Decimal128Array::try_new(values, nulls)?;
+                Arc::new(array.with_data_type(self.data_type.clone()))
+            }
+            DataType::UInt64 => {
+                let value = |group: &u32| {
+                    let sum = sum(*group as usize);
+                    u64::try_from(sum).map_err(|_| self.beyond(name, &sum))
+                };
+                let values = groups.iter().map(value).collect::<Result<ScalarBuffer<u64>>>()?;
+                Arc::new(UInt64Array::try_new(values, nulls)?)
+            }
+            to => {
+                let value = |group: &u32| {
+                    let sum = sum(*group as usize);
+                    i64::try_from(sum).map(i64::cast_unsigned).map_err(|_| self.beyond(name, &sum))
+                };
+                let words = groups.iter().map(value).collect::<Result<Vec<u64>>>()?;
+                from_canonical_words(to, words.into_iter(), nulls)?
+            }
+        })
     }
 
     fn beyond(&self, name: &str, sum: &impl ToString) -> Error {
@@ -393,8 +207,8 @@ impl Accumulator for Sum {
         self.sums.memory_bytes()
     }
 
-    fn growth(&self, _: &[ArrayRef], coming: Coming) -> Result<Growth> {
-        Ok(self.sums.growth(coming))
+    fn growth(&self, columns: &[ArrayRef], coming: Coming) -> Result<Growth> {
+        Ok(self.sums.growth(column(columns, 0)?, coming))
     }
 
     fn extend(&mut self, count: usize) {
@@ -409,6 +223,10 @@ impl Accumulator for Sum {
         self.sums.merge(column(taken.columns, 0)?, taken)
     }
 
+    fn row_states(&self, columns: &[ArrayRef], _: usize) -> Result<Option<Vec<ArrayRef>>> {
+        Ok(self.sums.row_states(column(columns, 0)?)?.map(|states| vec![states]))
+    }
+
     fn nothing(&self) -> Result<Vec<ArrayRef>> {
         state_of_nothing(Self { sums: self.sums.empty(), data_type: self.data_type.clone() })
     }
@@ -419,38 +237,16 @@ impl Accumulator for Sum {
     }
 
     fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()> {
-        columns.push(match (&self.sums, &self.data_type) {
-            (Sums::Float(sums), _) => {
+        if let Some((sum, seen)) = self.sums.whole() {
+            columns.push(self.whole_values(groups, name, sum, seen)?);
+            return Ok(());
+        }
+        columns.push(match (&self.sums.kept, &self.data_type) {
+            (Kept::Float(sums), _) => {
                 let values = groups.iter().map(|group| sums[*group as usize].value());
                 Arc::new(values.collect::<Float64Array>())
             }
-            (Sums::Int { sums, seen }, DataType::Decimal128(digits, _)) => {
-                let value = |group: &u32| {
-                    let sum = sums[*group as usize];
-                    let fits = Decimal128Type::is_valid_decimal_precision(sum, *digits);
-                    if fits { Ok(sum) } else { Err(self.beyond(name, &sum)) }
-                };
-                let values = groups.iter().map(value).collect::<Result<ScalarBuffer<i128>>>()?;
-                let array = Decimal128Array::try_new(values, seen.gather(groups))?;
-                Arc::new(array.with_data_type(self.data_type.clone()))
-            }
-            (Sums::Int { sums, seen }, DataType::UInt64) => {
-                let value = |group: &u32| {
-                    let sum = sums[*group as usize];
-                    u64::try_from(sum).map_err(|_| self.beyond(name, &sum))
-                };
-                let values = groups.iter().map(value).collect::<Result<ScalarBuffer<u64>>>()?;
-                Arc::new(UInt64Array::try_new(values, seen.gather(groups))?)
-            }
-            (Sums::Int { sums, seen }, to) => {
-                let value = |group: &u32| {
-                    let sum = sums[*group as usize];
-                    i64::try_from(sum).map(i64::cast_unsigned).map_err(|_| self.beyond(name, &sum))
-                };
-                let words = groups.iter().map(value).collect::<Result<Vec<u64>>>()?;
-                from_canonical_words(to, words.into_iter(), seen.gather(groups))?
-            }
-            (Sums::Wide { sums, seen }, DataType::Decimal128(digits, _)) => {
+            (Kept::Wide { sums, seen }, DataType::Decimal128(digits, _)) => {
                 let value = |group: &u32| {
                     let sum = sums[*group as usize];
                     let narrow = sum
@@ -462,7 +258,7 @@ impl Accumulator for Sum {
                 let array = Decimal128Array::try_new(values, seen.gather(groups))?;
                 Arc::new(array.with_data_type(self.data_type.clone()))
             }
-            (Sums::Wide { sums, seen }, _) => {
+            (Kept::Wide { sums, seen }, _) => {
                 let value = |group: &u32| {
                     let sum = sums[*group as usize];
                     let fits = Decimal256Type::is_valid_decimal_precision(sum, 76);
@@ -471,6 +267,9 @@ impl Accumulator for Sum {
                 let values = groups.iter().map(value).collect::<Result<ScalarBuffer<i256>>>()?;
                 let array = Decimal256Array::try_new(values, seen.gather(groups))?;
                 Arc::new(array.with_data_type(self.data_type.clone()))
+            }
+            (Kept::Narrow { .. } | Kept::Int { .. }, _) => {
+                return Err(Error::Internal(format!("sum `{name}` is no whole number")));
             }
         });
         Ok(())
@@ -508,8 +307,8 @@ impl Accumulator for Average {
         self.sums.memory_bytes() + self.counts.memory_bytes()
     }
 
-    fn growth(&self, _: &[ArrayRef], coming: Coming) -> Result<Growth> {
-        Ok(self.sums.growth(coming) + self.counts.growth(coming.groups))
+    fn growth(&self, columns: &[ArrayRef], coming: Coming) -> Result<Growth> {
+        Ok(self.sums.growth(column(columns, 0)?, coming) + self.counts.growth(coming.groups))
     }
 
     fn extend(&mut self, count: usize) {
@@ -529,6 +328,12 @@ impl Accumulator for Average {
         self.counts.add(column(taken.columns, 1)?, taken.groups, taken.count)
     }
 
+    fn row_states(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<Vec<ArrayRef>>> {
+        let values = column(columns, 0)?;
+        let Some(states) = self.sums.row_states(values)? else { return Ok(None) };
+        Ok(Some(vec![states, ones(values.logical_nulls().as_ref(), rows)]))
+    }
+
     fn nothing(&self) -> Result<Vec<ArrayRef>> {
         state_of_nothing(Self {
             sums: self.sums.empty(),
@@ -545,10 +350,10 @@ impl Accumulator for Average {
     }
 
     fn values(&self, groups: &[u32], name: &str, columns: &mut Vec<ArrayRef>) -> Result<()> {
-        if let (Sums::Int { sums, seen }, DataType::Duration(_)) = (&self.sums, &self.data_type) {
+        if let (Some((sum, seen)), DataType::Duration(_)) = (self.sums.whole(), &self.data_type) {
             let average = |group: &u32| {
                 let group = *group as usize;
-                let average = sums[group] / i128::from(self.counts.of(group).max(1));
+                let average = sum(group) / i128::from(self.counts.of(group).max(1));
                 // Between the least and the greatest value.
                 i64::try_from(average)
                     .map(i64::cast_unsigned)

@@ -14,9 +14,9 @@ use crate::{
     expr::Aggregate,
     kernels::{
         accumulate::{Accumulators, Carried, Pieces},
+        group_index::{GroupIndex, Unknown},
         growth::{Growth, settle},
-        hash::SEED,
-        key_table::{Groups, KeyBatch, KeyTable, MAX_GROUPS},
+        key_table::{Groups, MAX_GROUPS},
     },
     memory::{
         Reservation,
@@ -35,6 +35,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 const SPLIT_BITS: u32 = 4;
 /// After so many splits all bits of the hash are used up.
 pub(super) const LEVELS: u32 = 64 / SPLIT_BITS;
+/// So many rows tell whether keys repeat. If of these 96 % are different, then even a million rows
+/// have 570 000 keys, should each be as likely as the others.
+pub(super) const PROBED_ROWS: u64 = 1 << 16;
 
 /// How a grouping gets room for a batch.
 #[derive(Clone, Copy)]
@@ -47,10 +50,10 @@ pub(super) enum Room {
 
 /// Groups and the states of their aggregates.
 pub(super) struct Grouping {
-    table: KeyTable,
+    index: GroupIndex,
     accumulators: Accumulators,
-    /// The group of each row of a batch.
-    groups: Vec<u32>,
+    /// How many rows have been added.
+    rows: u64,
 }
 
 impl Grouping {
@@ -60,8 +63,8 @@ impl Grouping {
         carried: Carried,
     ) -> Result<Self> {
         let keys: Vec<DataType> = keys.into_iter().collect();
-        let accumulators = Accumulators::new(aggregates, carried)?;
-        Ok(Self { table: KeyTable::new(&keys)?, accumulators, groups: Vec::new() })
+        let index = GroupIndex::new(&keys, carried == Carried::States)?;
+        Ok(Self { index, accumulators: Accumulators::new(aggregates, carried)?, rows: 0 })
     }
 
     /// Adds a batch's rows; `false` where the room for them was refused, and nothing was added.
@@ -71,10 +74,13 @@ impl Grouping {
         reservation: &mut Reservation,
         room: Room,
     ) -> Result<bool> {
-        let (before, count) = (self.table.len(), rows.hashes.len());
-        let (held, growth) = (self.memory_bytes(), self.growth(rows)?);
+        let hashes = rows.hashes.as_ref();
+        let unknown = self.index.look_up(&rows.keys, rows.count, hashes, reservation)?;
+        let (before, coming) = (self.index.len(), unknown.len());
+        let growth = self.growth(&unknown, rows)?;
+        let held = self.memory_bytes();
         let needed = (held + growth.bytes()).saturating_sub(reservation.held_bytes());
-        let fits = before + count <= MAX_GROUPS && reservation.try_grow(needed);
+        let fits = before + coming <= MAX_GROUPS && reservation.try_grow(needed);
         if !fits {
             let is_due = match room {
                 Room::AtLeast(bytes) => before == 0 || held + growth.bytes() <= bytes,
@@ -85,36 +91,50 @@ impl Grouping {
             }
             reservation.grow(needed);
         }
-        self.table.find_or_insert(&rows.keys, &rows.hashes, &mut self.groups);
-        self.accumulators.take(&rows.inputs, &self.groups, self.table.len())?;
+        self.index.enter(&unknown);
+        self.accumulators.take(&rows.inputs, self.index.groups(), self.index.len())?;
+        self.rows += rows.count as u64;
         settle(reservation, self.memory_bytes());
         Ok(true)
     }
 
     /// The most that a batch may add.
-    fn growth(&self, rows: &Rows) -> Result<Growth> {
-        let count = rows.hashes.len();
-        let states = self.accumulators.growth(&rows.inputs, self.table.len(), count)?;
-        Ok(self.table.growth(&rows.keys, count) + states)
+    fn growth(&self, unknown: &Unknown, rows: &Rows) -> Result<Growth> {
+        let groups = self.index.len() + unknown.len();
+        let states = self.accumulators.growth(&rows.inputs, groups, rows.count)?;
+        Ok(self.index.growth(unknown) + states)
     }
 
     /// The bytes that it would hold with a batch's rows, where a single group may hold that much.
-    pub(super) fn unbounded_bytes(&self, rows: &Rows) -> Result<Option<u64>> {
+    pub(super) fn unbounded_bytes(
+        &mut self,
+        rows: &Rows,
+        reservation: &mut Reservation,
+    ) -> Result<Option<u64>> {
         if !self.accumulators.are_unbounded() {
             return Ok(None);
         }
-        Ok(Some(self.memory_bytes() + self.growth(rows)?.bytes()))
+        let hashes = rows.hashes.as_ref();
+        let unknown = self.index.look_up(&rows.keys, rows.count, hashes, reservation)?;
+        Ok(Some(self.memory_bytes() + self.growth(&unknown, rows)?.bytes()))
+    }
+
+    /// Whether so many rows have come, and nearly as many groups of them, that more of their kind had
+    /// better not be grouped here.
+    pub(super) fn hardly_repeats(&self, probed_rows: u64) -> bool {
+        self.rows >= probed_rows && self.index.len() as u64 * 25 >= self.rows * 24
     }
 
     /// Whether there is no group.
     pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.index.len() == 0
     }
 
     /// The one group of no keys, without a row.
-    pub(super) fn add_empty_group(&mut self) -> Result<()> {
-        self.table.find_or_insert(&KeyBatch::new(&[])?, &[SEED], &mut self.groups);
-        self.accumulators.extend(self.table.len());
+    pub(super) fn add_empty_group(&mut self, reservation: &mut Reservation) -> Result<()> {
+        let unknown = self.index.look_up(&[], 1, None, reservation)?;
+        self.index.enter(&unknown);
+        self.accumulators.extend(self.index.len());
         Ok(())
     }
 
@@ -124,18 +144,18 @@ impl Grouping {
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.table.memory_bytes() + self.accumulators.memory_bytes()
+        self.index.memory_bytes() + self.accumulators.memory_bytes()
     }
 
     /// Whether the groups have different hashes.
     pub(super) fn can_be_split(&self) -> bool {
-        let hashes = self.table.hashes();
+        let hashes = self.index.hashes();
         hashes.iter().any(|hash| *hash != hashes[0])
     }
 
     /// Ends the grouping and gives the memory of its slots back.
     pub(super) fn drain(self, reservation: &mut Reservation) -> Draining {
-        let groups = self.table.into_groups();
+        let groups = self.index.into_groups();
         let mut accumulators = self.accumulators;
         accumulators.freeze();
         let bytes = groups.memory_bytes() + accumulators.memory_bytes();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array},
-    buffer::NullBuffer,
+    buffer::{NullBuffer, ScalarBuffer},
     compute::{SortOptions, filter, filter_record_batch, take},
     datatypes::UInt64Type,
 };
@@ -20,9 +20,7 @@ use crate::{
     kernels::{
         accumulate::{Inputs, row_arguments, sees_nulls, takes_order},
         column::{ASCENDING, encoded},
-        key_table::KeyBatch,
     },
-    operators::hash::evaluate_keys,
 };
 
 /// A row's number has so many bits for its place in the task's input.
@@ -30,9 +28,11 @@ const PLACE_BITS: u32 = 40;
 
 /// A batch made ready to be grouped.
 pub(super) struct Rows {
-    pub(super) keys: KeyBatch,
+    pub(super) keys: Vec<ArrayRef>,
     pub(super) inputs: Vec<Inputs>,
-    pub(super) hashes: Vec<u64>,
+    /// The hashes of the keys, where they came with the rows.
+    pub(super) hashes: Option<ScalarBuffer<u64>>,
+    pub(super) count: usize,
 }
 
 /// Makes rows of values ready.
@@ -51,11 +51,11 @@ impl Intake {
     /// # Errors
     /// [`Error::Evaluate`] of a key or an argument.
     pub(super) fn rows(&mut self, batch: &RecordBatch) -> Result<Rows> {
-        let mut hashes = Vec::new();
-        let keys = evaluate_keys(&self.keys, batch, &mut hashes)?;
+        let keys = self.keys.iter().map(|key| key.evaluate(batch)).collect::<Result<_>>()?;
         let first = self.next_numbers(batch.num_rows())?;
         let inputs = self.aggregates.iter().map(|aggregate| inputs(aggregate, batch, first));
-        Ok(Rows { inputs: inputs.collect::<Result<_>>()?, keys: KeyBatch::new(&keys)?, hashes })
+        let inputs = inputs.collect::<Result<_>>()?;
+        Ok(Rows { keys, inputs, hashes: None, count: batch.num_rows() })
     }
 
     /// The number of the first of `rows` rows more.
@@ -93,7 +93,8 @@ pub(super) fn states(batch: &RecordBatch, keys: usize, counts: &[usize]) -> Resu
         inputs.push(Inputs { columns: own.to_vec(), rows: None });
         states = others;
     }
-    Ok(Rows { keys: KeyBatch::new(keys)?, inputs, hashes: hashes.values().to_vec() })
+    let (keys, hashes) = (keys.to_vec(), Some(hashes.values().clone()));
+    Ok(Rows { keys, inputs, hashes, count: batch.num_rows() })
 }
 
 /// What an aggregate takes of a batch whose first row has the number `first`.

@@ -32,6 +32,7 @@ pub(super) fn merge_keys(
         }
         // Its rows begin with those that were sorted.
         StepKind::Window { input, .. }
+        | StepKind::FirstRows { input, .. }
         | StepKind::Filter { input, .. }
         | StepKind::Sleep { input, .. }
         | StepKind::Sample { input, .. }

@@ -17,7 +17,10 @@ use crate::{
         hash::is_key,
     },
     operators::reduce_by_key::state_fields,
-    plan::{Distribution, NodeIndex, Output, Share, StepKind, with_hash_column},
+    plan::{
+        Distribution, Node, NodeIndex, Op, Output, Share, StepKind, estimate::row_bytes,
+        with_hash_column,
+    },
 };
 
 /// What a node reduces its input to.
@@ -90,6 +93,40 @@ impl Reduction {
     }
 }
 
+/// The most rows of each node, where that follows from what files say of themselves.
+pub(super) fn most_rows(nodes: &[Node]) -> Vec<Option<u64>> {
+    let mut most: Vec<Option<u64>> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let of_inputs = || {
+            let mut rows = node.inputs.iter().map(|input| most[input.index()]);
+            rows.try_fold(0_u64, |sum, rows| Some(sum.saturating_add(rows?)))
+        };
+        let rows = match &node.op {
+            Op::Read(read) => read.estimated_rows(),
+            Op::Map { .. }
+            | Op::Filter { .. }
+            | Op::Reduce { .. }
+            | Op::Union
+            | Op::Sample { .. }
+            | Op::Repartition { .. }
+            | Op::Cache
+            | Op::Sort { .. }
+            | Op::Limit { .. }
+            | Op::Window { .. }
+            | Op::Sleep { .. } => of_inputs(),
+            Op::Tokenize { .. }
+            | Op::Explode { .. }
+            | Op::Split { .. }
+            | Op::Unpivot { .. }
+            | Op::Join { .. }
+            | Op::Expect { .. }
+            | Op::Write(_) => None,
+        };
+        most.push(rows);
+    }
+    most
+}
+
 impl Cutter<'_> {
     /// The groups of a node's input.
     pub(super) fn reduced(
@@ -114,6 +151,14 @@ impl Cutter<'_> {
         let first = Reduction { keys, aggregates: Vec::new(), has_order };
         let rows = self.two_steps(node, Arc::clone(&different), below, first)?;
         self.two_steps(node, schema, rows, reduction.over_different(&different))
+    }
+
+    /// How many buckets groups go to. Columnar files say how many rows there are, which in memory take
+    /// more than there: should each be a group, two tasks' tables still fit into a small budget.
+    fn buckets_of_groups(&self, node: NodeIndex, bytes: u64, states: &Schema) -> u32 {
+        let rows = self.plan.nodes[node.index()].inputs.first();
+        let rows = rows.and_then(|input| self.most_rows[input.index()]).unwrap_or(0);
+        self.buckets(bytes.max(rows.saturating_mul(row_bytes(states))))
     }
 
     /// Aggregation on the map side, an exchange by key hash, final aggregation.
@@ -147,7 +192,7 @@ impl Cutter<'_> {
             // There is one group, and one row even over nothing: one task merges what all found.
             self.gathered(node, partial, Share::All)
         } else {
-            let buckets = self.buckets(bytes);
+            let buckets = self.buckets_of_groups(node, bytes, &partial_schema);
             let distribution = Distribution::Hash { keys: text, buckets };
             let stage = self.close(partial, Output::Exchange(distribution));
             reading(node, partial_schema, stage, Share::Bucket, buckets, bytes)

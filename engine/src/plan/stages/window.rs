@@ -1,12 +1,17 @@
-//! Windows: rows by hash of their partition, sorted in each task.
+//! Windows: rows by hash of their partition, sorted in each task. Where a filter behind wants only rows
+//! of the first ranks, most others are dropped before they are sorted.
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::{Cutter, Pipeline};
 use crate::{
     Result,
-    expr::{Expr, SortKey, window::WindowFunction},
-    plan::{NodeIndex, Order, Share, StepKind},
+    expr::{
+        BinaryOp, Expr, Literal, SortKey,
+        window::{Kind, WindowFunction},
+    },
+    operators::first_rows::{MOST_RANK, orders_by},
+    plan::{NodeIndex, Op, Order, Share, StepKind},
 };
 
 /// What a window asks.
@@ -28,31 +33,49 @@ impl Cutter<'_> {
         asked: Asked,
     ) -> Result<Pipeline> {
         let below = self.rows_of(input)?;
-        let Asked { partition_by, order_by, functions } = asked;
         let input_schema = below.schema();
+        let first = self.first_wanted(index, &input_schema, &asked);
+        let first_rows = |pipeline: Pipeline, is_hashed: bool| match &first {
+            Some((key, rank)) => {
+                let (same_schema, partition_by) = (pipeline.schema(), asked.partition_by.clone());
+                let (key, rank) = (key.clone(), *rank);
+                pipeline.then(index, same_schema, |rows| StepKind::FirstRows {
+                    input: rows,
+                    partition_by,
+                    key,
+                    rank,
+                    is_hashed,
+                })
+            }
+            None => pipeline,
+        };
+        let below = first_rows(below, false);
         let columns = input_schema.fields().len();
         let has_order = self.plan.nodes[input.index()].order != Order::None;
         let keys = match order {
             // Without keys the rows stay as they are.
-            _ if partition_by.is_empty() && order_by.is_empty() && has_order => Vec::new(),
+            _ if asked.partition_by.is_empty() && asked.order_by.is_empty() && has_order => {
+                Vec::new()
+            }
             Order::Sorted(keys) => keys.clone(),
             Order::None | Order::Source => Vec::new(),
         };
         let bucket_count = self.buckets(below.bytes);
         let sorted = if keys.is_empty() {
             self.gathered(index, below, Share::All)
-        } else if partition_by.is_empty() || bucket_count == 1 {
+        } else if asked.partition_by.is_empty() || bucket_count == 1 {
             // One task takes all rows: they gain nothing from being sorted by ranges.
             self.merged(index, below, &keys, None)
         } else {
             let keys = self.with_ties(keys, &below);
             let key =
                 |column: &usize| -> Expr { crate::expr::parse::column(&input_schema, *column) };
-            let by: Vec<Expr> = partition_by.iter().map(key).collect();
-            let read = self.hashed(index, below, &by, bucket_count);
+            let by: Vec<Expr> = asked.partition_by.iter().map(key).collect();
+            let read = first_rows(self.hashed(index, below, &by, bucket_count), true);
             let hashed = read.schema();
             read.then(index, hashed, |read| StepKind::Sort { input: read, keys, limit: None })
         };
+        let Asked { partition_by, order_by, functions } = asked;
         Ok(sorted.then(index, schema, |sorted| StepKind::Window {
             input: sorted,
             columns,
@@ -61,6 +84,63 @@ impl Cutter<'_> {
             functions,
         }))
     }
+}
+
+impl Cutter<'_> {
+    /// The first key of a window's order, with the greatest rank that the filter behind it keeps. The
+    /// window must have no other function than ranks, which don't see the rows behind, and no other
+    /// reader.
+    fn first_wanted(
+        &self,
+        index: NodeIndex,
+        schema: &Schema,
+        asked: &Asked,
+    ) -> Option<(SortKey, u64)> {
+        let key = asked.order_by.first()?;
+        let is_rank =
+            |function: &WindowFunction| matches!(function.function, Kind::RowNumber | Kind::Rank);
+        let mut readers = self.plan.nodes.iter().filter(|node| node.inputs.contains(&index));
+        let (reader, others) = (readers.next()?, readers.next());
+        if others.is_some()
+            || !asked.functions.iter().all(is_rank)
+            || !orders_by(schema.field(key.column).data_type())
+        {
+            return None;
+        }
+        let Op::Filter { predicate } = &reader.op else { return None };
+        let rank = greatest_rank(&predicate.0, schema.fields().len())?;
+        (rank <= MOST_RANK).then(|| (key.clone(), rank))
+    }
+}
+
+/// The greatest value, and at least 1, that a condition lets a column from number `first` on have.
+fn greatest_rank(condition: &Expr, first: usize) -> Option<u64> {
+    let Expr::Binary { op, left, right, .. } = condition else { return None };
+    if *op == BinaryOp::And {
+        let (left, right) = (greatest_rank(left, first), greatest_rank(right, first));
+        return left.into_iter().chain(right).min();
+    }
+    let (op, number) = match (left.as_ref(), right.as_ref()) {
+        (Expr::Column { index, .. }, Expr::Literal(Literal::Int64(number))) if *index >= first => {
+            (*op, *number)
+        }
+        (Expr::Literal(Literal::Int64(number)), Expr::Column { index, .. }) if *index >= first => {
+            let turned = match op {
+                BinaryOp::Greater => BinaryOp::Less,
+                BinaryOp::GreaterOrEqual => BinaryOp::LessOrEqual,
+                BinaryOp::Equal => BinaryOp::Equal,
+                _ => return None,
+            };
+            (turned, *number)
+        }
+        _ => return None,
+    };
+    let greatest = match op {
+        BinaryOp::LessOrEqual | BinaryOp::Equal => number,
+        BinaryOp::Less => number.saturating_sub(1),
+        _ => return None,
+    };
+    Some(u64::try_from(greatest).unwrap_or(0).max(1))
 }
 
 #[cfg(test)]
@@ -91,9 +171,10 @@ mod tests {
         let plan = check(&document, true, &site).unwrap_or_else(|p| panic!("{p:?}")).plan;
         let rows = plan.nodes.iter().map(|_| Rows::None).collect();
         let (consumers, wanted) = (consumers(&plan), order::wanted(&plan));
-        let sizes = Sizes::default();
+        let (sizes, most_rows) = (Sizes::default(), vec![None; plan.nodes.len()]);
+        let (disk, estimates, stages) = (&disk, Vec::new(), Vec::new());
         let mut cutter =
-            Cutter { consumers, wanted, plan, disk: &disk, stages: Vec::new(), rows, sizes };
+            Cutter { plan, disk, consumers, wanted, estimates, most_rows, stages, rows, sizes };
         let mut read = cutter.pipeline(NodeIndex(0)).unwrap();
         read.bytes = 100 << 20;
         cutter.rows[0] = Rows::Open(read);
@@ -123,12 +204,30 @@ mod tests {
         let filter = r#"{"id": "f", "op": "filter", "where": "i < 3"}"#;
         let limit = r#"{"id": "l", "op": "limit", "n": 5}"#;
         assert_eq!(
-            stages(&[WINDOW, filter, limit], r#"[["r", "w"], ["w", "f"], ["f", "l"]]"#)[1..],
+            stages(&[WINDOW, filter, limit], r#"[["r", "w"], ["w", "f"], ["f", "l"]]"#),
             [
-                "4x bucket of 0, sort, window, filter, limit -> gather true",
+                "4x source, first rows, hash -> hash(g) to 4",
+                "4x bucket of 0, first rows, sort, window, filter, limit -> gather true",
                 "1x merge of 1, limit -> sink l"
             ]
         );
+    }
+
+    #[test]
+    fn rows_are_dropped_only_where_ranks_alone_are_asked_for() {
+        let first = |window: &str, filter: &str| {
+            let filter = format!(r#"{{"id": "f", "op": "filter", "where": "{filter}"}}"#);
+            let stages = stages(&[window, &filter], r#"[["r", "w"], ["w", "f"]]"#);
+            stages[0].contains("first rows")
+        };
+        assert!(first(WINDOW, "2 >= i and x > 1"));
+        assert!(first(WINDOW, "i = 1"));
+        assert!(!first(WINDOW, "i > 2"));
+        assert!(!first(WINDOW, "i < 3 or x > 1"));
+        assert!(!first(WINDOW, "i < 1000"));
+        assert!(!first(WINDOW, "n < 3"));
+        let sum = WINDOW.replace("row_number()", "sum(x)");
+        assert!(!first(&sum, "i < 3"));
     }
 
     #[test]
@@ -163,7 +262,7 @@ mod tests {
             stages(&[WINDOW, write, sort], r#"[["r", "w"], ["w", "o"], ["w", "s"]]"#)[1..],
             [
                 "4x bucket of 0, sort, window -> forward",
-                "4x partition of 1 -> gather true",
+                "4x partition of 1, map -> gather true",
                 "1x merge of 2 -> sink o",
                 "4x partition of 1, sort -> gather true",
                 "1x merge of 4 -> sink s"

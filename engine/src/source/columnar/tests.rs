@@ -271,8 +271,7 @@ fn take(input: &Input, columns: &[usize], predicate: Option<&str>) -> Taken {
     let mut rows = Vec::new();
     for split in &splits {
         let schema = SchemaRef::clone(&schema);
-        let mut source =
-            ColumnarSource::over(split, &read.format, &read.scan, schema, &disk).unwrap();
+        let mut source = ColumnarSource::over(split, &read.format, &read.scan, schema, &disk);
         while let Some(batch) = source.next().unwrap() {
             assert_eq!(batch.num_columns(), columns.len());
             rows.extend(batch.column(0).as_primitive::<Int64Type>().values());
@@ -342,7 +341,7 @@ fn mixed(rows: i64, filler_bytes: usize) -> Input {
     let word: StringViewArray = range.clone().map(|n| word(n + 1)).collect();
     let filler = range.clone().map(|n| format!("{n:0>filler_bytes$}"));
     let batch = RecordBatch::try_from_iter_with_nullable([
-        ("n", Arc::new(Int64Array::from_iter_values(range.clone())) as ArrayRef, true),
+        ("n", Arc::new(Int64Array::from_iter_values(range)) as ArrayRef, true),
         ("price", Arc::new(price.with_precision_and_scale(15, 2).unwrap()) as _, true),
         ("wide", Arc::new(wide.with_precision_and_scale(30, 3).unwrap()) as _, true),
         ("word", Arc::new(word) as _, true),
@@ -376,8 +375,7 @@ fn kept_of(input: &Input, columns: &[usize], text: &str, is_told: bool) -> Recor
     let mut kept = Vec::new();
     for split in &splits(&read, &schema, &input.disk).unwrap() {
         let schema = SchemaRef::clone(&schema);
-        let mut source =
-            ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk).unwrap();
+        let mut source = ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk);
         while let Some(batch) = source.next().unwrap() {
             let holds = predicate.evaluate(&batch).unwrap();
             kept.push(arrow::compute::filter_record_batch(&batch, &holds).unwrap());
@@ -529,7 +527,7 @@ fn attempt(bytes: &[u8], format: &Format) -> Result<usize> {
     }
     for split in splits(&read, &schema, &input.disk)? {
         let schema = SchemaRef::clone(&schema);
-        let mut source = ColumnarSource::over(&split, format, &read.scan, schema, &input.disk)?;
+        let mut source = ColumnarSource::over(&split, format, &read.scan, schema, &input.disk);
         while let Some(batch) = source.next()? {
             rows += batch.num_rows();
         }
@@ -636,8 +634,7 @@ fn a_scan_without_a_column_still_counts_rows() {
     let schema = Arc::new(Schema::empty());
     let scan = Scan { projection: Some(Vec::new()), ..Scan::default() };
     let split = &input.splits(&Format::Parquet, 1).unwrap()[0];
-    let mut source =
-        ColumnarSource::over(split, &Format::Parquet, &scan, schema, &input.disk).unwrap();
+    let mut source = ColumnarSource::over(split, &Format::Parquet, &scan, schema, &input.disk);
     let mut rows = 0;
     while let Some(batch) = source.next().unwrap() {
         rows += batch.num_rows();

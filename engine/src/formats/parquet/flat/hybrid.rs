@@ -222,12 +222,12 @@ mod tests {
     /// Runs as the format has them: each `Ok` a value and how often, each `Err` a group of eight.
     fn encoded(runs: &[Result<(u32, usize), Vec<u32>>], width: u8) -> (Vec<u8>, Vec<u32>) {
         let (mut bytes, mut values) = (Vec::new(), Vec::new());
-        let varint = |mut value: usize, bytes: &mut Vec<u8>| {
+        let varint = |mut value: usize, out: &mut Vec<u8>| {
             while value >= 0x80 {
-                bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+                out.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
                 value >>= 7;
             }
-            bytes.push(u8::try_from(value).unwrap());
+            out.push(u8::try_from(value).unwrap());
         };
         let mask = |value: u32| value & u32::try_from((1_u64 << width) - 1).unwrap();
         for run in runs {
@@ -239,7 +239,7 @@ mod tests {
                     values.resize(values.len() + count, value);
                 }
                 Err(group) => {
-                    varint(group.len() / 8 << 1 | 1, &mut bytes);
+                    varint(((group.len() / 8) << 1) | 1, &mut bytes);
                     let mut bits = Vec::new();
                     for value in group {
                         let value = mask(*value);

@@ -85,8 +85,8 @@ impl FlatColumns {
             let Some(columns) = columns.filter(|columns| !columns.is_empty()) else { continue };
             let mut own = part.clone();
             own.move_columns(&|column| read.binary_search(&column).unwrap_or(column));
-            let schema = Arc::new(found.project(&columns)?);
-            parts.push(Part { columns, predicate: Predicate(own), schema });
+            let of_part = Arc::new(found.project(&columns)?);
+            parts.push(Part { columns, predicate: Predicate(own), schema: of_part });
         }
         // What is cheap decides first; none of the parts can fail.
         parts.sort_by_key(|part| (part.columns.len() > 1, Expr::is_costly(&part.predicate.0)));

@@ -285,8 +285,8 @@ impl Views {
 
     fn take(&mut self, other: &Self, places: impl Iterator<Item = usize>) {
         // All buffers of the other become this one's, so that its numbers are moved by as many.
-        let is_same = |(own, other): (&Bytes, &Bytes)| {
-            own.as_ptr() == other.as_ptr() && own.len() == other.len()
+        let is_same = |(own, theirs): (&Bytes, &Bytes)| {
+            own.as_ptr() == theirs.as_ptr() && own.len() == theirs.len()
         };
         let known = self.buffers.len().checked_sub(other.buffers.len());
         let known =

@@ -121,6 +121,7 @@ fn reduce(
         let task = PartialReduce::new(input, keys, aggregates, Arc::clone(&states), context);
         let mut task = task.of_partition(partition);
         task.least_bytes = way.least_bytes;
+        task.probed_rows = if partition % 2 == 1 { 1 } else { task.probed_rows };
         partial.extend(all(task)?);
     }
     // States come from the tasks in any order.
