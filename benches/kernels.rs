@@ -1,5 +1,5 @@
 //! Throughput of the kernels, and of the readers and operators that are made of them, in rows and
-//! bytes of their input.
+//! bytes of their input; under `bound/` plain loops over the same, which no engine can beat.
 //!
 //! `cargo bench -p minispark-engine --bench kernels -- <filter>`. All inputs come from a fixed seed;
 //! batches have the engine's 8192 rows. Files are in the page cache and never made durable. Whole
@@ -25,8 +25,12 @@ use minispark_engine::{
     task::context::{CancelFlag, TaskContext},
 };
 
+#[path = "kernels/bounds.rs"]
+mod bounds;
 #[path = "kernels/decode.rs"]
 mod decode;
+#[path = "kernels/encode.rs"]
+mod encode;
 #[path = "kernels/narrow.rs"]
 mod narrow;
 #[path = "kernels/keyed.rs"]
@@ -53,6 +57,7 @@ fn main() {
         .without_plots()
         .configure_from_args();
     decode::bench(&mut criterion);
+    encode::bench(&mut criterion);
     narrow::bench(&mut criterion);
     keyed::bench(&mut criterion);
     ordered::bench(&mut criterion);

@@ -348,3 +348,141 @@ fn two_masters_do_not_share_a_state_folder() {
     assert_eq!(ran.code(), 10, "{ran:?}");
     assert!(ran.stderr.contains(&cluster.master.id().to_string()), "{ran:?}");
 }
+
+/// A writer of several parts, a text result, and one whose bad rows go through the stores.
+fn several_results(folder: &Path, target: &Path) -> String {
+    let (good, dirty) = (folder.join("rows.csv"), folder.join("dirty.csv"));
+    let rows: Vec<String> = (0..50_000).map(|number| format!("{number},name {number}\n")).collect();
+    fs::write(&good, format!("n,name\n{}", rows.concat())).unwrap();
+    fs::write(&dirty, "n\n1\nx\n3\n").unwrap();
+    json!({ "dag": {
+        "nodes": [
+            { "id": "read", "op": "read_csv", "path": good, "header": true, "partitions": 4 },
+            { "id": "parts", "op": "write_csv", "path": target, "mode": "overwrite" },
+            { "id": "text", "op": "filter", "where": "name like '%77'" },
+            { "id": "dirty", "op": "read_csv", "path": dirty, "header": true,
+              "columns": { "n": "int64" }, "on_bad_row": "quarantine" },
+        ],
+        "edges": [["read", "parts"], ["read", "text"]],
+    } })
+    .to_string()
+}
+
+/// What is in a folder of results but its manifest, which names the job: file names and bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name() != "_manifest.json")
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn results_have_the_same_bytes_whether_workers_share_the_folders_or_not() {
+    let mut found = Vec::new();
+    for shares in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        let document = several_results(folder.path(), &target);
+        let cluster = Cluster::start(Settings { shares, ..Settings::default() });
+        let mut text = String::new();
+        for _ in 0..2 {
+            let id = cluster.submit(&document);
+            cluster.completed(&id);
+            text = fs::read_to_string(cluster.output(&id, "text")).unwrap();
+            // A text result has its typed copy either way, and nothing else is left.
+            let answer =
+                cluster.call("GET", &format!("/api/v1/jobs/{id}/results/text?format=jsonl"), b"");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.text().lines().count(), 500);
+            // What a worker has written has its file's size; what waits in a store has another.
+            let job = cluster.job(&id);
+            let stages = job["stages"].as_array().unwrap();
+            let writes_text = |stage: &&Value| {
+                stage["nodes"] == json!(["text"]) && stage["metrics"]["written_bytes"] != json!(0)
+            };
+            let of_sink = stages.iter().find(writes_text).unwrap();
+            let is_written = of_sink["bytes"].as_u64() == Some(text.len() as u64);
+            assert_eq!(is_written, shares, "{of_sink:#}");
+            let bad = cluster.client(&["bad-rows", &id]).expect_done();
+            assert_eq!(bad.stdout.lines().count(), 1, "{bad:?}");
+        }
+        let left = files_below(&folder.path().join(".minispark"));
+        assert!(left.is_empty(), "{left:?}");
+        let staged = files_below(&cluster.output_dir().join(".minispark"));
+        assert!(
+            staged.iter().all(|path| path.extension().is_some_and(|ending| ending == "arrow")),
+            "{staged:?}"
+        );
+        let logs: String =
+            cluster.workers.iter().flat_map(Node::log).map(|line| line.to_string()).collect();
+        assert!(!logs.contains("panicked"), "{logs}");
+        found.push((contents(&target), text));
+    }
+    assert!(found[0].0.len() >= 4, "{} parts", found[0].0.len());
+    assert!(found[0] == found[1], "the bytes differ");
+}
+
+#[test]
+fn a_worker_that_shares_no_folder_is_none_the_worse_beside_one_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let document = several_results(folder.path(), &target);
+    let mut cluster = Cluster::start(Settings { workers: 1, shares: true, ..Settings::default() });
+    cluster.settings.shares = false;
+    cluster.add_worker();
+    until("both workers are up", || cluster.workers_up() == 2);
+    for _ in 0..3 {
+        let id = cluster.submit(&document);
+        cluster.completed(&id);
+    }
+    let lines = contents(&target)
+        .into_iter()
+        .map(|(_, bytes)| bytes.split(|byte| *byte == b'\n').count() - 1);
+    let rows = lines.sum::<usize>();
+    assert!((50_000..50_010).contains(&rows), "{rows}");
+    let left = files_below(&folder.path().join(".minispark"));
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_worker_whose_quota_is_used_up_fails_the_job_by_name_and_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("keys.txt");
+    let keys = (0..600_000_u64).map(|n| format!("key {:07}\n", n * 7_919 % 600_000));
+    fs::write(&text, keys.collect::<Vec<_>>().concat()).unwrap();
+    let sort = |by: &str| {
+        json!({ "dag": {
+            "nodes": [
+                { "id": "read", "op": "read_text", "path": text },
+                { "id": "sort", "op": "sort", "by": [by] },
+            ],
+            "edges": [["read", "sort"]],
+        } })
+        .to_string()
+    };
+    let settings =
+        Settings { workers: 1, memory: "8MiB", spill_quota: Some("1MiB"), ..Settings::default() };
+    let cluster = Cluster::start(settings);
+    let id = cluster.submit(&sort("line desc"));
+    let job = cluster.ended(&id);
+    assert_eq!(
+        (&job["status"], &job["error"]["code"]),
+        (&json!("FAILED"), &json!("DISK_FULL")),
+        "{job:#}"
+    );
+    let told = job["error"].to_string();
+    assert!(
+        told.contains("spill quota of 1024 KiB") && told.contains("those of the job"),
+        "{told}"
+    );
+    fs::write(&text, "b\na\n").unwrap();
+    let id = cluster.submit(&sort("line asc"));
+    cluster.completed(&id);
+    assert_eq!(fs::read_to_string(cluster.output(&id, "sort")).unwrap(), "a\nb\n");
+    let spilled = cluster.folder.path().join("worker1/spill");
+    assert_eq!(files_below(&spilled), Vec::<PathBuf>::new());
+}

@@ -33,10 +33,12 @@ fi
 data=${QUERIES_DATA:-$folder/data}
 tpch=$data/tpch-$scale h2o=$data/h2o
 [ -d "$tpch" ] || "$venv/bin/tpchgen-cli" parquet -s "$scale" -q --output-dir="$tpch"
-[ -e "$h2o/G1_$rows.parquet" ] || "$venv/bin/python" benches/compare/h2o_data.py "$h2o" "$rows"
+size=$("$venv/bin/python" -c "import sys; sys.path.insert(0, 'benches/compare')
+from h2o_data import size_name; print(size_name($rows))")
+[ -e "$h2o/G1_$size.parquet" ] || "$venv/bin/python" benches/compare/h2o_data.py "$h2o" "$rows"
 
 echo "embedded"
-"$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$rows"
+"$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$size"
 
 # The value of a field of the first log line that has it.
 logged() {
@@ -62,7 +64,7 @@ for worker in 1 2; do
     "${roots[@]}" 2>"$folder/worker-$worker.log" &
   pids+=($!)
 done
-TMPDIR=$folder "$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$rows" \
+TMPDIR=$folder "$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$size" \
   --cluster "http://${rest#http://}"
 
 echo "random jobs"

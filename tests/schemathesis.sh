@@ -5,20 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-skip() { echo "skipped: $*"; exit 0; }
-
-binary=${MINISPARK:-target/release/minispark}
-[ -x "$binary" ] || cargo build --release
+. tests/support/cluster.sh
 command -v python3 >/dev/null || skip "there is no python3"
-
-folder=$(mktemp -d)
-pids=()
-finish() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait || true
-  rm -rf "$folder"
-}
-trap finish EXIT
 
 version=4.32.5
 venv=${SCHEMATHESIS_VENV:-target/schemathesis-venv}
@@ -28,26 +16,7 @@ if ! "$venv/bin/python" -c "import importlib.metadata as m; assert m.version('sc
     skip "pip can't install schemathesis"
 fi
 
-# The value of a field of the first log line that has it.
-logged() {
-  local file=$1 field=$2 value
-  for _ in $(seq 200); do
-    value=$(sed -n "s/.*\"$field\":\"\([^\"]*\)\".*/\1/p" "$file" | head -n 1)
-    if [ -n "$value" ]; then echo "$value"; return; fi
-    read -rt 0.05 <> <(:) || true
-  done
-  echo "no $field in $file" >&2
-  cat "$file" >&2
-  return 1
-}
-
-"$binary" master --bind 127.0.0.1:0 --flight-port 0 --state-dir "$folder/state" \
-  --output-dir "$folder/output" 2>"$folder/master.log" &
-pids+=($!)
-rest=$(logged "$folder/master.log" rest)
-export MASTER_URL="http://${rest#http://}"
-"$binary" worker --port 0 --work-dir "$folder/work" 2>"$folder/worker.log" &
-pids+=($!)
+start_cluster
 
 # The id of a job that is submitted with these arguments; how it ends is none of our business.
 submit() { { "$binary" submit "$@" || true; } | sed -n 's/^  "\(job_id\|id\)": "\(.*\)",$/\2/p'; }

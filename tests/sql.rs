@@ -264,8 +264,8 @@ const REFUSED: &[(&str, &str)] = &[
         "a column of the query around stands only in the `where` of a subquery (at byte 63)",
     ),
     (
-        "select id from customers where id not in (select customer from orders) or id = 1",
-        "`not in (select ...)` is supported only as a condition of its own, joined to others by `and`; say `not exists` here (at byte 31)",
+        "select id from customers where (id, id) in (select customer, id from orders) or id = 1",
+        "`in` of several columns is supported only as a condition of its own, joined to others by `and`; say `exists` here (at byte 31)",
     ),
     ("select id + name from customers", "`+` does not take int64 and string (at byte 7)"),
     ("select id from customers where name", "a condition must be bool, not string (at byte 31)"),

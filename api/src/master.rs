@@ -49,6 +49,7 @@ pub(crate) mod retention;
 pub(crate) mod testing;
 
 use cluster::{Cluster, Effect};
+use commit::Sharing;
 use folder::StateFolder;
 use journal::{
     Journal,
@@ -321,7 +322,9 @@ pub async fn run(
     };
     let key = SharedKey::new(state.ticket_key);
     let runtime = tokio::runtime::Handle::current();
-    let cluster = Cluster::new(state.term, Scheduler::new(settings.clone()), Arc::clone(&journal));
+    let sharing = Sharing::new(&options.output_dir, &state.ticket_key);
+    let scheduler = Scheduler::new(settings.clone());
+    let cluster = Cluster::new(state.term, scheduler, Arc::clone(&journal), sharing);
     let master = Arc::new(Master {
         cluster: Mutex::new(cluster),
         clock: Arc::new(SystemClock::start()),

@@ -23,7 +23,7 @@ pub const OLDEST_PROTOCOL: u32 = 1;
 /// The version of the row hash by which both sides of an exchange are spread.
 ///
 /// Workers of different versions would put equal keys into different buckets.
-pub const HASH_VERSION: u32 = 1;
+pub const HASH_VERSION: u32 = 2;
 
 /// Where a worker registers.
 pub const REGISTER: &str = "/internal/v1/register";
@@ -56,6 +56,9 @@ pub struct Register {
     pub slots: u32,
     /// Its memory budget.
     pub budget_bytes: u64,
+    /// Whether it may write results into folders that it shares with the master.
+    #[serde(default)]
+    pub writes: bool,
     /// The attempts whose outputs it can serve.
     #[serde(default)]
     pub held: Vec<TaskAttempt>,
@@ -128,7 +131,7 @@ pub struct Report {
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Its output is in the worker's store.
+    /// Its output is in the worker's store, or in a folder that it shares with the master.
     Done(TaskReport),
     /// It has none.
     Failed(Failure),

@@ -4,10 +4,11 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use minispark_engine::{
-    disk::{DataDisks, RealDisk},
+    disk::{DataDisks, RealDisk, quota::Quota},
     exchange::store::PartitionStore,
     memory::Budget,
     runtime::SystemClock,
+    task::limits::Resources,
 };
 use minispark_flight::{
     FlightService, RemoteExchange, SharedKey,
@@ -42,8 +43,12 @@ pub struct WorkerOptions {
     pub slots: usize,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
+    /// What spill files and map outputs may take on disk, in bytes.
+    pub spill_quota_bytes: Option<u64>,
     /// The folders beneath which tasks may read.
     pub read_roots: Vec<PathBuf>,
+    /// The folders that it may share with the master, and beneath which tasks write results then.
+    pub write_roots: Vec<PathBuf>,
     /// The object stores that tasks may read.
     pub stores: Vec<StoreRule>,
     /// Holds the lock, the identity, and spill and shuffle files.
@@ -71,8 +76,8 @@ pub async fn run(
     let disk = RealDisk::shared();
     let folder = WorkFolder::open(&disk, &options.work_dir)?;
     let system = |action| move |source| Error::System { action, source };
-    // Results go through the store: a task writes no file of its own.
-    let files = DataDisks::beneath(&options.read_roots, &[])?;
+    // Results go through the store, but where a folder turns out to be the master's.
+    let files = DataDisks::beneath(&options.read_roots, &options.write_roots)?;
     let data = Objects::within(options.stores.clone()).beside(files);
     let listener = bind("Flight", options.bind)?;
     let bound = listener.local_addr().map_err(system("read the Flight address"))?;
@@ -81,7 +86,10 @@ pub async fn run(
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(system("prepare the Flight socket"))?;
 
-    let budget = Budget::new(options.memory_bytes);
+    let slots = options.slots.max(1);
+    let budget = Budget::of_tasks(options.memory_bytes, slots);
+    let quota = Quota::of_process(options.spill_quota_bytes);
+    let resources = Resources::new(budget.clone(), Arc::clone(&disk), quota);
     let store = PartitionStore::durable(Arc::clone(&disk), folder.shuffle(), budget.clone())?;
     let store = Arc::new(store);
     let key = SharedKey::default();
@@ -95,12 +103,14 @@ pub async fn run(
         data,
         clock: Arc::new(SystemClock::start()),
         budget,
+        resources,
         store,
         traffic: exchange.traffic(),
         exchange: Arc::new(exchange),
         key,
         address: address.clone(),
-        slots: options.slots.max(1),
+        slots,
+        writes: !options.write_roots.is_empty(),
         drain: options.drain,
     };
     let agent = Agent::new(tools, master, folder)?;
@@ -212,7 +222,9 @@ mod tests {
             advertise: advertise.map(String::from),
             slots: 1,
             memory_bytes: 0,
+            spill_quota_bytes: None,
             read_roots: Vec::new(),
+            write_roots: Vec::new(),
             stores: Vec::new(),
             work_dir: PathBuf::new(),
             drain: std::time::Duration::ZERO,

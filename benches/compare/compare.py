@@ -1,185 +1,148 @@
 #!/usr/bin/env python3
-"""Runs each workload for minispark and its peers in turn and prints a table; see README.md."""
+"""Measures minispark beside its peers and prints a table; see README.md."""
 
 import argparse
-import json
 import os
-import platform
 import shutil
-import statistics
-import subprocess
+import signal
 import sys
-import time
+from importlib import metadata
+
+import cluster
+import data
+import report
+import scale
+import small_jobs
+import systems
+import workloads
+from systems import Run, Setting
+from workloads import Workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-DATA = os.environ.get("COMPARE_DATA", os.path.join(HERE, "data"))
-BINARY = os.path.join(ROOT, "target", "release", "minispark")
+SPREAD = 0.2
+# What `--quick` leaves out beside Spark: the same questions with another place for the answer, or in less memory.
+NOT_QUICK = ("P4cs", "P5s", "P5w", "P7a", "P7b", "P7a@256", "P7b@256", "P7c@256")
 
 
-def peak_mib():
-    for line in open("/proc/self/status"):
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-
-
-# What a peer does, in a process of its own: `compare.py --peer NAME INPUT OUTPUT THREADS`.
-
-
-def duckdb_wordcount(source, target, threads):
-    import duckdb
-
-    con = duckdb.connect()
-    con.execute(f"SET threads={threads}")
-    con.execute("SET preserve_insertion_order=false")
-    lines = (
-        f"read_csv('{source}', header=false, delim='\\x01', quote='', escape='', "
-        "auto_detect=false, columns={'line': 'VARCHAR'})"
-    )
-    tokens = f"SELECT unnest(string_split(lower(line), ' ')) AS token FROM {lines}"
-    started = time.perf_counter()
-    con.execute(
-        f"COPY (SELECT token, count(*) AS value FROM ({tokens}) WHERE token <> '' GROUP BY token) "
-        f"TO '{target}' (FORMAT csv, HEADER true)"
-    )
-    return time.perf_counter() - started
-
-
-def polars_wordcount(source, target, threads):
-    import polars as pl
-
-    started = time.perf_counter()
-    lines = pl.scan_csv(
-        source, has_header=False, separator="\x01", quote_char=None, new_columns=["line"],
-        schema_overrides=[pl.String],
-    )
-    tokens = lines.select(token=pl.col("line").str.to_lowercase().str.split(" ")).explode("token")
-    counts = tokens.filter(pl.col("token") != "").group_by("token").agg(value=pl.len())
-    counts.sink_csv(target)
-    return time.perf_counter() - started
-
-
-PEERS = {"duckdb": duckdb_wordcount, "polars": polars_wordcount}
-
-
-def run_peer(name, source, target, threads):
-    seconds = PEERS[name](source, target, int(threads))
-    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}))
-
-
-def minispark_job(source, target):
-    return {
-        "name": "wordcount",
-        "dag": {
-            "nodes": [
-                {"id": "read", "op": "read_text", "path": source},
-                {"id": "tokens", "op": "flat_map", "fn": "tokenize"},
-                {"id": "lower", "op": "map", "fn": "to_lower"},
-                {"id": "counts", "op": "reduce_by_key", "key": "token", "fn": "count"},
-                {"id": "out", "op": "write_csv", "path": target},
-            ],
-            "edges": [["read", "tokens"], ["tokens", "lower"], ["lower", "counts"], ["counts", "out"]],
-        },
-    }
-
-
-def measure(system, source, out, threads):
-    """One run: query seconds, process seconds, CPU seconds, peak MiB, where the result is."""
-    shutil.rmtree(out, ignore_errors=True)
-    os.makedirs(out)
-    os.sync()
-    target = os.path.join(out, "result.csv" if system != "minispark" else "result")
-    if system == "minispark":
-        job = os.path.join(out, "job.json")
-        with open(job, "w") as file:
-            json.dump(minispark_job(source, target), file)
-        command = [BINARY, "run", job, "--threads", str(threads), "--output-dir", out, "--json"]
-    else:
-        command = [sys.executable, os.path.abspath(__file__), "--peer", system, source, target, str(threads)]
-    environment = dict(os.environ, POLARS_MAX_THREADS=str(threads))
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    answer = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    if status != 0:
-        sys.exit(f"{system} failed: {' '.join(command)}")
-    report = json.loads(answer)
-    return {
-        "query": report["seconds"] if "seconds" in report else report["duration_secs"],
-        "process": wall,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "peak": usage.ru_maxrss / 1024,
-        "target": target,
-    }
-
-
-def counts(target):
-    """The rows of a result, sorted, without its header."""
-    files = [target]
-    if os.path.isdir(target):
-        files = sorted(os.path.join(target, name) for name in os.listdir(target) if name.startswith("part-"))
-    rows = []
-    for name in files:
-        with open(name) as file:
-            rows += file.read().splitlines()[1:]
-    return sorted(rows)
-
-
-def main():
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bytes", type=int, default=1_000_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--systems", default="minispark,duckdb,polars")
-    parser.add_argument("--out", help="write the report here as well")
-    options = parser.parse_args()
-    os.makedirs(DATA, exist_ok=True)
-    source = os.path.join(DATA, f"text-{options.bytes}.txt")
-    if not os.path.exists(source):
-        subprocess.run([BINARY, "generate", "text", "--size", f"{options.bytes}B", source], check=True)
-    systems = options.systems.split(",")
-    runs = {system: [] for system in systems}
-    results = {}
-    out = os.path.join(DATA, "out")
-    for round_number in range(options.runs + 1):
-        for system in systems:
-            run = measure(system, source, out, options.threads)
-            if round_number == 0:
-                results[system] = counts(run["target"])
-            else:
-                runs[system].append(run)
-            print(f"round {round_number}: {system} {run['query']:.2f} s", file=sys.stderr)
-    medians = {
-        system: {key: statistics.median(run[key] for run in runs[system]) for key in ("query", "process", "cpu", "peak")}
-        for system in systems
-    }
-    peers = [system for system in systems if system != "minispark"]
-    best = min((medians[system]["query"] for system in peers), default=None)
-    lines = [
-        f"wordcount, {options.bytes:,} bytes of text, {options.threads} threads, median of {options.runs}; "
-        f"{platform.machine()}, {os.cpu_count()} cores",
-        "",
-        "| system | query s | process s | CPU s | peak MiB | ratio to the best peer | equal |",
-        "|---|--:|--:|--:|--:|--:|---|",
-    ]
-    for system in systems:
-        m = medians[system]
-        equal = results[system] == results[systems[0]]
-        ratio = f"{m['query'] / best:.2f}" if equal and best else "-"
-        lines.append(
-            f"| {system} | {m['query']:.2f} | {m['process']:.2f} | {m['cpu']:.2f} | {m['peak']:.0f} | {ratio} | "
-            f"{'yes' if equal else 'NO'} |"
-        )
-    report = "\n".join(lines)
-    print(report)
+    parser.add_argument("--only", default="", help="workloads by id, family or with wildcards: P1,P3b,P2q*")
+    parser.add_argument("--systems", default="", help="these alone: minispark,duckdb,polars,datafusion,spark,floor")
+    parser.add_argument("--runs", type=int, default=5, help="measured runs of each system, behind one that warms up")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=2, help="workers of one thread each, for P8")
+    parser.add_argument("--quick", action="store_true", help="three runs, without Spark: under ten minutes")
+    parser.add_argument("--spark", action="store_true", help="Spark as well, one run of each of its workloads")
+    parser.add_argument("--out", help="write the report here as well, and each run as a line of JSON beside it")
+    return parser.parse_args()
+
+
+def setting_of(options: argparse.Namespace) -> Setting:
+    folder = os.environ.get("COMPARE_DATA", os.path.join(HERE, "data"))
+    built = os.path.join(ROOT, "target", "release")
+    return Setting(
+        data=os.path.abspath(folder),
+        work=os.path.abspath(os.environ.get("COMPARE_WORK", os.path.join(folder, "work"))),
+        threads=options.threads,
+        minispark=os.environ.get("MINISPARK", os.path.join(built, "minispark")),
+        query=os.environ.get("MINISPARK_QUERY", os.path.join(built, "examples", "query")),
+        floor=os.environ.get("MINISPARK_FLOOR", os.path.join(HERE, "floor", "target", "release", "floor")),
+    )
+
+
+def asked(workload: Workload, options: argparse.Namespace, setting: Setting) -> list[str]:
+    """The systems of a workload that are here and wanted."""
+    wanted = options.systems.split(",") if options.systems else ["minispark", *workload.peers]
+    present = {"spark": options.spark or "spark" in options.systems, "floor": os.path.exists(setting.floor)}
+    systems_asked = [name for name in ("minispark", *workload.peers) if name in wanted and present.get(name, True)]
+    is_in_memory = workload.answer == "memory" or workload.question.startswith("tpch")
+    if is_in_memory and not os.path.exists(setting.query):
+        print(f"{workload.id}: {setting.query} is not built, so minispark is left out", file=sys.stderr)
+        systems_asked.remove("minispark")
+    return systems_asked
+
+
+def measured(workload: Workload, names: list[str], setting: Setting, runs: int, most: int, write) -> list[Run]:
+    """Runs of all systems in turn; more of them, up to `most`, where they spread too far."""
+    done: list[Run] = []
+    failed = set()
+    for number in range(most + 1):
+        if number > runs and report.spread(workload, done) <= SPREAD:
+            break
+        # Each round begins with another one, so that none always follows the same.
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            is_over = name == "spark" and number > 0
+            if name in failed or is_over:
+                continue
+            run = systems.measure(name, workload, setting, number)
+            write(run)
+            done.append(run)
+            if run.error:
+                failed.add(name)
+    return done
+
+
+def main() -> None:
+    # What ends this process ends what it started: an exception reaches whoever waits.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = parsed()
+    setting = setting_of(options)
+    picked, others = workloads.chosen([name for name in options.only.split(",") if name])
+    runs = 3 if options.quick else options.runs
+    if options.quick and not options.only:
+        picked = [line for line in picked if line.id not in NOT_QUICK]
+        others = [name for name in others if name == "P9"]
+    needed = {line.data for line in picked} | ({"tiny"} if "P9" in others else set())
+    needed |= {"books", "h2o", "tpch1"} if {"P8", "P10"} & set(others) else set()
+    data.ensure(setting.data, [name for name in data.SETS if name in needed])
+    lines = open(options.out + ".jsonl", "w") if options.out else None
+
+    def write(run: Run) -> None:
+        seconds = run.error or f"{run.query:.3f} s, {run.peak_mib or 0:.0f} MiB"
+        print(f"{run.workload} {run.system} run {run.number}: {seconds}", file=sys.stderr, flush=True)
+        if lines:
+            lines.write(run.line() + "\n")
+            lines.flush()
+
+    sections = [report.heading(setting, sys.argv[1:], versions())]
+    results: dict[str, list[Run]] = {}
+    for line in picked:
+        names = asked(line, options, setting)
+        if names:
+            most = runs if options.quick else 2 * runs
+            results[line.id] = measured(line, names, setting, runs, most, write)
+        if options.out:
+            save(options.out, sections + report.tables(picked, results))
+    sections += report.tables(picked, results)
+    if "P8" in others:
+        sections += cluster.compared(setting, options.workers, runs, options.spark, write)
+    if "P9" in others:
+        sections += small_jobs.measured(setting, 50 if not options.quick else 20, write)
+    if "P10" in others:
+        sections += scale.measured(setting, runs, write)
+    shutil.rmtree(setting.work, ignore_errors=True)
+    print("\n".join(sections))
     if options.out:
-        with open(options.out, "w") as file:
-            file.write(report + "\n")
+        save(options.out, sections)
+
+
+def save(path: str, sections: list[str]) -> None:
+    with open(path, "w") as file:
+        file.write("\n".join(sections) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """The peers that are installed, with their versions."""
+    found = {}
+    for name in ("duckdb", "duckdb-cli", "datafusion", "polars", "pyspark", "pyarrow", "tpchgen-cli"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] == "--peer":
-        run_peer(*sys.argv[2:])
-    else:
-        main()
+    main()

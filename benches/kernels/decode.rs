@@ -19,7 +19,7 @@ use minispark_engine::{
 };
 use tempfile::TempDir;
 
-use crate::{Numbers, TEXT_BYTES, collect, context, drain, rows_and_bytes, word};
+use crate::{Numbers, TEXT_BYTES, bounds, collect, context, drain, rows_and_bytes, word};
 
 /// Rows of a file with columns.
 const FILE_ROWS: u64 = 16 * BATCH_ROWS as u64;
@@ -54,6 +54,10 @@ pub(crate) fn bench(criterion: &mut Criterion) {
             bencher.iter(|| drain(table.read(&context)));
         });
     }
+    let rows = usize::try_from(FILE_ROWS).unwrap();
+    group.throughput(rows_and_bytes(rows, plain.len() as u64));
+    bounds::find(&mut group, plain.as_bytes(), b',');
+    bounds::copy(&mut group, plain.len() as u64);
     group.finish();
 }
 

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch, StringViewArray},
-    datatypes::{DataType, Field, Schema, UInt64Type},
+    datatypes::{DataType, Field, Int64Type, Schema, UInt64Type},
 };
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use minispark_engine::{
@@ -21,7 +21,7 @@ use minispark_engine::{
 };
 
 use crate::{
-    Numbers, ROWS, boxed, collect, column, context, drain, input, rows_and_bytes, schema,
+    Numbers, ROWS, bounds, boxed, collect, column, context, drain, input, rows_and_bytes, schema,
     throughput,
 };
 
@@ -51,6 +51,9 @@ fn hash(criterion: &mut Criterion) {
             bencher.iter(|| hash_columns(black_box(keys.columns()), &mut hashes));
         });
     }
+    let plain: Vec<u64> = (0..BATCH_ROWS).map(|_| numbers.next()).collect();
+    group.throughput(rows_and_bytes(BATCH_ROWS, size_of_val(&plain[..]) as u64));
+    bounds::sum(&mut group, &plain);
     group.finish();
 }
 
@@ -74,6 +77,8 @@ fn scatter(criterion: &mut Criterion) {
                 scatter.permute(&rows).unwrap()
             });
         });
+        group.throughput(rows_and_bytes(BATCH_ROWS, size_of_val::<[u64]>(hashes) as u64));
+        bounds::place(&mut group, hashes, buckets as usize);
     }
     group.finish();
 }
@@ -92,6 +97,9 @@ fn float_sum(criterion: &mut Criterion) {
             }
             sum.value()
         });
+    });
+    group.bench_function("bound/sum of floats", |bencher| {
+        bencher.iter(|| black_box(&values).iter().sum::<f64>());
     });
     group.finish();
 }
@@ -141,6 +149,10 @@ fn group_by(criterion: &mut Criterion) {
                     drain(FinalReduce::new(input, 1, aggregates.clone(), output, &context))
                 });
             });
+            if key == 1 {
+                group.throughput(throughput(&batches));
+                bounds::group(&mut group, spread, &numbers_of(&batches));
+            }
         }
     }
     group.finish();
@@ -173,10 +185,12 @@ fn join(criterion: &mut Criterion) {
                     build: boxed(&build),
                     probe_keys: vec![column(key)],
                     build_keys: vec![column(key)],
+                    is_hashed: true,
                     null_safe: false,
                     condition: None,
                     rows: JoinRows::Pairs { lonely_probe: false, lonely_build: false },
                     shared: None,
+                    filter: None,
                     columns: vec![
                         ProbeColumn::Probe(0),
                         ProbeColumn::Probe(1),
@@ -201,7 +215,18 @@ fn join(criterion: &mut Criterion) {
                 };
                 bencher.iter_batched(primed, drain, BatchSize::PerIteration);
             });
+            if key == 1 {
+                let (build, probe) = (numbers_of(&build), numbers_of(&probe));
+                bounds::look_up(&mut group, size, &build, &probe);
+            }
         }
     }
     group.finish();
+}
+
+/// The numbers of the batches.
+fn numbers_of(batches: &[RecordBatch]) -> Vec<u64> {
+    let values =
+        batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values());
+    values.map(|number| u64::try_from(*number).unwrap()).collect()
 }

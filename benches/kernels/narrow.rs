@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{DataType, Field, Schema},
+};
 use criterion::{BenchmarkId, Criterion};
 use minispark_engine::{
     expr::parse,
+    kernels::compact::row_bytes,
     operators::{filter::Filter, flat_map::Tokenize, map::Map},
     task::metrics::RowCounter,
 };
 
 use crate::{
-    Numbers, ROWS, boxed, collect, context, decode::Table, drain, input, schema, throughput,
+    Numbers, ROWS, bounds, boxed, collect, context, decode::Table, drain, input, schema, throughput,
 };
 
 pub(crate) fn bench(criterion: &mut Criterion) {
@@ -36,6 +40,7 @@ fn filter(criterion: &mut Criterion) {
             });
         });
     }
+    bounds::copy(&mut group, batches.iter().map(row_bytes).sum());
     group.finish();
 }
 
@@ -49,6 +54,9 @@ fn words(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("words");
     group.throughput(throughput(&lines));
     group.bench_function("tokenise lines", |bencher| bencher.iter(|| drain(tokenize())));
+    group.bench_function("tokenise lines in lower case", |bencher| {
+        bencher.iter(|| drain(tokenize().lowered(true)));
+    });
     group.throughput(throughput(&tokens));
     group.bench_function("to_lower tokens", |bencher| {
         bencher.iter(|| {
@@ -56,5 +64,14 @@ fn words(criterion: &mut Criterion) {
             drain(Map { input: boxed(&tokens), columns, schema })
         });
     });
+    let text: Vec<u8> = tokens.iter().flat_map(joined).collect();
+    bounds::find(&mut group, &text, b' ');
+    bounds::copy(&mut group, text.len() as u64);
     group.finish();
+}
+
+/// The words of a batch as one text.
+fn joined(tokens: &RecordBatch) -> Vec<u8> {
+    let words = tokens.column(0).as_string_view().iter().flatten();
+    words.flat_map(|word| word.bytes().chain([b' '])).collect()
 }

@@ -9,7 +9,8 @@ use minispark_engine::{
 };
 
 use crate::{
-    Numbers, ROWS, boxed, collect, context, drain, input, limited_context, schema, throughput,
+    Numbers, ROWS, bounds, boxed, collect, context, drain, input, limited_context, schema,
+    throughput,
 };
 
 /// The columns to sort by.
@@ -43,6 +44,7 @@ fn sort(criterion: &mut Criterion, batches: &[RecordBatch]) {
             });
         }
     }
+    bounds::sort(&mut group, ROWS);
     group.finish();
 }
 

@@ -6,10 +6,11 @@ use arrow::array::RecordBatch;
 use criterion::{BatchSize, Criterion};
 use minispark_engine::{
     disk::RealDisk,
+    kernels::compact::row_bytes,
     memory::spill::{SpillFile, SpillWriter},
 };
 
-use crate::{Numbers, ROWS, drain, input, schema, throughput};
+use crate::{Numbers, ROWS, bounds, drain, input, schema, throughput};
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut numbers = Numbers(9);
@@ -29,6 +30,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
             bencher.iter(|| drain(file.reader(0..file.blocks())));
         });
     }
+    bounds::copy(&mut group, batches.iter().map(row_bytes).sum());
     group.finish();
 }
 

@@ -174,6 +174,10 @@ pub(crate) struct Run {
     /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub(crate) memory: Option<u64>,
+    /// The most that spill files and map outputs may take on disk, such as 20GiB; beyond it jobs
+    /// fail [default: what the disk has].
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub(crate) spill_quota: Option<u64>,
     /// Where results go [default: mini-spark in the temporary directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
@@ -184,6 +188,9 @@ pub(crate) struct Run {
     /// times [default: anywhere].
     #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) write_roots: Vec<PathBuf>,
+    /// Don't wait until results are on disk; a machine that loses power then may lose them.
+    #[arg(long)]
+    pub(crate) no_sync: bool,
     /// How many rows of each result to print.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) show: u64,
@@ -349,10 +356,18 @@ pub(crate) struct Worker {
     /// Memory budget, such as 512MiB [default: 60 % of the machine's or container's].
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub(crate) memory: Option<u64>,
+    /// The most that spill files and map outputs may take on disk, such as 20GiB; beyond it jobs
+    /// fail [default: what the disk has].
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub(crate) spill_quota: Option<u64>,
     /// A folder beneath which tasks may read; may stand several times [default: the working
     /// directory, unless it is a home or system directory].
     #[arg(long = "read-root", value_name = "DIR", value_delimiter = ':')]
     pub(crate) read_roots: Vec<PathBuf>,
+    /// A folder of results that this worker shares with the master, which then has it write there;
+    /// may stand several times [default: the master fetches all rows].
+    #[arg(long = "write-root", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) write_roots: Vec<PathBuf>,
     /// An object store that jobs may use, as NAME=URL[,allow=read|read-write][,endpoint=URL]
     /// [,region=NAME][,allow_http=true]; may stand several times, or several with `;` between.
     /// Credentials come from the environment [default: none].

@@ -12,8 +12,10 @@ use std::{
     sync::Arc,
 };
 
+pub mod quota;
 pub mod remote;
 pub mod rooted;
+pub mod unsynced;
 
 use remote::RoutedDisk;
 use rooted::RootedDisk;
@@ -123,10 +125,22 @@ pub trait WriteFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// An exclusive lock on a file; freed when dropped, and by the system when the process ends.
+/// An exclusive lock on a file or folder; freed when dropped, and by the system when the process
+/// ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: fs::File,
+}
+
+impl Lock {
+    /// The lock of an open file, if nobody has it.
+    fn of(file: fs::File) -> io::Result<Option<Self>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 /// Operations on files and folders.
@@ -213,6 +227,14 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the system says.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 
+    /// Takes the exclusive lock of a folder that is there; `None` where somebody else has it.
+    ///
+    /// # Errors
+    /// Whatever the system says; `Unsupported` where folders have none.
+    fn lock_dir(&self, _path: &Path) -> io::Result<Option<Lock>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The full paths in a folder, sorted by name.
     ///
     /// # Errors
@@ -244,6 +266,14 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Whether something is at the path.
     fn exists(&self, path: &Path) -> bool;
+
+    /// The bytes that may still be written to the filesystem of what is at the path.
+    ///
+    /// # Errors
+    /// Whatever the system says; `Unsupported` where nobody knows.
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The system's own files.
@@ -351,11 +381,11 @@ impl Disk for RealDisk {
             .truncate(false)
             .mode(0o640)
             .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        }
+        Lock::of(file)
+    }
+
+    fn lock_dir(&self, path: &Path) -> io::Result<Option<Lock>> {
+        Lock::of(fs::File::open(path)?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -371,5 +401,10 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::rooted::is_not_allowed,
+    disk::{quota, rooted::is_not_allowed},
     id::{TaskAttempt, WorkerId},
 };
 
@@ -299,7 +299,9 @@ impl Error {
             | Self::Expectation { .. }
             | Self::OutputExists { .. }
             | Self::OutputUnfit { .. } => Class::Fail,
-            Self::Io { source, .. } if is_not_allowed(source) => Class::Fail,
+            Self::Io { source, .. } if is_not_allowed(source) || quota::is_of_job(source) => {
+                Class::Fail
+            }
             Self::FetchFailed { .. } => Class::Recompute,
             Self::Cancelled => Class::Cancel,
             Self::Io { .. }
@@ -314,9 +316,7 @@ impl Error {
     /// What users read it as.
     pub fn code(&self) -> Code {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Code::DiskFull
-            }
+            Self::Io { source, .. } if quota::is_full(source) => Code::DiskFull,
             Self::Io { source, .. } if is_not_allowed(source) => Code::PathNotAllowed,
             Self::Io { .. } | Self::Arrow(_) | Self::Evaluate { .. } => Code::TaskFailed,
             Self::InputNotFound { .. } => Code::InputNotFound,
@@ -386,7 +386,18 @@ fn advice(error: &Error) -> Option<&'static str> {
         {
             Some("`on_fail` of the node can quarantine such rows")
         }
-        Error::MemoryLimit { .. } => Some("give it more with `--memory`"),
+        Error::MemoryLimit { .. } => {
+            Some("give it more with `--memory`, or by the job's `limits.memory` where that is less")
+        }
+        Error::Io { source, .. } if quota::is_of_job(source) => {
+            Some("raise `limits.spill`, or give it more memory")
+        }
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::QuotaExceeded => {
+            Some("raise `--spill-quota`, or give it more memory")
+        }
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Some("free some space there")
+        }
         _ => None,
     }
 }

@@ -3,6 +3,8 @@
 pub mod hash;
 pub mod key_table;
 pub mod scatter;
+pub(crate) mod sort_key;
+pub(crate) mod sort_rows;
 pub(crate) mod canonical;
 pub mod compact;
 pub mod float_sum;

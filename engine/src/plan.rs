@@ -19,6 +19,7 @@ use crate::{
     },
     id::StageId,
     source::split::Split,
+    task::limits::Limits,
 };
 
 pub mod rules;
@@ -27,6 +28,7 @@ pub mod explain;
 pub mod sql;
 pub mod stages;
 pub mod join;
+pub mod filtered;
 pub mod scan;
 pub mod write;
 
@@ -41,6 +43,9 @@ pub struct Plan {
     pub name: String,
     /// The most tasks of the job that run at once; all slots where absent.
     pub parallelism: Option<u32>,
+    /// What its tasks may take of each process.
+    #[serde(default, skip_serializing_if = "Limits::are_absent")]
+    pub limits: Limits,
     /// The document's nodes; every node stands behind its inputs.
     pub nodes: Vec<Node>,
     /// The stages; every stage stands behind those it reads. Empty until [`stages::cut`].
@@ -454,6 +459,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether it reads a kept node's rows, which the stage that keeps them counted as leaving it.
+    pub fn reads_kept_rows(&self) -> bool {
+        matches!(self.kind, StepKind::Read { share: Share::Partition | Share::Section { .. }, .. })
+    }
+
     /// The steps whose rows it takes.
     pub fn inputs(&self) -> Vec<StepIndex> {
         match &self.kind {
@@ -529,6 +539,9 @@ pub enum StepKind {
         input: StepIndex,
         /// The text columns, by index.
         columns: Vec<usize>,
+        /// Whether its tokens are in lower case, since that is all that is asked of them.
+        #[serde(default)]
+        lower: bool,
     },
     /// The input with one more column at the end: the 64-bit hash of its keys
     /// ([`crate::kernels::hash`]). Stands below a [`Distribution::Hash`].
@@ -556,7 +569,7 @@ pub enum StepKind {
         /// The aggregates, bound to the partial step's input.
         aggregates: Vec<Aggregate>,
     },
-    /// A hash join of two inputs whose last column is their keys' hash.
+    /// A hash join of two inputs.
     Join {
         /// Streams past the build side's table.
         probe: StepIndex,
@@ -566,6 +579,8 @@ pub enum StepKind {
         probe_keys: Vec<Expr>,
         /// The keys of the build side.
         build_keys: Vec<Expr>,
+        /// Whether the last column of both inputs is their keys' hash.
+        is_hashed: bool,
         /// Whether a null key equals a null key; else it equals nothing.
         null_safe: bool,
         /// What must be true of a pair beside its keys.

@@ -20,7 +20,7 @@ use chrono::{DateTime, Local};
 
 use crate::{
     Error, Result,
-    disk::{DataDisks, Disk, Lock},
+    disk::{DataDisks, Disk, Lock, quota::Quota},
     error::{Failure, without_base},
     exchange::{LocalExchange, store::PartitionStore},
     id::{Epoch, JobId, TaskAttempt, Term, WorkerId},
@@ -43,9 +43,14 @@ use crate::{
     task::{
         self, ResultPlace, Task, TaskReport,
         context::{CancelFlag, TaskContext},
+        limits::Resources,
         metrics::RowCounter,
     },
 };
+
+pub mod collect;
+
+use collect::Collected;
 
 /// Where time comes from.
 pub trait Clock: Send + Sync {
@@ -101,6 +106,7 @@ pub struct Session {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     sizes: Sizes,
+    spill_quota_bytes: Option<u64>,
 }
 
 /// How a run ended.
@@ -135,14 +141,21 @@ impl Session {
             disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
         sweep_dead_runs(&*disk, &options.scratch_dir)?;
-        let (clock, sizes) = (Arc::new(SystemClock::start()), Sizes::default());
-        Ok(Self { options, disk, clock, sizes })
+        let clock = Arc::new(SystemClock::start());
+        let sizes = Sizes::of_process(options.memory_bytes);
+        Ok(Self { options, disk, clock, sizes, spill_quota_bytes: None })
     }
 
     /// The session with plans cut by other sizes: other stages and tasks for the same rows.
     #[must_use]
     pub fn with_sizes(self, sizes: Sizes) -> Self {
         Self { sizes, ..self }
+    }
+
+    /// The session with a limit for what spill files and map outputs take on disk, in bytes.
+    #[must_use]
+    pub fn with_spill_quota(self, spill_quota_bytes: Option<u64>) -> Self {
+        Self { spill_quota_bytes, ..self }
     }
 
     /// Checks a document without running it.
@@ -169,8 +182,8 @@ impl Session {
         watch: &mut dyn FnMut(&JobView),
     ) -> Result<Outcome> {
         let plan = self.laid_out(checked.plan)?;
-        let (outcome, _) = self.run_plan(Arc::new(plan), false, cancel, watch)?;
-        Ok(self.told(outcome))
+        let ended = self.run_plan(Arc::new(plan), Manner::default(), cancel, watch)?;
+        Ok(self.told(ended.outcome))
     }
 
     /// Explains a checked job without running it.
@@ -193,7 +206,8 @@ impl Session {
     ) -> Result<(Outcome, Explanation)> {
         let plan = Arc::new(self.laid_out(checked.plan)?);
         let mut explanation = explain::explain(&plan, &self.options.data.inputs);
-        let (outcome, reports) = self.run_plan(plan, true, cancel, watch)?;
+        let manner = Manner { is_measured: true, ..Manner::default() };
+        let Ended { outcome, reports, .. } = self.run_plan(plan, manner, cancel, watch)?;
         explanation.measured(&outcome.view.rows, &reports);
         Ok((self.told(outcome), explanation))
     }
@@ -211,31 +225,34 @@ impl Session {
         stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
     }
 
-    /// Runs a plan that is laid out; the reports of its tasks, where they are measured.
+    /// Runs a plan that is laid out.
     fn run_plan(
         &self,
         plan: Arc<Plan>,
-        is_measured: bool,
+        manner: Manner,
         cancel: &CancelFlag,
         watch: &mut dyn FnMut(&JobView),
-    ) -> Result<(Outcome, Vec<(TaskAttempt, TaskReport)>)> {
+    ) -> Result<Ended> {
         let job = JobId::random();
         let mut staging: Vec<PathBuf> =
             sinks(&plan).map(|sink| sink.staging(job, &self.options.output_dir)).collect();
         staging.push(self.options.output_dir.join(STAGING).join(job.to_string()));
         let scratch = RunFolder::create(&self.disk, &self.options.scratch_dir, job, &staging)?;
-        let budget = Budget::new(self.options.memory_bytes);
+        let budget = Budget::of_tasks(self.options.memory_bytes, self.options.threads);
+        let quota = Quota::of_process(self.spill_quota_bytes);
+        let resources = Resources::new(budget.clone(), Arc::clone(&self.disk), quota);
+        let of_job = resources.of(job, &plan.limits);
         let publisher = Publisher {
             disk: Arc::clone(&self.options.data.outputs),
             output_dir: self.options.output_dir.clone(),
             budget: budget.clone(),
         };
         let shuffle = scratch.path.join("shuffle");
-        let store = Arc::new(PartitionStore::new(Arc::clone(&self.disk), shuffle, budget.clone()));
+        let store = Arc::new(PartitionStore::new(Arc::clone(&self.disk), shuffle, budget));
         let context = TaskContext {
-            budget,
+            budget: of_job.budget,
             cancel: CancelFlag::default(),
-            disk: Arc::clone(&self.disk),
+            disk: of_job.disk,
             data: self.options.data.clone(),
             scratch: scratch.path.join("spill"),
             spilled_bytes: Arc::default(),
@@ -244,7 +261,7 @@ impl Session {
             store,
         };
         let started = self.clock.now();
-        let outcome = thread::scope(|scope| {
+        let driven = thread::scope(|scope| {
             let (tasks, queue) = sync_channel(self.options.threads * 4);
             let (reports, results) = sync_channel(self.options.threads);
             let queue = Arc::new(Mutex::new(queue));
@@ -270,18 +287,38 @@ impl Session {
                 running: BTreeMap::new(),
                 progress: Progress::default(),
                 published: Vec::new(),
+                collected: Vec::new(),
                 has_ended: false,
-                is_measured,
+                manner,
                 reports: Vec::new(),
             };
             let (view, sinks) = run.drive(self.options.threads, cancel, watch)?;
-            Ok::<_, Error>((view, sinks, run.reports))
+            Ok::<_, Error>((view, sinks, run.collected, run.reports))
         });
-        let (view, sinks, reports) = outcome?;
+        let (view, sinks, collected, reports) = driven?;
         let elapsed = self.clock.now().saturating_sub(started);
         let (status, error) = (view.status, view.error.clone());
-        Ok((Outcome { job, status, error, sinks, view, elapsed }, reports))
+        let outcome = Outcome { job, status, error, sinks, view, elapsed };
+        Ok(Ended { outcome, collected, reports })
     }
+}
+
+/// What is asked of a run beside its result.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Measure every step.
+    is_measured: bool,
+    /// Leave the results' rows in memory instead of writing them.
+    collects: bool,
+}
+
+/// What a run has left.
+struct Ended {
+    outcome: Outcome,
+    /// The results' rows, where they were to stay in memory.
+    collected: Vec<Collected>,
+    /// What the tasks reported, where they were measured.
+    reports: Vec<(TaskAttempt, TaskReport)>,
 }
 
 /// Longer than any run, and short enough to be added to a time.
@@ -352,8 +389,9 @@ struct Run<'a> {
     running: BTreeMap<TaskAttempt, Running>,
     progress: Progress,
     published: Vec<Published>,
+    collected: Vec<Collected>,
     has_ended: bool,
-    is_measured: bool,
+    manner: Manner,
     /// What the tasks reported, where they are measured.
     reports: Vec<(TaskAttempt, TaskReport)>,
 }
@@ -447,7 +485,7 @@ impl Run<'_> {
                 tracing::debug!(?fact, "fact");
                 if let Fact::OutputAccepted { output, report } = &fact {
                     self.progress.task_done(output.map.task, report);
-                    if self.is_measured {
+                    if self.manner.is_measured {
                         self.reports.push((output.map, report.clone()));
                     }
                 }
@@ -464,10 +502,10 @@ impl Run<'_> {
     ) -> Result<()> {
         let stage = &self.plan.stages[attempt.task.stage.index()];
         let result = match &stage.output {
-            Output::Sink(sink) => {
+            Output::Sink(sink) if !self.manner.collects => {
                 ResultPlace::Folder(sink.staging(self.job, &self.publisher.output_dir))
             }
-            Output::Exchange(_) => ResultPlace::Store,
+            Output::Sink(_) | Output::Exchange(_) => ResultPlace::Store,
         };
         let task = Task {
             attempt,
@@ -475,7 +513,8 @@ impl Run<'_> {
             stage: Arc::new(stage.clone()),
             inputs,
             result,
-            is_measured: self.is_measured,
+            limits: self.plan.limits,
+            is_measured: self.manner.is_measured,
         };
         let cancel = CancelFlag::default();
         let folder =
@@ -505,8 +544,10 @@ impl Run<'_> {
         }
     }
 
-    fn publish(&self, job: JobId) -> Result<Vec<Published>> {
-        self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+    fn publish(&mut self, job: JobId) -> Result<Vec<Published>> {
+        if !self.manner.collects {
+            self.publisher.check_targets(job, &sinks(&self.plan).collect::<Vec<_>>())?;
+        }
         self.publisher.publish_bad_rows(
             job,
             &self.plan,
@@ -515,6 +556,10 @@ impl Run<'_> {
             &self.context.data.inputs,
             &self.context.cancel,
         )?;
+        if self.manner.collects {
+            self.collected = self.collect(job)?;
+            return Ok(Vec::new());
+        }
         let mut published = Vec::new();
         for (stage, outputs) in self.scheduler.outputs(job) {
             let Output::Sink(sink) = &self.plan.stages[stage.index()].output else { continue };
@@ -611,6 +656,8 @@ fn staged(disk: &dyn Disk, file: &Path) -> Vec<PathBuf> {
     paths.into_iter().filter(is_staging).collect()
 }
 
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod ranges;
 #[cfg(test)]

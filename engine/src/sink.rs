@@ -30,6 +30,7 @@ use partitioned::Partitioned;
 pub mod bad_rows;
 pub mod commit;
 pub mod partitioned;
+pub mod shared;
 
 /// Encoded bytes are written once there are so many.
 const WRITE_BYTES: usize = 1 << 20;
@@ -111,10 +112,14 @@ pub fn write_part(
     disk: &dyn Disk,
     cancel: &CancelFlag,
 ) -> Result<Vec<Part>> {
+    if let Some(folder) = path.parent() {
+        disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
     write_parts(sink, input, path, None, disk, cancel)
 }
 
-/// As [`write_part`], with a second file at `typed` that holds the same rows as Arrow IPC.
+/// As [`write_part`], with a second file at `typed` that holds the same rows as Arrow IPC; the folder
+/// is there.
 ///
 /// # Errors
 /// As [`write_part`]; both files are removed then.
@@ -126,9 +131,6 @@ pub fn write_parts(
     disk: &dyn Disk,
     cancel: &CancelFlag,
 ) -> Result<Vec<Part>> {
-    if let Some(folder) = path.parent() {
-        disk.create_dir_all(folder).map_err(Error::io("create", folder))?;
-    }
     let text = Write::of(PathBuf::new(), WriteFormat::Text);
     let write = match &sink.target {
         Target::Text => &text,

@@ -29,11 +29,13 @@ pub(crate) mod folders;
 pub(crate) mod quotes;
 pub(crate) mod quarantine;
 pub(crate) mod stream;
+pub mod runtime_filter;
 pub mod split;
 
 use blocks::{BLOCK_BYTES, Blocks};
 use columnar::{ColumnarSource, conform::Conform};
 use quarantine::Gate;
+use runtime_filter::RuntimeFilter;
 use split::Split;
 
 /// The rows of a split.
@@ -44,7 +46,8 @@ pub(crate) struct Opened {
     pub(crate) records: Option<RowCounter>,
 }
 
-/// The rows of a split, under the node's own `schema`; bad ones go through `gate`.
+/// The rows of a split, under the node's own `schema`; bad ones go through `gate`. Of a columnar
+/// format, rows that `filters` leave out may be missing.
 ///
 /// # Errors
 /// Those of opening the split's file.
@@ -53,11 +56,12 @@ pub(crate) fn open(
     format: &Format,
     scan: &Scan,
     schema: SchemaRef,
-    gate: Gate,
+    (gate, filters): (Gate, Vec<(usize, RuntimeFilter)>),
     context: &TaskContext,
 ) -> Result<Opened> {
     if format.is_columnar() {
-        let rows = Box::new(ColumnarSource::open(split, format, scan, schema, context)?);
+        let rows = ColumnarSource::open(split, format, scan, schema, context);
+        let rows = Box::new(rows.with_filters(filters));
         return Ok(Opened { rows, records: None });
     }
     let Some(all) = &scan.schema else {
@@ -94,7 +98,7 @@ pub fn rows(
 ) -> Result<Box<dyn Operator>> {
     if format.is_columnar() {
         let scan = Scan::default();
-        return Ok(Box::new(ColumnarSource::open(split, format, &scan, schema, context)?));
+        return Ok(Box::new(ColumnarSource::open(split, format, &scan, schema, context)));
     }
     Ok(Box::new(Source::open(split, format, schema, context)?))
 }
@@ -330,7 +334,7 @@ pub(crate) mod tests {
         ) -> Result<Box<dyn Operator>> {
             if format.is_columnar() {
                 let scan = Scan::default();
-                let source = ColumnarSource::over(split, format, &scan, schema, &self.disk)?;
+                let source = ColumnarSource::over(split, format, &scan, schema, &self.disk);
                 return Ok(Box::new(source));
             }
             Ok(Box::new(Source::over(split, format, schema, &self.disk)?))

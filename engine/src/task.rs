@@ -36,16 +36,21 @@ use crate::{
         unpivot::Unpivot,
         window::{Functions, Window},
     },
-    plan::{Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind},
-    sink,
-    source::{self, quarantine::Quarantine, split::Split},
+    plan::{
+        Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind,
+        filtered::filtered_source,
+    },
+    sink::{self, shared::SharedFolder},
+    source::{self, quarantine::Quarantine, runtime_filter::RuntimeFilter, split::Split},
     task::{
         context::TaskContext,
+        limits::Limits,
         metrics::{Meter, Observed, RowCounter, StepFigures},
     },
 };
 
 pub mod context;
+pub mod limits;
 pub mod metrics;
 
 /// The stack of a thread that runs tasks, in bytes: room for the longest stage, whose steps pull
@@ -65,6 +70,9 @@ pub struct Task {
     pub inputs: Vec<MapOutput>,
     /// Where a sink's rows go.
     pub result: ResultPlace,
+    /// What its job may take of the process.
+    #[serde(default, skip_serializing_if = "Limits::are_absent")]
+    pub limits: Limits,
     /// Whether its steps are measured.
     #[serde(default)]
     pub is_measured: bool,
@@ -77,6 +85,9 @@ pub enum ResultPlace {
     Store,
     /// In an attempt file of the sink's format below this folder.
     Folder(PathBuf),
+    /// In an attempt file in this folder, with a typed copy of a text sink, where the process has
+    /// the folder; otherwise in the store.
+    Shared(SharedFolder),
 }
 
 /// What a successful attempt counted.
@@ -162,7 +173,7 @@ pub struct Part {
 /// Runs an attempt to its end on the calling thread.
 ///
 /// A panic is contained. Whatever happens, the attempt's scratch folder is gone afterwards, and
-/// of a failed attempt nothing is left in the store. `progress` counts the rows read so far, of the
+/// of a failed attempt nothing is left in the store. It has a share of `context`'s budget. `progress` counts the rows read so far, of the
 /// split and of other tasks' outputs.
 ///
 /// - Units: the report's `elapsed_ms` is left 0; whoever has a clock fills it in.
@@ -170,6 +181,8 @@ pub struct Part {
 /// # Errors
 /// What the attempt ended with; [`Error::Panicked`] for a panic.
 pub fn run(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<TaskReport> {
+    let share = context.budget.task();
+    let context = &TaskContext { budget: share.budget().clone(), ..context.clone() };
     let work = || execute(task, context, progress);
     let outcome = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(Error::Panicked { message: panic_text(&*panic) }));
@@ -196,6 +209,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         context,
         progress,
         rows: BTreeMap::new(),
+        filters: BTreeMap::new(),
         meters: BTreeMap::new(),
         counters: BTreeMap::new(),
         sieves: Vec::new(),
@@ -209,17 +223,20 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     };
     let mut report = match (&task.stage.output, &task.result) {
         (Output::Exchange(distribution), _) => kept(&keep(root, distribution)?),
-        (Output::Sink(_), ResultPlace::Store) => kept(&keep(root, &Distribution::Forward)?),
         (Output::Sink(sink), ResultPlace::Folder(folder)) => {
             let path = sink::attempt_file(folder, sink, task.attempt);
-            let parts =
-                sink::write_part(sink, root, &path, &*context.data.outputs, &context.cancel)?;
-            TaskReport {
-                rows: parts.iter().map(|part| part.rows).sum(),
-                bytes: parts.iter().map(|part| part.bytes).sum(),
-                parts: Some(parts),
-                ..TaskReport::default()
-            }
+            let outputs = &*context.data.outputs;
+            written(sink::write_part(sink, root, &path, outputs, &context.cancel)?)
+        }
+        (Output::Sink(sink), ResultPlace::Shared(shared))
+            if shared.is_ours(&*context.data.outputs) =>
+        {
+            let (path, typed) = shared.paths(sink, task.attempt);
+            let (outputs, cancel) = (&*context.data.outputs, &context.cancel);
+            written(sink::write_parts(sink, root, &path, typed.as_deref(), outputs, cancel)?)
+        }
+        (Output::Sink(_), ResultPlace::Store | ResultPlace::Shared(_)) => {
+            kept(&keep(root, &Distribution::Forward)?)
         }
     };
     match &task.stage.output {
@@ -227,8 +244,11 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
             left(&mut rows, task.stage.root().node, root_rows);
         }
         Output::Sink(sink) => {
-            if sink.node != task.stage.root().node {
-                left(&mut rows, task.stage.root().node, root_rows.clone());
+            let last = task.stage.root();
+            if sink.node != last.node {
+                if !last.reads_kept_rows() {
+                    left(&mut rows, last.node, root_rows.clone());
+                }
                 entered(&mut rows, sink.node, root_rows.clone());
             }
             left(&mut rows, sink.node, root_rows);
@@ -266,6 +286,15 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
     report.spilled_bytes = context.spilled_bytes.load(Ordering::Relaxed);
     report.read_bytes = context.read_bytes.load(Ordering::Relaxed);
     Ok(report)
+}
+
+fn written(parts: Vec<Part>) -> TaskReport {
+    TaskReport {
+        rows: parts.iter().map(|part| part.rows).sum(),
+        bytes: parts.iter().map(|part| part.bytes).sum(),
+        parts: Some(parts),
+        ..TaskReport::default()
+    }
 }
 
 fn kept(held: &Held) -> TaskReport {
@@ -342,6 +371,8 @@ struct Builder<'a> {
     counters: BTreeMap<StepIndex, RowCounter>,
     sieves: Vec<Sieve>,
     quarantine: Quarantine,
+    /// What joins will say of the rows of each source, by the place of a column.
+    filters: BTreeMap<StepIndex, Vec<(usize, RuntimeFilter)>>,
     /// Of each step that is measured, in their order.
     meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
@@ -353,7 +384,9 @@ impl Builder<'_> {
         let input = self.operator(index, step)?;
         let counter = RowCounter::default();
         self.counters.insert(index, counter.clone());
-        if let StepKind::Source { .. } = step.kind {
+        // Who samples keys reads rows that are read, and counted, once more.
+        let is_sample = matches!(self.task.stage.root().kind, StepKind::SampleKeys { .. });
+        if matches!(step.kind, StepKind::Source { .. }) && !is_sample {
             let sieve = self.sieves.iter().find(|sieve| sieve.step == index);
             let records = match sieve.map(|sieve| &sieve.taken) {
                 Some(Taken::Records(records)) => records.clone(),
@@ -377,12 +410,7 @@ impl Builder<'_> {
         let (operator, counter) = self.step(index)?;
         let below = &self.task.stage.steps[index.0];
         if below.node != node {
-            // A shared node's rows were counted as its output by the stage that keeps them.
-            let is_kept = matches!(
-                below.kind,
-                StepKind::Read { share: Share::Partition | Share::Section { .. }, .. }
-            );
-            if !is_kept {
+            if !below.reads_kept_rows() {
                 left(&mut self.rows, below.node, counter.clone());
             }
             entered(&mut self.rows, node, counter);
@@ -399,7 +427,8 @@ impl Builder<'_> {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
                 let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
-                let opened = source::open(split, format, scan, schema, gate, context)?;
+                let filters = self.filters.remove(&index).unwrap_or_default();
+                let opened = source::open(split, format, scan, schema, (gate, filters), context)?;
                 if let Some(records) = opened.records {
                     let (taken, dropped) = (Taken::Records(records), RowCounter::default());
                     self.sieves.push(Sieve { step: index, taken, dropped });
@@ -425,9 +454,9 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(Filter { input, predicate: predicate.clone(), dropped })
             }
-            StepKind::Tokenize { input, columns } => {
+            StepKind::Tokenize { input, columns, lower } => {
                 let input = self.input(step.node, *input)?;
-                Box::new(Tokenize::new(input, columns.clone(), schema))
+                Box::new(Tokenize::new(input, columns.clone(), schema).lowered(*lower))
             }
             StepKind::Hash { input, keys } => {
                 let input = self.input(step.node, *input)?;
@@ -444,7 +473,7 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
-            StepKind::Join { .. } => self.join(step)?,
+            StepKind::Join { .. } => self.join(index, step)?,
             StepKind::Union { inputs } => {
                 let inputs = inputs.iter().map(|input| self.input(step.node, *input));
                 Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
@@ -525,12 +554,13 @@ impl Builder<'_> {
     }
 
     /// A join; one whose build side is the same for all tasks shares it with those of the process.
-    fn join(&mut self, step: &Step) -> Result<Box<dyn Operator>> {
+    fn join(&mut self, index: StepIndex, step: &Step) -> Result<Box<dyn Operator>> {
         let StepKind::Join {
             probe,
             build,
             probe_keys,
             build_keys,
+            is_hashed,
             null_safe,
             condition,
             rows,
@@ -545,6 +575,11 @@ impl Builder<'_> {
         let is_shared = stage.partitions > 1
             && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
         let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+        let filter = filtered_source(&stage.steps, index).map(|(source, column)| {
+            let filter = RuntimeFilter::default();
+            self.filters.entry(source).or_default().push((column, filter.clone()));
+            filter
+        });
         let input = JoinInput {
             build_schema: Arc::clone(&build_step.schema),
             shared: is_shared.then_some((key, stage.partitions)),
@@ -552,11 +587,13 @@ impl Builder<'_> {
             build: self.input(step.node, *build)?,
             probe_keys: probe_keys.clone(),
             build_keys: build_keys.clone(),
+            is_hashed: *is_hashed,
             null_safe: *null_safe,
             condition: condition.clone(),
             rows: *rows,
             columns: columns.clone(),
             schema: Arc::clone(&step.schema),
+            filter,
         };
         Ok(Box::new(Join::new(input, self.context)))
     }

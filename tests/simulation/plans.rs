@@ -10,6 +10,7 @@ use minispark_engine::{
         Distribution, Node, NodeIndex, Op, Order, Output, Plan, Sink, Stage, Step, StepIndex,
         StepKind, Target, Write,
     },
+    task::limits::Limits,
 };
 
 use crate::Random;
@@ -74,7 +75,14 @@ fn plan_of(stages: Vec<(u32, Vec<u32>, Output)>) -> Plan {
         inputs: inputs.into_iter().map(StageId).collect(),
     };
     let stages = (0..).zip(stages).map(stage).collect();
-    Plan { name: String::from("simulated"), parallelism: None, nodes, stages, rules: Vec::new() }
+    Plan {
+        name: String::from("simulated"),
+        parallelism: None,
+        limits: Limits::default(),
+        nodes,
+        stages,
+        rules: Vec::new(),
+    }
 }
 
 /// The scheduler looks at a step's node alone.

@@ -110,6 +110,10 @@ pub(crate) struct Settings {
     pub(crate) base_dir: PathBuf,
     /// Beneath these jobs may read and write; none are named where there are none.
     pub(crate) data_roots: Vec<PathBuf>,
+    /// Whether workers share the folders of results with the master.
+    pub(crate) shares: bool,
+    /// The most that a worker's spill files and map outputs may take on disk.
+    pub(crate) spill_quota: Option<&'static str>,
     /// The file of tokens that the master takes.
     pub(crate) token_file: Option<PathBuf>,
     /// The file with the workers' token.
@@ -129,6 +133,8 @@ impl Default for Settings {
             no_worker_wait: "60s",
             base_dir: super::root(),
             data_roots: vec![super::root(), std::env::temp_dir()],
+            shares: false,
+            spill_quota: None,
             token_file: None,
             worker_token: None,
             token: None,
@@ -280,6 +286,15 @@ fn start_worker(settings: &Settings, folder: &Path, number: usize, master: &str)
     command.arg("--slots").arg(settings.slots.to_string());
     for root in &settings.data_roots {
         command.arg("--read-root").arg(root);
+    }
+    if settings.shares {
+        let roots = settings.data_roots.iter().cloned();
+        for root in roots.chain([folder.join("output")]) {
+            command.arg("--write-root").arg(root);
+        }
+    }
+    if let Some(quota) = settings.spill_quota {
+        command.args(["--spill-quota", quota]);
     }
     if let Some(file) = &settings.worker_token {
         command.arg("--token-file").arg(file);

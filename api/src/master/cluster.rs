@@ -21,12 +21,13 @@ use minispark_engine::{
         Command, Event, Fact, JobStatus, JobView, Now, Scheduler, WorkerView,
         ledger::{Ledger, Restored, StageLedger},
     },
-    sink::commit::Published,
-    task::{ResultPlace, Task, context::CancelFlag},
+    sink::{commit::Published, shared::SharedFolder},
+    task::{Part, ResultPlace, Task, context::CancelFlag},
 };
 use tokio::sync::watch;
 
 use super::{
+    commit::Sharing,
     journal::{
         Journal,
         entry::{self, Entry, KeptKey, Key, Memory, Percent, Saved},
@@ -66,6 +67,7 @@ pub(crate) struct Cluster {
     journal: Arc<Journal>,
     /// What is to be journaled together.
     pending: Vec<Entry>,
+    sharing: Sharing,
 }
 
 /// What is shown of a job, and what its commit needs.
@@ -191,12 +193,15 @@ pub(crate) struct Turn {
     pub(crate) wake: watch::Receiver<u64>,
 }
 
+/// An output of a sink's task, and the parts of it that its worker has left in a shared folder.
+pub(crate) type SinkOutput = (MapOutput, Option<Vec<Part>>);
+
 /// What a commit works on.
 pub(crate) struct CommitWork {
     /// The job's plan.
     pub(crate) plan: Arc<Plan>,
     /// The sinks' stages and their outputs by partition, without what is in place already.
-    pub(crate) outputs: Vec<(StageId, Vec<MapOutput>)>,
+    pub(crate) outputs: Vec<(StageId, Vec<SinkOutput>)>,
     /// The outputs that keep bad rows.
     pub(crate) bad_rows: Vec<MapOutput>,
     /// Set when the job ended otherwise.
@@ -205,8 +210,14 @@ pub(crate) struct CommitWork {
 
 impl Cluster {
     /// One without jobs and workers.
-    pub(crate) fn new(term: Term, scheduler: Scheduler, journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(
+        term: Term,
+        scheduler: Scheduler,
+        journal: Arc<Journal>,
+        sharing: Sharing,
+    ) -> Self {
         Self {
+            sharing,
             term,
             scheduler,
             jobs: BTreeMap::new(),
@@ -678,7 +689,7 @@ impl Cluster {
                         answer.assign.iter().map(|task| 1 + task.inputs.len()).sum();
                     // What does not fit is asked for by the next poll, which comes at once.
                     if listed == 0 || listed + inputs.len() <= MAX_LISTED_INPUTS {
-                        answer.assign.extend(self.task(attempt, inputs));
+                        answer.assign.extend(self.task(&worker, attempt, inputs));
                     }
                 }
                 Command::Revoke { worker, epoch, attempt } if is_theirs(&worker, epoch) => {
@@ -696,17 +707,25 @@ impl Cluster {
     }
 
     /// All that a worker needs for an attempt.
-    fn task(&self, attempt: TaskAttempt, inputs: Vec<MapOutput>) -> Option<Task> {
+    fn task(
+        &self,
+        worker: &WorkerId,
+        attempt: TaskAttempt,
+        inputs: Vec<MapOutput>,
+    ) -> Option<Task> {
         let job = attempt.task.job;
         let plan = self.scheduler.plan(job)?;
         let index = attempt.task.stage.index();
-        let splits = &plan.stages.get(index)?.splits;
+        let stage = plan.stages.get(index)?;
+        let writes = self.links.get(worker).is_some_and(|link| link.registered.writes);
+        let shared = writes.then(|| self.sharing.folder(job, stage)).flatten();
         Some(Task {
             attempt,
             stage: Arc::clone(self.jobs.get(&job)?.stages.get(index)?),
-            split: splits.get(attempt.task.partition as usize).cloned(),
+            split: stage.splits.get(attempt.task.partition as usize).cloned(),
             inputs,
-            result: ResultPlace::Store,
+            result: shared.map_or(ResultPlace::Store, ResultPlace::Shared),
+            limits: plan.limits,
             is_measured: false,
         })
     }
@@ -772,7 +791,10 @@ impl Cluster {
             .outputs(job)
             .into_iter()
             .filter(|(stage, _)| is_published(stage) == Some(false))
-            .map(|(stage, parts)| (stage, parts.into_iter().map(|(output, _)| output).collect()))
+            .map(|(stage, outputs)| {
+                let outputs = outputs.into_iter().map(|(output, report)| (output, report.parts));
+                (stage, outputs.collect())
+            })
             .collect();
         let bad_rows = self.scheduler.bad_rows(job);
         let cancel = record.commit.clone();
@@ -884,6 +906,15 @@ impl Cluster {
                 Some((view, link.registered.clone(), link.load))
             })
             .collect()
+    }
+
+    /// The folders of a job's results that are offered to workers; none where no worker may write.
+    pub(crate) fn shared_folders(&self, job: JobId, plan: &Plan) -> Vec<SharedFolder> {
+        let writes = |link: &Link| link.is_up && link.registered.writes;
+        if !self.links.values().any(writes) {
+            return Vec::new();
+        }
+        plan.stages.iter().filter_map(|stage| self.sharing.folder(job, stage)).collect()
     }
 
     /// How many workers take tasks.

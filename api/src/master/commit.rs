@@ -2,7 +2,11 @@
 //!
 //! The work is blocking and runs beside the loop; what happened comes back to it as an event.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use minispark_engine::{
     Error as EngineError,
@@ -10,13 +14,17 @@ use minispark_engine::{
     error::{Class, Code, Failure},
     exchange::Exchange,
     id::JobId,
-    plan::{Output, Sink},
+    plan::{Output, Plan, Sink, Stage},
     runtime::sinks,
     schedule::{Event, JobStatus},
-    sink::commit::{Published, Publisher},
+    sink::{
+        commit::{Published, Publisher},
+        shared::SharedFolder,
+    },
 };
+use sha2::{Digest as _, Sha256};
 
-use super::{Master, cluster::CommitWork};
+use super::{Master, cluster::CommitWork, folder::to_hex};
 
 /// How many commits pull parts at once: each holds stream buffers.
 pub(crate) const COMMITS_AT_ONCE: usize = 4;
@@ -62,6 +70,68 @@ pub(crate) async fn commit(master: Arc<Master>, job: JobId) {
     master.act(effects);
 }
 
+/// Which folders are offered to workers, and by which nonces they know them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sharing {
+    output_dir: PathBuf,
+    /// Of which nonces are made; nobody else can tell them beforehand.
+    key: [u8; 32],
+}
+
+impl Sharing {
+    pub(crate) fn new(output_dir: &Path, ticket_key: &[u8; 32]) -> Self {
+        Self { output_dir: output_dir.to_owned(), key: *ticket_key }
+    }
+
+    /// That of a stage's sink. One that may keep bad rows has none: those go through stores.
+    pub(crate) fn folder(&self, job: JobId, stage: &Stage) -> Option<SharedFolder> {
+        let Output::Sink(sink) = &stage.output else { return None };
+        if stage.keeps_bad_rows() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.key);
+        hash.update(job.to_string());
+        let nonce = to_hex(&hash.finalize().into());
+        Some(SharedFolder { folder: sink.staging(job, &self.output_dir), nonce })
+    }
+}
+
+/// Leaves nonces where workers that share the folders will find them; gives those folders.
+pub(crate) async fn offer(master: &Master, job: JobId, plan: &Plan) -> Vec<SharedFolder> {
+    let folders = master.lock().shared_folders(job, plan);
+    each(master, folders.clone(), SharedFolder::offer).await;
+    folders
+}
+
+/// Removes what was offered for a job that was not taken.
+pub(crate) async fn take_back(master: &Master, folders: Vec<SharedFolder>) {
+    each(master, folders, SharedFolder::take_back).await;
+}
+
+/// Does something with folders, beside the loop. What fails leaves them unshared, or a nonce behind.
+async fn each(
+    master: &Master,
+    folders: Vec<SharedFolder>,
+    act: fn(&SharedFolder, &dyn Disk) -> io::Result<()>,
+) {
+    if folders.is_empty() {
+        return;
+    }
+    let disk = Arc::clone(&master.publisher.disk);
+    let acting = tokio::task::spawn_blocking(move || {
+        for shared in folders {
+            if let Err(error) = act(&shared, &*disk) {
+                let folder = shared.folder.display();
+                tracing::debug!(%folder, %error, "a folder can't be shared with workers");
+            }
+        }
+    });
+    if let Err(error) = acting.await {
+        tracing::warn!(%error, "folders are not shared with workers");
+    }
+}
+
 /// What is in place, and why not all of it.
 fn publish(
     publisher: &Publisher,
@@ -80,7 +150,15 @@ fn publish(
             else {
                 continue;
             };
-            let parts = publisher.collect(job, sink, outputs, exchange, &work.cancel)?;
+            let mut parts = Vec::new();
+            for (output, shared) in outputs {
+                parts.extend(if let Some(shared) = shared {
+                    publisher.take_shared(job, sink, output, shared)?
+                } else {
+                    let output = std::slice::from_ref(output);
+                    publisher.collect(job, sink, output, exchange, &work.cancel)?
+                });
+            }
             collected.push((sink, parts));
         }
         work.cancel.check()?;

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Master, Retention,
     cluster::{Cluster, NewJob, Submission},
-    commit::COMMITS_AT_ONCE,
+    commit::{COMMITS_AT_ONCE, Sharing},
     journal::Journal,
 };
 use crate::{
@@ -86,7 +86,12 @@ pub(crate) fn master_with(
     };
     let (journal, memory) = Journal::open(&RealDisk::shared(), &folder.join("state")).unwrap();
     let journal = Arc::new(journal);
-    let mut cluster = Cluster::new(TERM, Scheduler::new(settings.clone()), Arc::clone(&journal));
+    let mut cluster = Cluster::new(
+        TERM,
+        Scheduler::new(settings.clone()),
+        Arc::clone(&journal),
+        Sharing::new(folder, &[0; 32]),
+    );
     cluster.restore(Duration::ZERO, clock.wall(), memory);
     let master = Master {
         cluster: Mutex::new(cluster),
@@ -152,6 +157,7 @@ pub(crate) fn one_task(name: &str) -> Plan {
     Plan {
         name: String::from(name),
         parallelism: None,
+        limits: minispark_engine::task::limits::Limits::default(),
         nodes: vec![node],
         stages: vec![stage],
         rules: Vec::new(),
@@ -193,6 +199,7 @@ pub(crate) fn register(worker: &str) -> Register {
         address: String::from("127.0.0.1:9001"),
         slots: 1,
         budget_bytes: 1 << 20,
+        writes: false,
         held: Vec::new(),
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     master::{
         Master,
         cluster::{Effect, JobRecord, MAX_OPEN_JOBS, NewJob, Submission, node_ids},
+        commit,
         folder::to_hex,
         journal::entry::Key,
         observe::JobTrace,
@@ -132,8 +133,13 @@ pub(crate) async fn submit(
         let (planned, warnings) = checked(&master, document.clone(), query.strict, site).await?;
         let warnings = warnings.into_iter().map(finding).collect();
         let plan = planned;
+        let offered = commit::offer(&master, job, &plan).await;
         let new = NewJob { job, submitted_at, document, plan, warnings, owner, key };
-        master.lock().submit(master.clock.now(), new)
+        let submission = master.lock().submit(master.clock.now(), new);
+        if !matches!(submission, Submission::Taken(_)) {
+            commit::take_back(&master, offered).await;
+        }
+        submission
     };
     let (accepted, is_repeated) = match submission {
         Submission::Taken(effects) => {

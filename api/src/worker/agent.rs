@@ -23,6 +23,7 @@ use minispark_engine::{
     task::{
         Task,
         context::{CancelFlag, TaskContext},
+        limits::Resources,
         metrics::RowCounter,
     },
 };
@@ -71,6 +72,8 @@ pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     /// The process's memory.
     pub(crate) budget: Budget,
+    /// What jobs have of it and of the disk.
+    pub(crate) resources: Resources,
     /// Map outputs of this worker.
     pub(crate) store: Arc<PartitionStore>,
     /// Map outputs of all workers.
@@ -83,6 +86,8 @@ pub(crate) struct Tools {
     pub(crate) address: String,
     /// How many tasks run at once.
     pub(crate) slots: usize,
+    /// Whether tasks may write results.
+    pub(crate) writes: bool,
     /// How long it goes on for others when it is asked to end.
     pub(crate) drain: Duration,
 }
@@ -250,6 +255,7 @@ impl Agent {
                 address: self.tools.address.clone(),
                 slots: u32::try_from(self.tools.slots).unwrap_or(u32::MAX),
                 budget_bytes: self.tools.budget.limit_bytes(),
+                writes: self.tools.writes,
                 held: self.held(),
             };
             match self
@@ -474,10 +480,11 @@ impl Agent {
             read_bytes: Arc::default(),
             is_wanted: true,
         };
+        let of_job = self.tools.resources.of(attempt.task.job, &task.limits);
         let context = TaskContext {
-            budget: self.tools.budget.clone(),
+            budget: of_job.budget,
             cancel: running.cancel.clone(),
-            disk: Arc::clone(&self.tools.disk),
+            disk: of_job.disk,
             data: self.tools.data.clone(),
             scratch: self.folder.scratch(attempt),
             spilled_bytes: Arc::new(AtomicU64::new(0)),

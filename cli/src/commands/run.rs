@@ -12,7 +12,7 @@ use std::{
 
 use minispark_api::rest::wire::Results;
 use minispark_engine::{
-    disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk},
+    disk::{DataDisks, Disk, RealDisk, rooted::RootedDisk, unsynced::UnsyncedDisk},
     error::Code,
     formats::{WriteFormat, compression::Compression, intake::BadRowMode},
     job::check::Checked,
@@ -56,7 +56,8 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
         output_dir: output_dir.clone(),
         threads: args.threads.map_or_else(host::default_threads, usize::from),
         memory_bytes: args.memory.unwrap_or_else(host::default_memory_bytes),
-    })?;
+    })?
+    .with_spill_quota(args.spill_quota);
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;
@@ -95,6 +96,9 @@ fn data_disks(args: &args::Run, output_dir: &Path) -> Result<DataDisks> {
         let mut roots = host::absolutes(&args.write_roots)?;
         roots.push(output_dir.to_owned());
         data.outputs = RootedDisk::open(&roots)?;
+    }
+    if args.no_sync {
+        data.outputs = Arc::new(UnsyncedDisk(data.outputs));
     }
     Ok(data)
 }

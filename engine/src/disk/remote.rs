@@ -138,6 +138,10 @@ impl Disk for RoutedDisk {
         self.of(path).lock(path)
     }
 
+    fn lock_dir(&self, path: &Path) -> io::Result<Option<Lock>> {
+        self.of(path).lock_dir(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         self.of(path).list(path)
     }

@@ -250,11 +250,12 @@ impl Disk for RootedDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | FILE;
         let file = regular(self.resolve(path, flags, Mode::from_raw_mode(0o640))?)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        }
+        Lock::of(file)
+    }
+
+    fn lock_dir(&self, path: &Path) -> io::Result<Option<Lock>> {
+        let folder = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        Lock::of(fs::File::from(folder))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -33,6 +33,7 @@ use crate::{
         spill::{SpillFile, SpillIndex, SpillReader, SpillWriter, Temporary},
     },
     operators::{Operator, join::shared::SharedBuilds},
+    task::context::TaskContext,
 };
 
 /// The part of the budget that outputs may take; operators are to find some, too.
@@ -213,8 +214,36 @@ impl PartitionStore {
         schema: SchemaRef,
         buckets: u32,
     ) -> StoreWriter {
+        self.begin(attempt, schema, buckets, &self.budget, &self.disk, None)
+    }
+
+    /// As [`PartitionStore::writer`], within what the job of a task may take; what goes to disk
+    /// counts as spilled by the task.
+    pub fn writer_of(
+        self: &Arc<Self>,
+        context: &TaskContext,
+        attempt: TaskAttempt,
+        schema: SchemaRef,
+        buckets: u32,
+    ) -> StoreWriter {
+        let spilled = Some(Arc::clone(&context.spilled_bytes));
+        let budget = context.budget.beside_tasks();
+        self.begin(attempt, schema, buckets, &budget, &context.disk, spilled)
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        attempt: TaskAttempt,
+        schema: SchemaRef,
+        buckets: u32,
+        budget: &Budget,
+        disk: &Arc<dyn Disk>,
+        spilled_bytes: Option<Arc<AtomicU64>>,
+    ) -> StoreWriter {
         StoreWriter {
             store: Arc::clone(self),
+            disk: Arc::clone(disk),
+            spilled_bytes,
             attempt,
             schema,
             rows: 0,
@@ -222,7 +251,7 @@ impl PartitionStore {
                 buckets: vec![Vec::new(); buckets as usize],
                 charge: Charge {
                     share: self.share.reservation("partition store"),
-                    whole: self.budget.reservation("partition store"),
+                    whole: budget.reservation("partition store"),
                 },
             },
         }
@@ -259,6 +288,11 @@ impl PartitionStore {
         };
         // Its file is removed here, after the lock was given back.
         drop(dropped);
+    }
+
+    /// A job's folder, for files that its tasks share; it stays while this is held.
+    pub(crate) fn job_folder(&self, job: JobId) -> JobFolder {
+        self.folders.enter(job)
     }
 
     /// The build sides of joins that tasks of the process share.
@@ -365,6 +399,10 @@ fn first_attempt(job: JobId) -> TaskAttempt {
 /// The output of an attempt while it is written; dropped unfinished, nothing is kept.
 pub struct StoreWriter {
     store: Arc<PartitionStore>,
+    /// Where its file would go.
+    disk: Arc<dyn Disk>,
+    /// Counts what its file has.
+    spilled_bytes: Option<Arc<AtomicU64>>,
     attempt: TaskAttempt,
     schema: SchemaRef,
     rows: u64,
@@ -435,7 +473,10 @@ impl StoreWriter {
         let name = format!("{}-{}-{attempt}-{number}.arrow", task.stage, task.partition);
         let path = folder.path().join(name);
         let schema = Arc::clone(&self.schema);
-        let mut file = SpillWriter::create(&self.store.disk, path, schema, false)?;
+        let mut file = SpillWriter::create(&self.disk, path, schema, false)?;
+        if let Some(spilled_bytes) = &self.spilled_bytes {
+            file.count_in(Arc::clone(spilled_bytes));
+        }
         file.keep_when(Arc::clone(&self.store.folders.keep));
         let blocks = vec![Vec::new(); self.content.bucket_count()];
         let in_file = Content::File { file, blocks, _index: None, folder };
@@ -566,7 +607,7 @@ struct Folders {
 }
 
 /// The right to have a file in a job's folder.
-struct JobFolder {
+pub(crate) struct JobFolder {
     folders: Arc<Folders>,
     job: JobId,
 }
@@ -583,8 +624,15 @@ impl Folders {
 }
 
 impl JobFolder {
-    fn path(&self) -> PathBuf {
+    /// Where it is, once a file is in it.
+    pub(crate) fn path(&self) -> PathBuf {
         self.folders.root.join(self.job.to_string())
+    }
+}
+
+impl fmt::Debug for JobFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobFolder").field("job", &self.job).finish_non_exhaustive()
     }
 }
 

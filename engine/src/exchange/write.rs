@@ -62,7 +62,7 @@ pub fn write(
             && matches!(distribution, Distribution::Hash { .. } | Distribution::Range { .. }),
         schema: SchemaRef::clone(schema),
         limit_bytes: MAX_ROUND_BYTES.min(BATCH_BYTES * u64::from(buckets)),
-        writer: context.store.writer(attempt, SchemaRef::clone(schema), buckets),
+        writer: context.store.writer_of(context, attempt, SchemaRef::clone(schema), buckets),
         scatter: Scatter::default(),
         batches: Vec::new(),
         pieces: vec![Vec::new(); buckets as usize],

@@ -11,6 +11,8 @@ use arrow::{
     buffer::{Buffer, NullBuffer, ScalarBuffer},
 };
 
+pub(crate) mod case;
+
 /// The most bytes that stand in the view itself.
 pub(crate) const INLINE_BYTES: usize = 12;
 
@@ -31,6 +33,7 @@ pub(crate) struct TextValue<'a> {
 
 impl<'a> TextValue<'a> {
     /// Row `row` of `array`, whose buffers were [shared](TextBuilder::share) as `base` and on.
+    #[inline]
     pub(crate) fn new(array: &'a StringViewArray, row: usize, base: u32) -> Self {
         let text = array.value(row);
         if text.len() <= INLINE_BYTES {
@@ -41,8 +44,14 @@ impl<'a> TextValue<'a> {
         Self { text, window, buffer: base + view.buffer_index, offset: view.offset }
     }
 
+    /// Its bytes and whatever stands behind them in their buffer, from `start` on.
+    #[inline]
+    pub(crate) fn window(&self, start: usize) -> &'a [u8] {
+        &self.window[start..]
+    }
+
     /// The view of its bytes `start..end`, which must be whole characters.
-    fn part(&self, start: usize, end: usize) -> u128 {
+    pub(crate) fn part(&self, start: usize, end: usize) -> u128 {
         let part = &self.text[start..end];
         if part.len() <= INLINE_BYTES {
             return match self.window[start..].first_chunk::<16>() {
@@ -137,6 +146,37 @@ impl TextBuilder {
         self.side.extend_from_slice(text.as_bytes());
     }
 
+    /// Appends ASCII text to the value that [`Self::push_extended`] ends, eight bytes at a time
+    /// through `word`, which makes ASCII of ASCII. Says whether it changed any; `None`, and nothing
+    /// is appended, where the text is not ASCII.
+    pub(crate) fn extend_ascii(&mut self, text: &str, word: impl Fn(u64) -> u64) -> Option<bool> {
+        const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+        let bytes = text.as_bytes();
+        let (eights, rest) = bytes.as_chunks::<8>();
+        let before = self.side.len();
+        self.side.reserve(bytes.len() + 8);
+        let (mut seen, mut changed) = (0, 0);
+        let mut put = |from: u64| {
+            let to = word(from);
+            seen |= from | to;
+            changed |= from ^ to;
+            self.side.extend_from_slice(&to.to_le_bytes());
+        };
+        for eight in eights {
+            put(u64::from_le_bytes(*eight));
+        }
+        if !rest.is_empty() {
+            // The last bytes and zeros behind them, of which none stays.
+            put(match bytes.last_chunk::<8>() {
+                Some(last) => u64::from_le_bytes(*last) >> (8 * (8 - rest.len())),
+                None => rest.iter().rev().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+            });
+        }
+        let is_ascii = seen & HIGH_BITS == 0;
+        self.side.truncate(before + if is_ascii { bytes.len() } else { 0 });
+        is_ascii.then_some(changed != 0)
+    }
+
     /// Appends one character to the value that [`Self::push_extended`] ends.
     pub(crate) fn extend_char(&mut self, character: char) {
         self.extend(character.encode_utf8(&mut [0; 4]));
@@ -154,24 +194,34 @@ impl TextBuilder {
 
     /// Ends the value that was extended.
     pub(crate) fn push_extended(&mut self) {
+        let view = self.end_extended();
+        self.views.push(view);
+    }
+
+    /// Ends the value that was extended and gives its view, which belongs into this array.
+    pub(crate) fn end_extended(&mut self) -> u128 {
         let bytes = &self.side[self.begun..];
         let len = bytes.len();
         if len <= INLINE_BYTES {
             let mut chunk = [0; 16];
             chunk[..len].copy_from_slice(bytes);
-            self.views.push(inline_chunk(chunk, len));
             self.side.truncate(self.begun);
-            return;
+            return inline_chunk(chunk, len);
         }
         let prefix = bytes.first_chunk::<4>().copied().unwrap_or_default();
         let view = ByteView::new(low(len), &prefix)
             .with_buffer_index(low(self.buffers.len()))
             .with_offset(low(self.begun));
-        self.views.push(view.as_u128());
         if self.side.len() >= SIDE_BYTES {
             self.buffers.push(Buffer::from_vec(std::mem::take(&mut self.side)));
         }
         self.begun = self.side.len();
+        view.as_u128()
+    }
+
+    /// Views that were made elsewhere, of parts and ended values, as all of the array's.
+    pub(crate) fn set_views(&mut self, views: Vec<u128>) {
+        self.views = views;
     }
 
     /// The array; values under a null may be anything that was pushed.
@@ -190,8 +240,9 @@ impl TextBuilder {
             return StringViewArray::new(views, buffers, nulls);
         }
         // SAFETY: every view was made by `part`, which cuts a `str` of a shared array at
-        // characters, from a whole `str`, from text that `extend` took as `str`s, or is a view of
-        // the array that was shared first. The branch above checks just that in every test.
+        // characters, from a whole `str`, from text that `extend` took as `str`s or that
+        // `extend_ascii` has found to be ASCII, or is a view of the array that was shared
+        // first. The branch above checks just that in every test.
         unsafe { StringViewArray::new_unchecked(views, buffers, nulls) }
     }
 }

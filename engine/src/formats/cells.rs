@@ -8,6 +8,7 @@ use arrow::{
         Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, BooleanArray, ListArray,
         PrimitiveArray, RecordBatch, StringViewArray,
     },
+    buffer::NullBuffer,
     datatypes::{
         DataType, Date32Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
         DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type,
@@ -22,6 +23,7 @@ use arrow::{
 use crate::{
     Result,
     formats::{
+        jsonl::scan::plain_run,
         normal::normalise,
         scalar::{self, bytes::write_hex, decimal::write_decimal, time, time::Zone},
     },
@@ -31,6 +33,12 @@ use crate::{
 pub(crate) trait Style {
     /// Appends text.
     fn text(&self, value: &str, out: &mut Vec<u8>);
+
+    /// Appends a row's text.
+    #[inline]
+    fn text_at(&self, array: &StringViewArray, row: usize, out: &mut Vec<u8>) {
+        self.text(array.value(row), out);
+    }
 
     /// Appends a date, a time, or bytes, which were written as `value`.
     fn time(&self, value: &[u8], out: &mut Vec<u8>);
@@ -59,7 +67,7 @@ impl Normal {
 
 /// One column.
 pub(crate) struct Cells<'a> {
-    array: &'a dyn Array,
+    nulls: Option<&'a NullBuffer>,
     values: Values<'a>,
 }
 
@@ -166,13 +174,13 @@ impl<'a> Cells<'a> {
             }
             other => return Err(unknown(other)),
         };
-        Ok(Self { array, values })
+        Ok(Self { nulls: array.nulls(), values })
     }
 
     /// Whether a row has no value.
     #[inline]
     pub(crate) fn is_null(&self, row: usize) -> bool {
-        matches!(self.values, Values::Nothing) || self.array.is_null(row)
+        self.nulls.is_some_and(|nulls| nulls.is_null(row)) || matches!(self.values, Values::Nothing)
     }
 
     /// Appends a row's value, which is not null; `scratch` is for what is not known to fit as it is.
@@ -184,11 +192,27 @@ impl<'a> Cells<'a> {
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
     ) {
+        match &self.values {
+            Values::Text(array) => return style.text_at(array, row, out),
+            Values::Int(ints) => return ints.write(row, out),
+            _ => {}
+        }
+        self.write_other(row, style, scratch, out);
+    }
+
+    /// As [`Self::write`], of all but the commonest types.
+    fn write_other(
+        &self,
+        row: usize,
+        style: &impl Style,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) {
         let bytes = &mut scratch.bytes;
         bytes.clear();
         match &self.values {
             Values::Nothing => return,
-            Values::Text(array) => return style.text(array.value(row), out),
+            Values::Text(array) => return style.text_at(array, row, out),
             Values::Int(ints) => return ints.write(row, out),
             Values::Bool(array) => return scalar::write_bool(array.value(row), out),
             Values::Decimal128(array, scale) => {
@@ -301,13 +325,16 @@ impl Style for Json {
     fn text(&self, value: &str, out: &mut Vec<u8>) {
         out.push(b'"');
         let bytes = value.as_bytes();
-        let mut start = 0;
-        for (at, byte) in bytes.iter().enumerate() {
+        let (mut start, mut at) = (0, 0);
+        loop {
+            at += plain_run(&bytes[at..]);
+            let Some(byte) = bytes.get(at) else { break };
+            at += 1;
             if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
                 continue;
             }
-            out.extend_from_slice(&bytes[start..at]);
-            start = at + 1;
+            out.extend_from_slice(&bytes[start..at - 1]);
+            start = at;
             match byte {
                 b'\n' => out.extend_from_slice(b"\\n"),
                 b'\r' => out.extend_from_slice(b"\\r"),

@@ -22,7 +22,10 @@
 //! Written are records that end with LF, quoted only where reading needs it; floats in the
 //! shortest form that reads back, with `.0` where whole, so that an inferred type comes back too.
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, StringViewArray},
+    datatypes::SchemaRef,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,9 +40,12 @@ use crate::{
     },
 };
 
+mod bits;
 mod dialect;
+mod plain;
 pub(crate) mod records;
 
+use bits::has_one_of;
 pub(crate) use dialect::{Dialect, State};
 use records::Layout;
 pub(crate) use records::{check_header, header, split};
@@ -327,19 +333,33 @@ impl Encoder for CsvEncoder {
     }
 }
 
+/// The most bytes that stand in a view itself.
+const SHORT_BYTES: u128 = 12;
+
+/// What is not part of a file's text at its start.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Quotes where needed; holds the delimiter.
 struct Quoting(u8);
 
 impl Quoting {
+    /// The characters that only quotes keep apart.
+    #[inline]
+    fn special(&self) -> [u8; 4] {
+        [self.0, b'"', b'\n', b'\r']
+    }
+
     /// Whether `value` would be read as something else without quotes.
     #[inline]
     fn is_needed(&self, value: &[u8]) -> bool {
-        // Without an early end, so that several bytes are looked at together.
-        let special = value.iter().fold(0, |found, byte| {
-            let byte = *byte;
-            found | u8::from(byte == self.0 || byte == b'"' || byte == b'\n' || byte == b'\r')
-        });
-        special != 0 || value.is_empty() || value.starts_with(b"\xef\xbb\xbf")
+        let special = self.special();
+        let has_special = match value.last_chunk::<16>() {
+            // Without an early end, and the last ones perhaps twice.
+            Some(last) => (value.as_chunks().0.iter().chain([last]))
+                .fold(false, |found, sixteen| found | has_one_of(sixteen, special)),
+            None => value.iter().any(|byte| special.contains(byte)),
+        };
+        has_special || value.is_empty() || value.starts_with(BYTE_ORDER_MARK)
     }
 
     #[inline]
@@ -364,6 +384,22 @@ impl Style for Quoting {
     #[inline]
     fn text(&self, value: &str, out: &mut Vec<u8>) {
         self.bytes(value.as_bytes(), out);
+    }
+
+    #[inline]
+    fn text_at(&self, array: &StringViewArray, row: usize, out: &mut Vec<u8>) {
+        // A short text stands in its view, with zeros behind it: no call for a few bytes.
+        let view = array.views()[row];
+        let (length, short) = (view & u128::from(u32::MAX), (view >> 32).to_le_bytes());
+        let is_plain = (1..=SHORT_BYTES).contains(&length)
+            && !has_one_of(&short, self.special())
+            && !short.starts_with(BYTE_ORDER_MARK);
+        if !is_plain {
+            return self.bytes(array.value(row).as_bytes(), out);
+        }
+        let end = out.len() + length as usize;
+        out.extend_from_slice(&short);
+        out.truncate(end);
     }
 
     // The delimiter may be a character that times or numbers have.

@@ -72,16 +72,48 @@ pub(crate) fn parse_int64(text: &[u8]) -> Option<i64> {
 }
 
 /// One to eighteen digits.
+#[inline]
 fn parse_digits(digits: &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + u64::from(digit);
+    let (head, eights) = digits.as_rchunks::<8>();
+    let mut value = match head {
+        [] if eights.is_empty() => return None,
+        [] => 0,
+        head => parse_eight(word_of(head))?,
+    };
+    for eight in eights {
+        value = value * 100_000_000 + parse_eight(u64::from_le_bytes(*eight))?;
     }
-    (!digits.is_empty()).then_some(value)
+    Some(value)
+}
+
+/// One to seven characters behind zeros, as eight bytes with the last one highest.
+#[inline]
+fn word_of(text: &[u8]) -> u64 {
+    let count = text.len();
+    let word = match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(head), Some(tail)) => {
+            let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+            u64::from(head) | u64::from(tail) << (8 * (count - 4))
+        }
+        _ => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    word << (8 * (8 - count)) | u64::from_le_bytes([b'0'; 8]) >> (8 * count)
+}
+
+/// The number that eight characters say, the first one lowest; `None` where one is no digit.
+///
+/// Each step joins all groups of digits with their neighbours at once.
+#[inline]
+fn parse_eight(text: u64) -> Option<u64> {
+    const HIGH_HALVES: u64 = u64::from_le_bytes([0xf0; 8]);
+    let ones = text ^ u64::from_le_bytes([b'0'; 8]);
+    let above_nine = ones.wrapping_add(u64::from_le_bytes([6; 8]));
+    if (ones | above_nine) & HIGH_HALVES != 0 {
+        return None;
+    }
+    let twos = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 /// The number that `text` says; one too great for a float is none.
@@ -205,22 +237,49 @@ pub(crate) fn write_int64(value: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends an integer.
-pub(crate) fn write_uint64(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    while value >= 100 {
-        start -= 2;
-        digits[start..start + 2].copy_from_slice(&two_digits(value % 100));
-        value /= 100;
+#[inline]
+pub(crate) fn write_uint64(value: u64, out: &mut Vec<u8>) {
+    const EIGHT: u64 = 100_000_000;
+    if value < EIGHT {
+        return write_below(value, out);
     }
-    if value >= 10 {
-        start -= 2;
-        digits[start..start + 2].copy_from_slice(&two_digits(value));
+    if value < EIGHT * EIGHT {
+        write_below(value / EIGHT, out);
     } else {
-        start -= 1;
-        digits[start] = two_digits(value)[1];
+        write_below(value / EIGHT / EIGHT, out);
+        out.extend_from_slice(&text_of(digits(value / EIGHT % EIGHT)));
     }
-    out.extend_from_slice(&digits[start..]);
+    out.extend_from_slice(&text_of(digits(value % EIGHT)));
+}
+
+/// Appends an integer of at most eight digits.
+#[inline]
+fn write_below(value: u64, out: &mut Vec<u8>) {
+    let digits = digits(value);
+    let zeros = (digits.trailing_zeros() / 8).min(7);
+    // Eight bytes always, and then only as many as there should be: no call for a few.
+    let end = out.len() + 8 - zeros as usize;
+    out.extend_from_slice(&text_of(digits >> (8 * zeros)));
+    out.truncate(end);
+}
+
+/// The eight digits of a number below 10⁸ as bytes, the first one lowest.
+///
+/// Each step halves all groups of digits at once; the factors are reciprocals, exact as far as
+/// the groups go.
+#[inline]
+fn digits(value: u64) -> u64 {
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (twos - 10 * tens) << 8
+}
+
+/// Digits as text.
+#[inline]
+fn text_of(digits: u64) -> [u8; 8] {
+    (digits | u64::from_le_bytes([b'0'; 8])).to_le_bytes()
 }
 
 /// The last two digits of a number below 100.
@@ -289,7 +348,7 @@ mod tests {
 
     use super::{
         parse_bool, parse_bool_word, parse_date, parse_float64, parse_int64, parse_timestamp,
-        parse_uint64, write_date, write_float64, write_int64,
+        parse_uint64, write_date, write_float64, write_int64, write_uint64,
     };
 
     fn written<T>(write: impl Fn(T, &mut Vec<u8>), value: T) -> String {
@@ -307,6 +366,34 @@ mod tests {
         for bad in ["9223372036854775808", "-9223372036854775809", "", "-", "1.0", " 1", "1e3", "١"]
         {
             assert_eq!(parse_int64(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn integers_of_every_length_are_written_and_read() {
+        let mut power = 1_u64;
+        loop {
+            for value in [power - 1, power, power + 1, power / 9 * 8, power.wrapping_mul(9)] {
+                let text = value.to_string();
+                assert_eq!(written(write_uint64, value), text);
+                assert_eq!(parse_uint64(text.as_bytes()), Some(value));
+                assert_eq!(parse_uint64(format!("{value:0>19}").as_bytes()), Some(value));
+            }
+            let Some(next) = power.checked_mul(10) else { break };
+            power = next;
+        }
+        assert_eq!(written(write_uint64, u64::MAX), u64::MAX.to_string());
+        for byte in 0..=u8::MAX {
+            for length in 1..=17 {
+                for place in 0..length {
+                    let mut text = vec![b'1'; length];
+                    text[place] = byte;
+                    let expected = str::from_utf8(&text).ok().filter(|_| byte != b'+');
+                    let expected = expected.and_then(|digits| digits.parse().ok());
+                    let found = parse_uint64(&text).filter(|_| byte != b'+');
+                    assert_eq!(found, expected, "{text:?}");
+                }
+            }
         }
     }
 

@@ -25,11 +25,14 @@ use crate::{
 };
 
 mod fields;
+mod limits;
 mod files;
 mod urls;
 mod columnar;
+mod readers;
 mod writers;
 mod graph;
+mod operators;
 mod nodes;
 mod map;
 mod text_formats;
@@ -220,18 +223,19 @@ fn plan(spec: &JobSpec, site: &Site, report: &mut Report) -> Option<Plan> {
     }
     let parallelism = job.number("parallelism", 1..=MAX_PARTITIONS, report);
     let parallelism = parallelism.and_then(|tasks| u32::try_from(tasks).ok());
+    let limits = limits::read(&job, report);
     let dag = job.required("dag", report).and_then(|dag| Fields::open(dag, "/dag", report))?;
     dag.check_names(&DAG_FIELDS, report);
     let graph = graph::Graph::read(&dag, report)?;
     let nodes = nodes::bind(&graph, site, report);
-    Some(Plan { name, parallelism, nodes, stages: Vec::new(), rules: Vec::new() })
+    Some(Plan { name, parallelism, limits, nodes, stages: Vec::new(), rules: Vec::new() })
 }
 
 const JOB_FIELDS: fields::Known = fields::Known {
     of: "a job",
     always: &[],
-    fields: &["name", "parallelism", "params", "dag"],
-    later: &["limits", "labels", "priority", "output_format"],
+    fields: &["name", "parallelism", "limits", "params", "dag"],
+    later: &["labels", "priority", "output_format"],
     elsewhere: &[],
 };
 

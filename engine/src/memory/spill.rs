@@ -57,11 +57,18 @@ impl TaskContext {
     /// # Errors
     /// [`Error::Io`] where the folder or the file can't be made.
     pub fn spill(&self, schema: SchemaRef) -> Result<SpillWriter> {
+        self.spill_in(&self.scratch, schema)
+    }
+
+    /// The same in another folder, where other attempts can read it as well.
+    ///
+    /// # Errors
+    /// As [`Self::spill`].
+    pub(crate) fn spill_in(&self, folder: &Path, schema: SchemaRef) -> Result<SpillWriter> {
         let number = NEXT_FILE.fetch_add(1, Ordering::Relaxed);
-        let path = self.scratch.join(format!("{number}.arrow"));
+        let path = folder.join(format!("{number}.arrow"));
         let mut writer = SpillWriter::create(&self.disk, path, schema, false)?;
-        writer.spilled_bytes = Some(Arc::clone(&self.spilled_bytes));
-        writer.report_bytes();
+        writer.count_in(Arc::clone(&self.spilled_bytes));
         Ok(writer)
     }
 }
@@ -134,6 +141,12 @@ impl SpillWriter {
             return Ok(());
         }
         split_text(batch, MAX_TEXT_BYTES).iter().try_for_each(|part| self.write_block(part))
+    }
+
+    /// Adds what is written, and was so far, to a count.
+    pub(crate) fn count_in(&mut self, spilled_bytes: Arc<AtomicU64>) {
+        self.spilled_bytes = Some(spilled_bytes);
+        self.report_bytes();
     }
 
     /// From the moment when `keep` is set the file is not removed any more.
@@ -591,6 +604,9 @@ pub(crate) mod tests {
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
             RealDisk.rename(from, to)
         }
+        fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+            RealDisk.exchange(one, other)
+        }
         fn remove_file(&self, path: &Path) -> io::Result<()> {
             self.files.lock().unwrap().remove(path);
             RealDisk.remove_file(path)
@@ -613,6 +629,9 @@ pub(crate) mod tests {
         }
         fn exists(&self, path: &Path) -> bool {
             path.exists()
+        }
+        fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+            Ok(77)
         }
     }
 

@@ -1,20 +1,23 @@
 //! `flat_map`: a row becomes as many rows as it has tokens.
 //!
 //! The hot path of a word count. A token is a view into its line; only one with removed
-//! characters inside is copied. It knows no other way to cut text than `tokenize`'s.
+//! characters inside, or a long one whose case changes, is copied. It knows no other way to cut
+//! text than `tokenize`'s.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{Array, RecordBatch, StringViewArray, cast::AsArray},
+    buffer::Buffer,
     datatypes::SchemaRef,
 };
 
-use crate::{
-    Error, Result,
-    expr::text::{TextBuilder, TextValue},
-    operators::Operator,
-};
+use crate::{Error, Result, expr::text::TextValue, operators::Operator};
+
+mod cut;
+mod marks;
+
+use cut::Tokens;
 
 /// How many tokens an output batch has at most: their views stay in the cache.
 const BATCH_TOKENS: usize = 8192;
@@ -25,12 +28,16 @@ const BATCH_TOKENS: usize = 8192;
 /// - Shape: one text column; at most 8192 rows a batch; a null has no tokens.
 /// - Order: rows keep theirs; a row's tokens come column by column, from left to right.
 /// - Memory: 16 bytes a token of one batch; the batch pins the text it came from.
+/// - Case: as it stands, or lower, which gives what `lower` makes of each token.
 /// - Errors: those of its input.
 pub struct Tokenize {
     input: Box<dyn Operator>,
     columns: Vec<usize>,
+    is_lowered: bool,
     schema: SchemaRef,
     current: Option<Position>,
+    /// The last batch's views, to be used again where nobody has them any more.
+    spare: Option<Buffer>,
 }
 
 /// Where in an input batch the next output batch begins.
@@ -44,7 +51,13 @@ struct Position {
 impl Tokenize {
     /// Of the text columns `columns` of `input`, in that order; `schema` has the one output column.
     pub fn new(input: Box<dyn Operator>, columns: Vec<usize>, schema: SchemaRef) -> Self {
-        Self { input, columns, schema, current: None }
+        Self { input, columns, is_lowered: false, schema, current: None, spare: None }
+    }
+
+    /// The same, with tokens in lower case where that is asked for.
+    #[must_use]
+    pub fn lowered(self, is_lowered: bool) -> Self {
+        Self { is_lowered, ..self }
     }
 
     fn texts(&self, batch: &RecordBatch) -> Result<Vec<StringViewArray>> {
@@ -67,7 +80,10 @@ impl Operator for Tokenize {
                 self.current = Some(Position { texts, row: 0, column: 0, byte: 0 });
                 continue;
             };
-            let (tokens, is_done) = position.advance();
+            let spare = self.spare.take().and_then(|views| views.into_vec().ok());
+            let room = Tokens::new(BATCH_TOKENS, self.is_lowered, spare.unwrap_or_default());
+            let (tokens, is_done) = position.advance(room);
+            self.spare = Some(tokens.views().inner().clone());
             if is_done {
                 self.current = None;
             }
@@ -80,18 +96,17 @@ impl Operator for Tokenize {
 }
 
 impl Position {
-    /// The next tokens, and whether they were the last.
-    fn advance(&mut self) -> (StringViewArray, bool) {
-        let mut tokens = TextBuilder::with_capacity(BATCH_TOKENS);
-        let bases: Vec<_> = self.texts.iter().map(|text| tokens.share(text)).collect();
+    /// The next tokens, put where there is room, and whether they were the last.
+    fn advance(&mut self, mut tokens: Tokens) -> (StringViewArray, bool) {
+        let bases: Vec<_> = self.texts.iter().map(|text| tokens.text().share(text)).collect();
         let rows = self.texts.first().map_or(0, Array::len);
         while self.row < rows {
             while let Some(text) = self.texts.get(self.column) {
                 if text.is_valid(self.row) {
                     let value = TextValue::new(text, self.row, bases[self.column]);
-                    self.byte = push_tokens(&value, self.byte, &mut tokens);
+                    self.byte = tokens.cut(&value, self.byte);
                     if self.byte < value.text.len() {
-                        return (tokens.finish(None), false);
+                        return (tokens.into_text().finish(None), false);
                     }
                 }
                 self.byte = 0;
@@ -100,130 +115,8 @@ impl Position {
             self.column = 0;
             self.row += 1;
         }
-        (tokens.finish(None), true)
+        (tokens.into_text().finish(None), true)
     }
-}
-
-/// What a byte can be, as far as it alone can say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Part of a token.
-    Token,
-    /// ASCII white space.
-    Space,
-    /// One of `. , ; ? ! -`.
-    Removed,
-    /// The first byte of a character that may be white space.
-    Lead,
-}
-
-/// The class of every byte. The bytes behind a first one are [`Class::Token`].
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Token; 256];
-    let mut byte = 0x09;
-    while byte <= 0x0D {
-        classes[byte] = Class::Space;
-        byte += 1;
-    }
-    classes[b' ' as usize] = Class::Space;
-    let removed = b".,;?!-";
-    let mut index = 0;
-    while index < removed.len() {
-        classes[removed[index] as usize] = Class::Removed;
-        index += 1;
-    }
-    classes[0xC2] = Class::Lead;
-    classes[0xE1] = Class::Lead;
-    classes[0xE2] = Class::Lead;
-    classes[0xE3] = Class::Lead;
-    classes
-};
-
-fn class(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
-
-/// How many bytes the white space takes with which `bytes` begins; 0 where it is none.
-fn space_width(bytes: &[u8]) -> usize {
-    match bytes {
-        [byte, ..] if class(*byte) == Class::Space => 1,
-        [0xC2, 0x85 | 0xA0, ..] => 2,
-        [0xE1, 0x9A, 0x80, ..]
-        | [0xE2, 0x80, 0x80..=0x8A | 0xA8 | 0xA9 | 0xAF, ..]
-        | [0xE2, 0x81, 0x9F, ..]
-        | [0xE3, 0x80, 0x80, ..] => 3,
-        _ => 0,
-    }
-}
-
-/// Appends the tokens of `value` from byte `at` on, until there are [`BATCH_TOKENS`]. Returns the
-/// byte at which to go on, the text's length at its end.
-fn push_tokens(value: &TextValue<'_>, mut at: usize, tokens: &mut TextBuilder) -> usize {
-    let bytes = value.text.as_bytes();
-    while let Some(byte) = bytes.get(at) {
-        match class(*byte) {
-            Class::Space | Class::Removed => {
-                at += 1;
-                continue;
-            }
-            Class::Lead => {
-                let width = space_width(&bytes[at..]);
-                if width > 0 {
-                    at += width;
-                    continue;
-                }
-            }
-            Class::Token => {}
-        }
-        if tokens.len() >= BATCH_TOKENS {
-            return at;
-        }
-        let start = at;
-        let end = run_end(bytes, start);
-        at = removed_end(bytes, end);
-        if at == end || at == bytes.len() || space_width(&bytes[at..]) > 0 {
-            tokens.push_part(value, start, end);
-        } else {
-            at = push_joined(value.text, start, tokens);
-        }
-    }
-    at
-}
-
-/// Where the run of token bytes ends that begins at `at`.
-fn run_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(byte) = bytes.get(at) {
-        match class(*byte) {
-            Class::Space | Class::Removed => break,
-            Class::Lead if space_width(&bytes[at..]) > 0 => break,
-            Class::Token | Class::Lead => {}
-        }
-        at += 1;
-    }
-    at
-}
-
-/// Where the run of removed characters ends that begins at `at`.
-fn removed_end(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).is_some_and(|byte| class(*byte) == Class::Removed) {
-        at += 1;
-    }
-    at
-}
-
-/// Appends the token that begins at `at` and has removed characters inside; returns its end.
-fn push_joined(text: &str, mut at: usize, tokens: &mut TextBuilder) -> usize {
-    let bytes = text.as_bytes();
-    loop {
-        let end = run_end(bytes, at);
-        tokens.extend(&text[at..end]);
-        at = removed_end(bytes, end);
-        if at == end || at == bytes.len() {
-            break;
-        }
-    }
-    tokens.push_extended();
-    at
 }
 
 #[cfg(test)]
@@ -236,7 +129,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{BATCH_TOKENS, Tokenize, space_width};
+    use super::{BATCH_TOKENS, Tokenize};
     use crate::operators::{Batches, Operator};
 
     fn text(values: &[Option<&str>]) -> ArrayRef {
@@ -244,6 +137,10 @@ mod tests {
     }
 
     fn run(columns: Vec<ArrayRef>) -> Vec<RecordBatch> {
+        run_in(columns, false)
+    }
+
+    fn run_in(columns: Vec<ArrayRef>, is_lowered: bool) -> Vec<RecordBatch> {
         let fields: Vec<_> = (0..columns.len())
             .map(|index| Field::new(format!("c{index}"), DataType::Utf8View, true))
             .collect();
@@ -251,7 +148,7 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let schema = Arc::new(Schema::new(vec![Field::new("token", DataType::Utf8View, true)]));
         let input = Box::new(Batches::new(vec![batch]));
-        let mut operator = Tokenize::new(input, indices, schema);
+        let mut operator = Tokenize::new(input, indices, schema).lowered(is_lowered);
         let mut batches = Vec::new();
         while let Some(next) = operator.next().unwrap() {
             batches.push(next);
@@ -260,7 +157,11 @@ mod tests {
     }
 
     fn tokens(lines: &[Option<&str>]) -> Vec<String> {
-        let batches = run(vec![text(lines)]);
+        tokens_in(lines, false)
+    }
+
+    fn tokens_in(lines: &[Option<&str>], is_lowered: bool) -> Vec<String> {
+        let batches = run_in(vec![text(lines)], is_lowered);
         let values = |batch: &RecordBatch| -> Vec<String> {
             batch.column(0).as_string_view().iter().flatten().map(String::from).collect()
         };
@@ -328,23 +229,42 @@ mod tests {
     }
 
     #[test]
-    fn every_unicode_white_space_separates_and_nothing_else_does() {
-        for character in '\0'..=char::MAX {
-            let mut bytes = [0; 4];
-            let encoded = character.encode_utf8(&mut bytes);
-            let expected = if character.is_whitespace() { encoded.len() } else { 0 };
-            assert_eq!(space_width(encoded.as_bytes()), expected, "{character:?}");
+    fn tokens_in_lower_case_are_those_of_unicode() {
+        let line = "DON Quijote ÑANDÚ Electroencefalografista electroencefalografista ΌΣ, \
+                    Σ.Σ İ É-É OTORRINO-LARINGÓLOGOS";
+        let expected = model(line).iter().map(|token| token.to_lowercase()).collect::<Vec<_>>();
+        assert_eq!(tokens_in(&[Some(line)], true), expected);
+        let lines = text(&[Some("electroencefalografista")]);
+        let kept = run_in(vec![Arc::clone(&lines)], true);
+        let out = kept[0].column(0).as_string_view();
+        assert_eq!(out.value(0).as_ptr(), lines.as_string_view().value(0).as_ptr());
+    }
+
+    #[test]
+    fn tokens_longer_than_a_chunk_and_on_its_edges_are_whole() {
+        for length in [1, 12, 13, 62, 63, 64, 65, 127, 128, 129, 500] {
+            for before in [0, 1, 2, 30, 61, 62, 63, 64] {
+                for filling in ["a", "é", "-b", "c.", "\u{2003}"] {
+                    let word = filling.repeat(length / filling.len() + 1);
+                    let line = format!("{}{word} END\u{3000}Ñ{word}", " ".repeat(before));
+                    assert_eq!(tokens(&[Some(&line)]), model(&line), "{line:?}");
+                    let lower: Vec<_> = model(&line).iter().map(|t| t.to_lowercase()).collect();
+                    assert_eq!(tokens_in(&[Some(&line)], true), lower, "{line:?}");
+                }
+            }
         }
     }
 
     proptest! {
         #[test]
         fn tokens_are_those_of_the_obvious_model(
-            lines in prop::collection::vec("[a-zA-Z.,;?! é\u{a0}\u{2003}\u{3000}ツ\t-]{0,60}", 0..5),
+            lines in prop::collection::vec("[a-zA-Z.,;?! éΣ\u{a0}\u{2003}\u{3000}ツ\t-]{0,200}", 0..5),
         ) {
             let rows: Vec<_> = lines.iter().map(|line| Some(line.as_str())).collect();
             let expected: Vec<_> = lines.iter().flat_map(|line| model(line)).collect();
+            let lower: Vec<_> = expected.iter().map(|token| token.to_lowercase()).collect();
             prop_assert_eq!(tokens(&rows), expected);
+            prop_assert_eq!(tokens_in(&rows, true), lower);
         }
 
         #[test]

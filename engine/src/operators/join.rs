@@ -1,41 +1,43 @@
 //! `join`: a hash join of every kind; without keys every row meets every other.
 //!
-//! The build side is collected into a table whose groups list their rows ([`build`]), once for
-//! all tasks of a process where all of them read the same ([`shared`]); then the probe side streams
-//! past ([`probe`]). A probe gives two lists of row numbers, one a side; what is left of them after
-//! the condition comes out by one `take` a column. Rows without a partner are known where a probe
-//! batch ends, and those of the build side where the probe side does. It does not spill.
+//! The build side is collected ([`build`]) and its keys put in order ([`lookup`]), once for all tasks
+//! of a process where all of them read the same ([`shared`]); then the probe side streams past
+//! ([`pass`], [`probe`]), and pairs become rows ([`output`]). A build side that does not fit the
+//! budget is taken apart into spill files by its keys' hash, and the probe side likewise ([`split`]);
+//! what belongs together is joined part by part.
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{
-        ArrayRef, BooleanArray, NullArray, RecordBatch, RecordBatchOptions, UInt32Array,
-        new_null_array,
-    },
-    buffer::NullBuffer,
-    compute::{interleave, take},
-    datatypes::{Field, Schema, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::{
     Result,
     expr::Expr,
-    memory::Reservation,
+    memory::spill::SpillReader,
     operators::Operator,
     plan::{JoinCondition, JoinRows, ProbeColumn},
+    source::runtime_filter::RuntimeFilter,
     task::context::TaskContext,
 };
 
+mod shape;
 mod build;
+mod lookup;
 mod probe;
+mod output;
+mod pass;
+mod split;
 pub mod shared;
 #[cfg(test)]
 mod tests;
 
-use build::{Built, ask};
-use probe::{Pairs, Probing};
-use shared::{Build, BuildKey};
+use build::{Built, Gathered, gather};
+use output::{BuildRows, output};
+use pass::{Chunks, Pass, all_of};
+use probe::Pairs;
+use shape::Shape;
+use shared::{Build, BuildKey, Side};
+use split::{Level, Part, Parts, Place, Splitting};
 
 /// The most rows of an output batch, however many partners a row has.
 const BATCH_ROWS: usize = 8192;
@@ -45,14 +47,17 @@ const NO_ROW: u32 = u32::MAX;
 
 /// What a [`Join`] joins, and how.
 pub struct JoinInput {
-    /// The rows that stream past; their last column is the hash of `probe_keys`.
+    /// The rows that stream past.
     pub probe: Box<dyn Operator>,
-    /// The rows that are held; their last column is the hash of `build_keys`.
+    /// The rows that are held.
     pub build: Box<dyn Operator>,
     /// The keys, over the probe side's schema.
     pub probe_keys: Vec<Expr>,
     /// The keys, over the build side's schema; of the same types.
     pub build_keys: Vec<Expr>,
+    /// Whether the last column of both sides is the hash of their keys; else it is computed where
+    /// it is needed.
+    pub is_hashed: bool,
     /// Whether a null key equals a null key; else it equals nothing.
     pub null_safe: bool,
     /// What must be true of a pair beside its keys.
@@ -67,271 +72,193 @@ pub struct JoinInput {
     pub build_schema: SchemaRef,
     /// Where all tasks of a stage read the same build side: which, and how many tasks there are.
     pub shared: Option<(BuildKey, u32)>,
+    /// Where the build side's keys are left for the probe side's source, before that is read.
+    pub filter: Option<RuntimeFilter>,
 }
 
 /// Pairs of rows with equal keys for which the condition is true, and rows without a partner.
 ///
-/// - Shape: `schema`, at most 8192 rows a batch, or as many as a probe batch has. Order: none;
-///   without a condition the probe side's, the partners of one row in the build side's order, and
-///   rows of the build side last.
-/// - Memory: the build side's columns that are read, its keys, 8 bytes a row, and one more where
-///   its rows without a partner come out, are reserved; beside them one batch of pairs.
-/// - Errors: [`Error::MemoryLimit`](crate::Error) where the build side is refused memory;
-///   [`Error::Evaluate`](crate::Error) of a key or the condition.
+/// - Shape: `schema`, at most 8192 rows a batch, or as many as a batch of an input has. Order: none.
+/// - Memory: the build side and its table are reserved, with a byte a row where its rows without a
+///   partner come out; refused, both sides go to spill files, apart by their hash. A 32nd of the
+///   budget (1 to 16 MiB) is taken in any case, and one batch of pairs.
+/// - Errors: [`Error::Evaluate`](crate::Error) of a key or the condition; those of spilling.
 pub struct Join {
-    input: JoinInput,
+    shape: Shape,
     context: TaskContext,
-    built: Option<Build>,
-    probing: Option<Probing>,
-    /// Of each row of the build side whether it has met a partner; empty where nobody asks.
-    met: Vec<bool>,
-    /// For `met`.
-    reservation: Reservation,
-    /// How many rows of the build side have been looked at once the probe side had ended.
-    left_over: usize,
-    has_ended: bool,
+    /// The inputs, before the first pull.
+    inputs: Option<Inputs>,
+    /// Parts that wait.
+    waiting: Vec<Part>,
+    current: Current,
+    /// A build side that other tasks use too, until this one has done with it.
+    shared: Option<Build>,
+}
+
+struct Inputs {
+    probe: Box<dyn Operator>,
+    build: Box<dyn Operator>,
+    shared: Option<(BuildKey, u32)>,
+    filter: Option<RuntimeFilter>,
+}
+
+/// What is done at the moment.
+enum Current {
+    Nothing,
+    /// The probe side streams past a table.
+    Pass(Pass),
+    /// The probe side is taken apart.
+    Splitting(Splitting),
+    /// What can't be taken apart is joined chunk by chunk.
+    Chunks(Box<Chunks>),
+    /// Rows of the build side come out that have no partner.
+    Alone(SpillReader),
 }
 
 impl Join {
     /// Nothing is read before the first pull.
     pub fn new(input: JoinInput, context: &TaskContext) -> Self {
+        let JoinInput { probe, build, shared, filter, .. } = input;
+        let shape = Shape {
+            probe_keys: input.probe_keys,
+            build_keys: input.build_keys,
+            is_hashed: input.is_hashed,
+            null_safe: input.null_safe,
+            condition: input.condition,
+            rows: input.rows,
+            columns: input.columns,
+            schema: input.schema,
+            build_schema: input.build_schema,
+            least_bytes: Shape::least_bytes(context.budget.limit_bytes()),
+        };
         Self {
-            input,
+            shape,
             context: context.clone(),
-            built: None,
-            probing: None,
-            met: Vec::new(),
-            reservation: context.budget.reservation("join (rows without a partner)"),
-            left_over: 0,
-            has_ended: false,
+            inputs: Some(Inputs { probe, build, shared, filter }),
+            waiting: Vec::new(),
+            current: Current::Nothing,
+            shared: None,
         }
     }
 
-    /// The build side, which is built on the first pull.
-    fn built(&mut self) -> Result<Arc<Built>> {
-        if let Some(build) = &self.built {
-            return Ok(Arc::clone(build.built()));
-        }
-        let all = Arc::clone(self.context.store.builds());
-        let own = match self.input.shared {
+    /// Begins with both inputs.
+    fn begin(&mut self, inputs: Inputs) -> Result<Current> {
+        let Inputs { probe, mut build, shared, filter } = inputs;
+        let (shape, context) = (&self.shape, &self.context);
+        let mut prepared = |place| side(shape, &mut *build, Level::NONE, place, context);
+        let ready = match shared {
+            None => prepared(Place::Attempt)?,
             Some((key, tasks)) => {
-                let (input, context) = (&mut self.input, &self.context);
-                all.get(key, tasks, &context.cancel, || build::build(input, context))?
+                let all = Arc::clone(context.store.builds());
+                let make = || prepared(Place::Job(key.job));
+                let of_all = all.get(key, tasks, &context.cancel, make)?;
+                let ready = of_all.side().clone();
+                self.shared = Some(of_all);
+                ready
             }
-            None => Build::own(build::build(&mut self.input, &self.context)?),
         };
-        if self.input.rows.asks_build() {
-            let rows = own.built().row_count();
-            ask(&mut self.reservation, rows as u64, &self.context)?;
-            self.met = vec![false; rows];
-        }
-        let built = Arc::clone(own.built());
-        self.built = Some(own);
-        Ok(built)
-    }
-
-    /// Goes on with the probe batch at hand: what of it can come out next, if anything.
-    fn advance(&mut self, built: &Built) -> Result<Option<RecordBatch>> {
-        let Some(probing) = &mut self.probing else { return Ok(None) };
-        let rows = self.input.rows;
-        let gives_pairs = matches!(rows, JoinRows::Pairs { .. });
-        if gives_pairs || self.input.condition.is_some() {
-            let keeps_lonely = self.input.condition.is_none() && rows.keeps_lonely_probe();
-            let once = matches!(rows, JoinRows::ProbeWith | JoinRows::ProbeWithout { .. });
-            let mut pairs = probing.pairs(built, keeps_lonely, once);
-            if !pairs.is_empty() {
-                if let Some(condition) = &self.input.condition {
-                    let holds = holds(condition, &probing.batch, built, &pairs)?;
-                    pairs.retain(&holds);
-                    probing.mark(&pairs);
+        drop(build);
+        Ok(match ready {
+            Side::Whole(built) => {
+                if let Some(filter) = filter {
+                    let keys: Arc<Built> = Arc::clone(&built);
+                    filter.set(keys);
                 }
-                mark(&mut self.met, &pairs);
-                if gives_pairs && !pairs.is_empty() {
-                    return output(&self.input, Some(&probing.batch), built, &pairs).map(Some);
-                }
-                return Ok(None);
+                Current::Pass(Pass::new(built, probe, shape))
             }
-        } else if rows.asks_build() {
-            probing.mark_groups(built, &mut self.met);
-        }
-        let Some(done) = self.probing.take() else { return Ok(None) };
-        let has_condition = self.input.condition.is_some();
-        let chosen = match rows {
-            JoinRows::ProbeWith if has_condition => done.rows(true),
-            JoinRows::Pairs { lonely_probe: true, .. }
-            | JoinRows::ProbeWithout { null_aware: false }
-                if has_condition =>
-            {
-                done.rows(false)
-            }
-            JoinRows::ProbeWith => done.rows_in_groups(true),
-            JoinRows::ProbeWithout { null_aware: false } => done.rows_in_groups(false),
-            JoinRows::ProbeWithout { null_aware: true } => done.rows_not_in(built),
-            JoinRows::Pairs { .. } | JoinRows::BuildWith | JoinRows::BuildWithout => Vec::new(),
-        };
-        if chosen.is_empty() {
-            return Ok(None);
-        }
-        let pairs = Pairs::of_probe(chosen);
-        output(&self.input, Some(&done.batch), built, &pairs).map(Some)
+            Side::Parted(parts) => Current::Splitting(Splitting::new(parts, probe)),
+        })
     }
 
-    /// The next rows of the probe side, looked up; `false` at its end.
-    fn pull(&mut self, built: &Built) -> Result<bool> {
-        let Some(batch) = self.input.probe.next()? else { return Ok(false) };
-        let tracks = self.input.condition.is_some();
-        let probing = Probing::new(batch, &self.input.probe_keys, built, self.input.null_safe)?;
-        self.probing = Some(if tracks { probing.tracking() } else { probing });
-        Ok(true)
-    }
-
-    /// The next rows of the build side that come out behind all others.
-    fn left_over(&mut self, built: &Built) -> Result<Option<RecordBatch>> {
-        let wants = match self.input.rows {
-            JoinRows::Pairs { lonely_build: true, .. } | JoinRows::BuildWithout => false,
-            JoinRows::BuildWith => true,
-            JoinRows::Pairs { .. } | JoinRows::ProbeWith | JoinRows::ProbeWithout { .. } => {
-                return Ok(None);
+    /// Begins with a part of both sides.
+    fn part(&self, part: Part) -> Result<Current> {
+        let (shape, context) = (&self.shape, &self.context);
+        let Part { build, probe, level, is_stubborn } = part;
+        let (build, probe) = match (build, probe) {
+            (Some(build), Some(probe)) => (build, probe),
+            (Some(build), None) if shape.keeps_lonely_build() => {
+                return Ok(Current::Alone(build.reader(0..build.blocks())));
             }
+            // Rows of the probe side that have no partner were settled before they came here.
+            (_, _) => return Ok(Current::Nothing),
         };
-        let rest = (0_u32..).zip(&self.met).skip(self.left_over);
-        let rows: Vec<u32> =
-            rest.filter(|(_, met)| **met == wants).map(|(row, _)| row).take(BATCH_ROWS).collect();
-        let Some(last) = rows.last() else { return Ok(None) };
-        self.left_over = *last as usize + 1;
-        output(&self.input, None, built, &Pairs::of_build(rows)).map(Some)
+        let mut rest = all_of(&build);
+        drop(build);
+        if !is_stubborn {
+            return Ok(match side(shape, &mut *rest, level, Place::Attempt, context)? {
+                Side::Whole(whole) => Current::Pass(Pass::new(whole, all_of(&probe), shape)),
+                Side::Parted(parts) => Current::Splitting(Splitting::new(parts, all_of(&probe))),
+            });
+        }
+        Ok(match gather(shape, None, &mut *rest, context)? {
+            Gathered::Whole(whole) => {
+                Current::Pass(Pass::new(Arc::new(whole), all_of(&probe), shape))
+            }
+            Gathered::Refused(collected, refused) => {
+                let chunk = collected.forced(shape, context)?;
+                let chunks = Chunks::new(chunk, refused, rest, probe, shape, context)?;
+                Current::Chunks(Box::new(chunks))
+            }
+        })
     }
+}
+
+/// All rows of a build side, in memory or in parts.
+fn side(
+    shape: &Shape,
+    rows: &mut dyn Operator,
+    level: Level,
+    place: Place,
+    context: &TaskContext,
+) -> Result<Side> {
+    Ok(match gather(shape, None, rows, context)? {
+        Gathered::Whole(built) => Side::Whole(Arc::new(built)),
+        Gathered::Refused(collected, refused) => {
+            let parts = Parts::of(shape, (collected, refused), rows, level, place, context)?;
+            Side::Parted(Arc::new(parts))
+        }
+    })
 }
 
 impl Operator for Join {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if self.has_ended {
-            return Ok(None);
+        if let Some(inputs) = self.inputs.take() {
+            self.current = self.begin(inputs)?;
         }
-        let built = self.built()?;
         loop {
-            // Few pairs may be left of many, so that batches alone do not ask often enough.
             self.context.cancel.check()?;
-            if self.probing.is_some() {
-                if let Some(batch) = self.advance(&built)? {
-                    return Ok(Some(batch));
+            let (shape, context) = (&self.shape, &self.context);
+            let batch = match &mut self.current {
+                Current::Nothing => None,
+                Current::Pass(pass) => pass.next(shape, context)?,
+                Current::Splitting(splitting) => splitting.next(shape, context)?,
+                Current::Chunks(chunks) => chunks.next(shape, context)?,
+                Current::Alone(rows) => {
+                    rows.next()?.map(|batch| alone(shape, &batch)).transpose()?
                 }
-            } else if !self.pull(&built)? {
-                let batch = self.left_over(&built)?;
-                if batch.is_none() {
-                    self.has_ended = true;
-                    self.met = Vec::new();
-                    self.reservation.free();
-                    self.built = None;
-                }
+            };
+            if batch.is_some() {
                 return Ok(batch);
             }
-        }
-    }
-}
-
-/// Marks the build side's rows among some pairs; where `met` is empty nobody asks.
-fn mark(met: &mut [bool], pairs: &Pairs) {
-    if met.is_empty() {
-        return;
-    }
-    for row in pairs.build_rows.iter().filter(|row| **row != NO_ROW) {
-        met[*row as usize] = true;
-    }
-}
-
-/// Of each pair whether the condition is true.
-fn holds(
-    condition: &JoinCondition,
-    probe: &RecordBatch,
-    built: &Built,
-    pairs: &Pairs,
-) -> Result<Vec<bool>> {
-    let rows = pairs.probe_rows.len();
-    let probe_rows = UInt32Array::from(pairs.probe_rows.clone());
-    let build_rows = UInt32Array::from(pairs.build_rows.clone());
-    let column = |column: &Option<ProbeColumn>| -> Result<ArrayRef> {
-        Ok(match column {
-            Some(ProbeColumn::Probe(index)) => take(probe.column(*index), &probe_rows, None)?,
-            Some(ProbeColumn::Build(index)) => take(built.column(*index)?, &build_rows, None)?,
-            // What the condition does not read only keeps its place.
-            Some(ProbeColumn::Either { .. }) | None => Arc::new(NullArray::new(rows)),
-        })
-    };
-    let columns = condition.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
-    let fields = columns.iter().map(|values| Field::new("", values.data_type().clone(), true));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-    let holds: BooleanArray = condition.predicate.evaluate(&batch)?;
-    Ok(holds.iter().map(|holds| holds == Some(true)).collect())
-}
-
-/// The output rows of some pairs; without a probe batch they are all rows of the build side.
-fn output(
-    input: &JoinInput,
-    probe: Option<&RecordBatch>,
-    built: &Built,
-    pairs: &Pairs,
-) -> Result<RecordBatch> {
-    let rows = pairs.probe_rows.len();
-    // A batch whose every row has one partner needs no copy of the probe side.
-    let is_whole = probe.is_some_and(|probe| {
-        rows == probe.num_rows() && (0u32..).zip(&pairs.probe_rows).all(|(n, row)| n == *row)
-    });
-    let probe_rows = nullable_rows(&pairs.probe_rows, false);
-    let build_rows = nullable_rows(&pairs.build_rows, pairs.has_lonely);
-    let nulls = |place: usize| new_null_array(input.schema.field(place).data_type(), rows);
-    let column = |(place, column): (usize, &ProbeColumn)| -> Result<ArrayRef> {
-        let of_probe = |index: usize| match probe {
-            Some(probe) if is_whole => Ok(Arc::clone(probe.column(index))),
-            Some(probe) => Ok(take(probe.column(index), &probe_rows, None)?),
-            None => Ok(nulls(place)),
-        };
-        let of_build = |index: usize| {
-            if pairs.build_rows.iter().all(|row| *row == NO_ROW) {
-                return Ok(nulls(place));
-            }
-            Ok(take(built.column(index)?, &build_rows, None)?)
-        };
-        match *column {
-            ProbeColumn::Probe(index) => of_probe(index),
-            ProbeColumn::Build(index) => of_build(index),
-            ProbeColumn::Either { probe: probe_index, build, prefers_build } => {
-                let Some(probe) = probe else { return of_build(build) };
-                let is_lonely = pairs.has_lonely;
-                match (prefers_build, is_lonely) {
-                    // Every pair has a probe row here.
-                    (false, _) => of_probe(probe_index),
-                    (true, false) => of_build(build),
-                    (true, true) => {
-                        let pairs = pairs.probe_rows.iter().zip(&pairs.build_rows);
-                        let side = |(probe_row, build_row): (&u32, &u32)| match *build_row {
-                            NO_ROW => (0, *probe_row as usize),
-                            build_row => (1, build_row as usize),
-                        };
-                        let places: Vec<_> = pairs.map(side).collect();
-                        if places.iter().all(|(from, _)| *from == 0) {
-                            return of_probe(probe_index);
-                        }
-                        let sides = [probe.column(probe_index).as_ref(), built.column(build)?];
-                        Ok(interleave(&sides, &places)?)
-                    }
+            if let Current::Splitting(done) = std::mem::replace(&mut self.current, Current::Nothing)
+            {
+                self.waiting.extend(done.finish(&self.context)?);
+                // What a null means for the whole of a side was settled with the first split.
+                if let JoinRows::ProbeWithout { null_aware } = &mut self.shape.rows {
+                    *null_aware = false;
                 }
             }
+            let Some(part) = self.waiting.pop() else {
+                self.shared = None;
+                return Ok(None);
+            };
+            self.current = self.part(part)?;
         }
-    };
-    let columns = input.columns.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(&input.schema), columns, &options)?)
+    }
 }
 
-/// Row numbers, with nulls where there is no row.
-fn nullable_rows(rows: &[u32], has_none: bool) -> UInt32Array {
-    if !has_none {
-        return UInt32Array::from(rows.to_vec());
-    }
-    let nulls: NullBuffer = rows.iter().map(|row| *row != NO_ROW).collect();
-    let rows = rows.iter().map(|row| if *row == NO_ROW { 0 } else { *row });
-    UInt32Array::new(rows.collect(), Some(nulls))
+/// Rows of the build side that have no partner, as output.
+fn alone(shape: &Shape, batch: &RecordBatch) -> Result<RecordBatch> {
+    let rows = (0_u32..).zip(0..batch.num_rows()).map(|(row, _)| row).collect();
+    output(shape, None, BuildRows::Batch(batch), Pairs::of_build(rows))
 }

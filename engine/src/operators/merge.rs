@@ -1,33 +1,35 @@
 //! Merge: sorted inputs → one sorted sequence.
 //!
-//! Keys are normalised once a batch into bytes whose order is the keys' order; a tree of losers
-//! then finds each next row in about log₂(inputs) comparisons. More inputs than may be open at
-//! once are merged in rounds, through spill files.
+//! Keys are turned once a batch into words whose order is the keys' order; a tree of losers then
+//! finds each next row in about log₂(inputs) comparisons. What comes before all other inputs' rows is
+//! passed on as it is. More inputs than may be open at once are merged in rounds, through spill
+//! files.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, RecordBatch, RecordBatchOptions},
-    compute::{SortOptions, interleave},
-    datatypes::{Schema, SchemaRef},
-    row::{RowConverter, Rows, SortField},
+    compute::interleave,
+    datatypes::SchemaRef,
 };
 
 use crate::{
-    Error, Result,
+    Result,
     expr::SortKey,
-    formats::BATCH_ROWS,
-    kernels::{
-        canonical::with_one_zero_and_nan,
-        compact::{row_bytes, unique_bytes},
-    },
+    kernels::compact::row_bytes,
     memory::{
         Budget, Reservation,
         spill::{SpillFile, SpillWriter},
     },
-    operators::Operator,
+    operators::{
+        Operator,
+        merge::{keys::KeyEncoder, tree::Tree},
+    },
     task::context::TaskContext,
 };
+
+pub(crate) mod keys;
+mod tree;
 
 /// The most inputs that are merged at once, with any budget.
 const MAX_FAN_IN: u64 = 64;
@@ -43,26 +45,25 @@ pub(crate) const RUN_BLOCK_BYTES: u64 = 256 << 10;
 
 /// Merges inputs that are each sorted by `keys`.
 ///
-/// - Shape: the inputs' schema; batches of 8192 rows, the last of what is left. Rows of one input
-///   alone come in its own batches.
+/// - Shape: the inputs' schema; batches of 8192 rows, the last of what is left. Rows that come before
+///   all other inputs' are in the batches of their own.
 /// - Order: by `keys`, as [`Sort`](super::sort::Sort) has it; equal rows by the number of their
 ///   input, then as that input has them.
-/// - Memory: one batch of each input with its normalised keys, charged by `grow` where
-///   [`Merge::charged_to`] says so. Text stays in the inputs' buffers.
+/// - Memory: one batch of each input with 16 bytes a row, and its encoded keys once such words do not
+///   decide; charged by `grow` where [`Merge::charged_to`] says so. Text stays in the inputs' buffers.
 /// - Errors: its inputs'.
 pub struct Merge {
     keys: Vec<SortKey>,
     schema: SchemaRef,
     /// How many rows are still wanted.
     wanted: u64,
-    reservation: Reservation,
     state: State,
 }
 
 enum State {
     /// The inputs have not been pulled.
-    Waiting(Vec<Box<dyn Operator>>),
-    Merging(Tree),
+    Waiting(Vec<Box<dyn Operator>>, Reservation),
+    Merging(Box<Tree>),
     Done,
 }
 
@@ -76,84 +77,37 @@ impl Merge {
     ) -> Self {
         let reservation = Budget::new(u64::MAX).reservation("merge");
         let wanted = limit.unwrap_or(u64::MAX);
-        Self { keys, schema, wanted, reservation, state: State::Waiting(inputs) }
+        Self { keys, schema, wanted, state: State::Waiting(inputs, reservation) }
     }
 
     /// The same, with what it holds charged to a budget.
     #[must_use]
     pub fn charged_to(mut self, budget: &Budget) -> Self {
-        self.reservation = budget.reservation("merge");
+        if let State::Waiting(_, reservation) = &mut self.state {
+            *reservation = budget.reservation("merge");
+        }
         self
     }
 }
 
 impl Operator for Merge {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if let State::Waiting(inputs) = &mut self.state {
-            let inputs = std::mem::take(inputs);
+        if let State::Waiting(..) = &self.state
+            && let State::Waiting(inputs, reservation) =
+                std::mem::replace(&mut self.state, State::Done)
+        {
             let encoder = KeyEncoder::new(&self.keys, &self.schema)?;
-            self.state = State::Merging(Tree::new(inputs, encoder, &mut self.reservation)?);
+            self.state = State::Merging(Box::new(Tree::new(inputs, encoder, reservation)?));
         }
         let State::Merging(tree) = &mut self.state else { return Ok(None) };
-        let batch = tree.next_batch(self.wanted, &self.schema, &mut self.reservation)?;
+        let batch = tree.next_batch(self.wanted, &self.schema)?;
         if let Some(given) = &batch {
             self.wanted -= given.num_rows() as u64;
         } else {
             self.state = State::Done;
-            self.reservation.free();
         }
         Ok(batch)
     }
-}
-
-/// Turns the key columns of a batch into one byte string a row that sorts like them.
-pub(crate) struct KeyEncoder {
-    converter: RowConverter,
-    columns: Vec<usize>,
-}
-
-impl KeyEncoder {
-    /// An encoder for batches of `schema`.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] and [`Error::Arrow`] for keys that the plan should not have let
-    /// through: none at all, a column that is not there, a type without order.
-    pub(crate) fn new(keys: &[SortKey], schema: &Schema) -> Result<Self> {
-        let column_count = schema.fields().len();
-        if keys.is_empty() || keys.iter().any(|key| key.column >= column_count) {
-            let reason = format!("sort keys {keys:?} over {column_count} columns");
-            return Err(Error::Internal(reason));
-        }
-        let field = |key: &SortKey| {
-            let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
-            SortField::new_with_options(schema.field(key.column).data_type().clone(), options)
-        };
-        Ok(Self {
-            converter: RowConverter::new(keys.iter().map(field).collect())?,
-            columns: keys.iter().map(|key| key.column).collect(),
-        })
-    }
-
-    pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<Rows> {
-        let columns: Vec<_> = self
-            .columns
-            .iter()
-            .map(|column| with_one_zero_and_nan(batch.column(*column)))
-            .collect::<Result<_>>()?;
-        Ok(self.converter.convert_columns(&columns)?)
-    }
-}
-
-/// The first eight bytes of `key` behind `skipped` as a number: keys whose numbers differ, and
-/// which agree in what was skipped, sort like their numbers.
-pub(crate) fn prefix(key: &[u8], skipped: usize) -> u64 {
-    let rest = key.get(skipped..).unwrap_or_default();
-    if let Some(first) = rest.first_chunk() {
-        return u64::from_be_bytes(*first);
-    }
-    let mut padded = [0; 8];
-    padded[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(padded)
 }
 
 /// The rows of `batches` at `indices` (batch, row), in that order. Text buffers are shared.
@@ -171,202 +125,6 @@ pub(crate) fn gather<'a>(
         .collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
-}
-
-/// A tree of losers over cursors: each inner node remembers who lost there, node 0 who won all.
-struct Tree {
-    encoder: KeyEncoder,
-    cursors: Vec<Cursor>,
-    nodes: Vec<usize>,
-    /// The cursors that have rows left.
-    active: usize,
-    /// The cursors' batches, and those before them whose rows have not been given out.
-    held: Vec<Loaded>,
-    /// The rows of the next output, as (batch, row).
-    chosen: Vec<(usize, usize)>,
-}
-
-struct Loaded {
-    batch: RecordBatch,
-    charged_bytes: u64,
-}
-
-/// A place in one input.
-struct Cursor {
-    input: Box<dyn Operator>,
-    /// The normalised keys of the input's batch; `None` at its end.
-    rows: Option<Rows>,
-    /// The batch's place in [`Tree::held`].
-    batch: usize,
-    row: usize,
-    /// The first bytes of the row's key.
-    prefix: u64,
-}
-
-impl Cursor {
-    fn key(&self) -> Option<&[u8]> {
-        self.rows.as_ref().map(|rows| rows.row(self.row).data())
-    }
-
-    /// The order of two cursors' rows; a cursor at its end comes last.
-    fn compare(&self, other: &Self) -> Ordering {
-        match (&self.rows, &other.rows) {
-            (Some(_), Some(_)) => {
-                self.prefix.cmp(&other.prefix).then_with(|| self.key().cmp(&other.key()))
-            }
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        }
-    }
-}
-
-impl Tree {
-    fn new(
-        inputs: Vec<Box<dyn Operator>>,
-        encoder: KeyEncoder,
-        reservation: &mut Reservation,
-    ) -> Result<Self> {
-        let before_rows = |input| Cursor { input, rows: None, batch: 0, row: 0, prefix: 0 };
-        let mut tree = Self {
-            encoder,
-            active: inputs.len(),
-            cursors: inputs.into_iter().map(before_rows).collect(),
-            nodes: Vec::new(),
-            held: Vec::new(),
-            chosen: Vec::new(),
-        };
-        for cursor in 0..tree.cursors.len() {
-            tree.load(cursor, reservation)?;
-        }
-        tree.play_all();
-        Ok(tree)
-    }
-
-    /// The next rows, at most `wanted`.
-    fn next_batch(
-        &mut self,
-        wanted: u64,
-        schema: &SchemaRef,
-        reservation: &mut Reservation,
-    ) -> Result<Option<RecordBatch>> {
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        if wanted == 0 || self.active == 0 {
-            return Ok(None);
-        }
-        if self.active == 1 {
-            return self.rest_of_batch(wanted, reservation);
-        }
-        let count = wanted.min(BATCH_ROWS);
-        while self.chosen.len() < count && self.active > 0 {
-            let winner = self.nodes[0];
-            let cursor = &self.cursors[winner];
-            self.chosen.push((cursor.batch, cursor.row));
-            self.advance(winner, reservation)?;
-            self.replay(winner);
-        }
-        let batch = gather(&self.held.iter().map(|l| &l.batch), &self.chosen, schema)?;
-        self.chosen.clear();
-        self.release(reservation);
-        Ok(Some(batch))
-    }
-
-    /// What is left of the batch of the only input that has rows left.
-    fn rest_of_batch(
-        &mut self,
-        wanted: usize,
-        reservation: &mut Reservation,
-    ) -> Result<Option<RecordBatch>> {
-        let winner = self.nodes[0];
-        let Cursor { batch, row, .. } = self.cursors[winner];
-        let whole = &self.held[batch].batch;
-        let rest = whole.slice(row, wanted.min(whole.num_rows() - row));
-        self.load(winner, reservation)?;
-        self.release(reservation);
-        Ok(Some(rest))
-    }
-
-    fn advance(&mut self, cursor: usize, reservation: &mut Reservation) -> Result<()> {
-        let moved = &mut self.cursors[cursor];
-        moved.row += 1;
-        let row_count = moved.rows.as_ref().map_or(0, Rows::num_rows);
-        if moved.row == row_count {
-            return self.load(cursor, reservation);
-        }
-        moved.prefix = moved.key().map_or(0, |key| prefix(key, 0));
-        Ok(())
-    }
-
-    /// Puts a cursor onto the first row of its input's next batch, or at its end.
-    fn load(&mut self, cursor: usize, reservation: &mut Reservation) -> Result<()> {
-        let cursor = &mut self.cursors[cursor];
-        let batch = loop {
-            match cursor.input.next()? {
-                Some(batch) if batch.num_rows() == 0 => {}
-                other => break other,
-            }
-        };
-        let Some(batch) = batch else {
-            cursor.rows = None;
-            self.active -= 1;
-            return Ok(());
-        };
-        let rows = self.encoder.encode(&batch)?;
-        let charged_bytes = unique_bytes(&batch) + rows.size() as u64;
-        reservation.grow(charged_bytes);
-        (cursor.batch, cursor.row) = (self.held.len(), 0);
-        cursor.prefix = prefix(rows.row(0).data(), 0);
-        cursor.rows = Some(rows);
-        self.held.push(Loaded { batch, charged_bytes });
-        Ok(())
-    }
-
-    /// Lets go of the batches that no cursor stands in.
-    fn release(&mut self, reservation: &mut Reservation) {
-        let mut held: Vec<_> = std::mem::take(&mut self.held).into_iter().map(Some).collect();
-        for cursor in self.cursors.iter_mut().filter(|cursor| cursor.rows.is_some()) {
-            if let Some(loaded) = held[cursor.batch].take() {
-                cursor.batch = self.held.len();
-                self.held.push(loaded);
-            }
-        }
-        let released = held.into_iter().flatten().map(|loaded| loaded.charged_bytes).sum();
-        reservation.shrink(released);
-    }
-
-    fn play_all(&mut self) {
-        const NOBODY: usize = usize::MAX;
-        let count = self.cursors.len();
-        self.nodes = vec![NOBODY; count];
-        for cursor in 0..count {
-            let mut winner = cursor;
-            let mut node = usize::midpoint(cursor, count);
-            while node != 0 && self.nodes[node] != NOBODY {
-                if self.beats(self.nodes[node], winner) {
-                    std::mem::swap(&mut winner, &mut self.nodes[node]);
-                }
-                node /= 2;
-            }
-            self.nodes[node] = winner;
-        }
-    }
-
-    /// Plays a cursor that has moved up to the root.
-    fn replay(&mut self, cursor: usize) {
-        let mut winner = cursor;
-        let mut node = usize::midpoint(cursor, self.cursors.len());
-        while node != 0 {
-            if self.beats(self.nodes[node], winner) {
-                std::mem::swap(&mut winner, &mut self.nodes[node]);
-            }
-            node /= 2;
-        }
-        self.nodes[0] = winner;
-    }
-
-    fn beats(&self, one: usize, other: usize) -> bool {
-        self.cursors[one].compare(&self.cursors[other]).then(one.cmp(&other)).is_lt()
-    }
 }
 
 /// A sorted input that has not been opened yet.
@@ -452,6 +210,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Error,
         memory::spill::tests::{FaultyDisk, context},
         operators::{
             Batches,
@@ -556,6 +315,30 @@ mod tests {
         let expected: Vec<i64> = remainder(2).chain(remainder(1)).chain(remainder(0)).collect();
         assert_eq!(ids(&pull(merge).unwrap()), expected);
         assert_eq!((most.load(Relaxed), open.load(Relaxed)), (5, 0));
+    }
+
+    #[test]
+    fn what_comes_before_all_others_is_passed_on_as_it_is() {
+        // Tens of rows share a key; those of the inputs meet in one of them.
+        let rows = |numbers: std::ops::Range<i64>| {
+            let first = numbers.start + i64::from(numbers.start == 2995) * 10_000;
+            let rows: Vec<Row> = numbers.map(|n| (Some(n / 10), None, None, None)).collect();
+            batch(&rows, first)
+        };
+        let keys = [SortKey { column: 0, descending: false, nulls_first: false }];
+        let merged = |inputs: [Vec<RecordBatch>; 2]| {
+            let inputs = inputs.map(|input| Box::new(Batches::new(input)) as _).into();
+            pull(Merge::new(inputs, keys.to_vec(), batch(&[], 0).schema(), None)).unwrap()
+        };
+        let low = || vec![rows(0..1500), rows(1500..3000)];
+        let high = || vec![rows(2995..4500)];
+        let found = merged([low(), high()]);
+        let sizes: Vec<_> = found.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(sizes, [1500, 1500, 1505]);
+        assert_eq!(ids(&found), (0..3000).chain(12_995..14_500).collect::<Vec<_>>());
+        let turned = merged([high(), low()]);
+        let expected = (0..2990).chain(12_995..13_000).chain(2990..3000).chain(13_000..14_500);
+        assert_eq!(ids(&turned), expected.collect::<Vec<_>>());
     }
 
     #[test]

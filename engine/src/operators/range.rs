@@ -1,23 +1,24 @@
 //! A sort by ranges: a sample of the keys, and the range of each row, by which an exchange scatters.
 //!
-//! Keys are compared as the bytes that [`Sort`](super::sort::Sort) and [`Merge`](super::merge::Merge)
-//! compare, so that the ranges one after another are the order. All tasks that scatter must find the
-//! same ranges, also one that is run again behind a sample that was taken again: a sample follows
-//! from its partition's rows alone, never from how they came in batches.
+//! Keys are compared as [`Merge`](super::merge::Merge) compares them, so that the ranges one after
+//! another are the order. All tasks that scatter must find the same ranges, also one that is run again
+//! behind a sample that was taken again: a sample follows from its partition's rows alone, never from
+//! how they came in batches.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, BinaryViewArray, RecordBatch, UInt64Array},
+    array::{ArrayRef, AsArray, BinaryViewArray, RecordBatch, UInt32Array, UInt64Array},
+    compute::take_record_batch,
     datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Error, Result,
     expr::SortKey,
+    kernels::hash::hash_columns,
     memory::Reservation,
-    operators::{Operator, merge::KeyEncoder, spread::hash_of},
+    operators::{Operator, merge::keys::KeyEncoder, spread::hash_of},
     task::context::TaskContext,
 };
 
@@ -71,13 +72,12 @@ impl Operator for SampleKeys {
         let Some(mut input) = self.input.take() else { return Ok(None) };
         let encoder = KeyEncoder::new(&self.keys, &self.input_schema)?;
         let (mut by_number, mut by_hash) = (ByNumber::new(self.rows), ByHash::new(self.rows));
+        let places: Vec<_> = self.keys.iter().map(|key| key.column).collect();
         while let Some(batch) = input.next()? {
-            for key in &encoder.encode(&batch)? {
-                if self.in_order {
-                    by_number.add(key.data());
-                } else {
-                    by_hash.add(key.data());
-                }
+            if self.in_order {
+                by_number.add(&batch, &encoder)?;
+            } else {
+                by_hash.add(&batch, &places, &encoder)?;
             }
         }
         let (keys, weight) = if self.in_order { by_number.finish() } else { by_hash.finish() };
@@ -91,8 +91,19 @@ impl Operator for SampleKeys {
     }
 }
 
-fn beginning(key: &[u8]) -> Vec<u8> {
-    key[..key.len().min(MAX_KEY_BYTES)].to_vec()
+/// The keys of some rows of a batch, as far as they are sampled.
+fn keys_of(batch: &RecordBatch, rows: &[u32], encoder: &KeyEncoder) -> Result<Vec<Vec<u8>>> {
+    let chosen = take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?;
+    let mut keys = encoder.whole(&chosen)?;
+    for key in &mut keys {
+        key.truncate(MAX_KEY_BYTES);
+    }
+    Ok(keys)
+}
+
+/// The numbers of a batch's rows.
+fn numbers_of(batch: &RecordBatch) -> impl Iterator<Item = u32> {
+    (0_u32..).take(batch.num_rows())
 }
 
 /// The keys of rows with evenly spaced numbers.
@@ -108,20 +119,33 @@ impl ByNumber {
         Self { most, stride: 1, seen: 0, kept: Vec::new() }
     }
 
-    fn add(&mut self, key: &[u8]) {
-        if self.seen.is_multiple_of(self.stride) {
-            self.kept.push(beginning(key));
-            if self.kept.len() > self.most {
-                // Every other one stays: those whose numbers the double stride divides.
-                let mut is_odd = true;
-                self.kept.retain(|_| {
-                    is_odd = !is_odd;
-                    !is_odd
-                });
-                self.stride *= 2;
+    fn add(&mut self, batch: &RecordBatch, encoder: &KeyEncoder) -> Result<()> {
+        let is_chosen = |row: &u32| (self.seen + u64::from(*row)).is_multiple_of(self.stride);
+        let rows: Vec<u32> = numbers_of(batch).filter(is_chosen).collect();
+        if !rows.is_empty() {
+            for (row, key) in rows.iter().zip(keys_of(batch, &rows, encoder)?) {
+                self.add_key(self.seen + u64::from(*row), key);
             }
         }
-        self.seen += 1;
+        self.seen += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    fn add_key(&mut self, number: u64, key: Vec<u8>) {
+        // The stride may have grown since the row was chosen.
+        if !number.is_multiple_of(self.stride) {
+            return;
+        }
+        self.kept.push(key);
+        if self.kept.len() > self.most {
+            // Every other one stays: those whose numbers the double stride divides.
+            let mut is_odd = true;
+            self.kept.retain(|_| {
+                is_odd = !is_odd;
+                !is_odd
+            });
+            self.stride *= 2;
+        }
     }
 
     /// The keys, and for how many rows each stands.
@@ -135,24 +159,31 @@ struct ByHash {
     most: usize,
     seen: u64,
     kept: BTreeSet<(u64, Vec<u8>)>,
+    hashes: Vec<u64>,
 }
 
 impl ByHash {
     fn new(most: usize) -> Self {
-        Self { most, seen: 0, kept: BTreeSet::new() }
+        Self { most, seen: 0, kept: BTreeSet::new(), hashes: Vec::new() }
     }
 
-    fn add(&mut self, key: &[u8]) {
-        self.seen += 1;
-        let hash = xxh3_64(key);
+    fn add(&mut self, batch: &RecordBatch, columns: &[usize], encoder: &KeyEncoder) -> Result<()> {
+        hash_columns(batch.project(columns)?.columns(), &mut self.hashes);
+        self.seen += batch.num_rows() as u64;
         let is_full = self.kept.len() >= self.most;
-        if is_full && self.kept.last().is_some_and(|(greatest, _)| hash > *greatest) {
-            return;
+        let greatest = self.kept.last().map_or(u64::MAX, |(greatest, _)| *greatest);
+        let is_chosen = |row: &u32| !is_full || self.hashes[*row as usize] <= greatest;
+        let rows: Vec<u32> = numbers_of(batch).filter(is_chosen).collect();
+        if rows.is_empty() {
+            return Ok(());
         }
-        self.kept.insert((hash, beginning(key)));
-        if self.kept.len() > self.most {
-            self.kept.pop_last();
+        for (row, key) in rows.iter().zip(keys_of(batch, &rows, encoder)?) {
+            self.kept.insert((self.hashes[*row as usize], key));
+            if self.kept.len() > self.most {
+                self.kept.pop_last();
+            }
         }
+        Ok(())
     }
 
     /// The keys, and for how many rows each stands.
@@ -168,8 +199,9 @@ impl ByHash {
 /// - Ranges: as many as there are buckets, with about as many rows each by the sample; a row goes to
 ///   that of its key, so that equal keys are in one. Some are empty where few keys have many rows.
 /// - Shape: `schema`, which is the input's and the column; same rows, same order.
-/// - Memory: the sample while ranges are made, then their bounds, charged by `grow`; encoded keys
-///   and 8 bytes a row beside the input's batch, not charged.
+/// - Memory: the sample while ranges are made, then their bounds, charged by `grow`; 24 bytes a row
+///   beside the input's batch, and its encoded keys where bounds agree with them in 16 bytes, not
+///   charged.
 /// - Errors: those of its inputs; [`Error::Internal`] for a sample that is none.
 pub struct Range {
     input: Box<dyn Operator>,
@@ -177,8 +209,9 @@ pub struct Range {
     encoder: KeyEncoder,
     buckets: u32,
     schema: SchemaRef,
-    /// The least keys of all ranges but the first, ascending.
-    bounds: Vec<Vec<u8>>,
+    bounds: Bounds,
+    /// The hash of each range's rows.
+    hashes: Vec<u64>,
     reservation: Reservation,
 }
 
@@ -201,7 +234,8 @@ impl Range {
             encoder: KeyEncoder::new(keys, &schema)?,
             buckets: buckets.max(1),
             schema,
-            bounds: Vec::new(),
+            bounds: Bounds::default(),
+            hashes: (0..buckets.max(1)).map(|range| hash_of(range, buckets.max(1))).collect(),
             reservation: context.budget.reservation("sort (sample of keys)"),
         })
     }
@@ -221,10 +255,16 @@ impl Range {
             let entry = |(key, count): (Option<&[u8]>, &u64)| Some((key?.to_vec(), *count));
             keys.extend(found.iter().zip(rows.values()).filter_map(entry));
         }
-        self.bounds = bounds(keys, self.buckets);
+        let bounds = bounds(keys, self.buckets);
         self.reservation.free();
-        let bytes = self.bounds.iter().map(|key| key.len() as u64 + ENTRY_BYTES).sum();
-        self.reservation.grow(bytes);
+        self.reservation.grow(bounds.iter().map(|key| key.len() as u64 + ENTRY_BYTES).sum());
+        for key in bounds {
+            let Some((word, tail)) = key.split_first_chunk() else {
+                return Err(Error::Internal(String::from("a sampled key without a word")));
+            };
+            self.bounds.words.push(u128::from_be_bytes(*word));
+            self.bounds.tails.push(tail.to_vec());
+        }
         Ok(())
     }
 }
@@ -238,20 +278,46 @@ impl Operator for Range {
             self.reservation.free();
             return Ok(None);
         };
-        let keys = self.encoder.encode(&batch)?;
-        let hash =
-            |key: arrow::row::Row<'_>| hash_of(range_of(key.data(), &self.bounds), self.buckets);
-        let hashes: Vec<u64> = keys.iter().map(hash).collect();
+        let ranges = self.bounds.ranges(&batch, &self.encoder)?;
+        let hashes: Vec<u64> = ranges.iter().map(|range| self.hashes[*range]).collect();
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(UInt64Array::from(hashes)));
         Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
     }
 }
 
-/// The range that a key is in.
-fn range_of(key: &[u8], bounds: &[Vec<u8>]) -> u32 {
-    let range = bounds.partition_point(|bound| bound.as_slice() <= key);
-    u32::try_from(range).unwrap_or(u32::MAX)
+/// The least keys of all ranges but the first, ascending.
+#[derive(Default)]
+struct Bounds {
+    words: Vec<u128>,
+    /// What follows the words.
+    tails: Vec<Vec<u8>>,
+}
+
+impl Bounds {
+    /// The range of each row.
+    fn ranges(&self, batch: &RecordBatch, encoder: &KeyEncoder) -> Result<Vec<usize>> {
+        let words = encoder.words(batch);
+        let mut tails = None;
+        let mut range = |(row, word): (usize, &u128)| -> Result<usize> {
+            let first = self.words.partition_point(|bound| bound < word);
+            if self.words.get(first) != Some(word) {
+                return Ok(first);
+            }
+            let equal = self.words[first..].partition_point(|bound| bound == word);
+            if !encoder.goes_on(*word) {
+                return Ok(first + equal);
+            }
+            let tails = match &tails {
+                Some(tails) => tails,
+                None => tails.insert(encoder.tail(batch)?),
+            };
+            let tail = tails.row(row);
+            let bounds = &self.tails[first..first + equal];
+            Ok(first + bounds.partition_point(|bound| bound.as_slice() <= tail.data()))
+        };
+        words.iter().enumerate().map(&mut range).collect()
+    }
 }
 
 /// The least keys of all ranges but the first, by sampled keys that each stand for so many rows;

@@ -1,28 +1,32 @@
 //! `sort`: rows in the order of keys, in memory while they fit and by sorted runs beyond.
 //!
-//! Keys are normalised into bytes once a row, runs are sorted by those, and spilled runs are
-//! merged with bounded fan-in. With a limit, what can't be among the first rows is dropped early.
+//! Rows stay where they are until their order is known; then they are gathered batch by batch.
+//! Spilled runs are merged with bounded fan-in. With a limit, what can't be among the first rows is
+//! dropped early.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
-    array::{BooleanArray, RecordBatch},
-    compute::filter_record_batch,
-    datatypes::SchemaRef,
-    row::Rows,
+    array::{Array, ArrayRef, BooleanArray, RecordBatch},
+    compute::{SortOptions, concat, filter_record_batch},
+    datatypes::{DataType, SchemaRef},
 };
 
 use crate::{
     Result,
     expr::SortKey,
     formats::BATCH_ROWS,
-    kernels::compact::{compact, unique_bytes},
+    kernels::{
+        compact::{compact, row_bytes, unique_bytes},
+        sort_rows::{ROW_BYTES, sort_rows},
+    },
     memory::{Reservation, spill::SpillFile},
     operators::{
         Operator,
         merge::{
-            KeyEncoder, Merge, RUN_BLOCK_BYTES, SortedInput, fan_in, gather, merge_in_rounds,
-            prefix, write_in_blocks,
+            Merge, RUN_BLOCK_BYTES, SortedInput, fan_in, gather,
+            keys::{KeyEncoder, options},
+            merge_in_rounds, write_in_blocks,
         },
     },
     task::context::TaskContext,
@@ -30,6 +34,12 @@ use crate::{
 
 /// A run smaller than this is not worth a file; so much is held even where the budget refuses.
 const MIN_RUN_BYTES: u64 = 1 << 20;
+
+/// A run has no more rows than this, so that they can be numbered.
+const MAX_RUN_ROWS: usize = 1 << 31;
+
+/// A run's nested key columns have no more bytes than this: as one array they have 32-bit offsets.
+const MAX_NESTED_BYTES: u64 = 1 << 30;
 
 /// With a limit, rows are cut to it whenever so many, and twice the limit, have gathered.
 const MIN_CUT_ROWS: usize = 64 << 10;
@@ -39,8 +49,8 @@ const MIN_CUT_ROWS: usize = 64 << 10;
 /// - Shape: same schema, same rows (only the first `limit`), batches of 8192.
 /// - Order: by `keys`; nulls where each key says; NaN equals NaN and is greatest, -0.0 equals
 ///   0.0; text by its bytes; equal rows as the input has them.
-/// - Memory: rows, normalised keys and 16 bytes a row are charged. Refused, it spills what it has
-///   as a sorted run, unless that is less than 1 MiB. Text stays in the rows' buffers.
+/// - Memory: rows, a copy of the key columns and 60 bytes a row are charged. Refused, it spills what
+///   it has as a sorted run, unless that is less than 1 MiB. Text stays in the rows' buffers.
 /// - Errors: its input's, those of the spill, [`Error::Cancelled`](crate::Error).
 pub struct Sort {
     input: Option<Box<dyn Operator>>,
@@ -118,9 +128,11 @@ impl Operator for Sort {
 struct Collector<'a> {
     sort: &'a Sort,
     encoder: KeyEncoder,
+    options: Vec<SortOptions>,
     limit: usize,
-    /// A row whose key is not less than this can't be among the first `limit`.
-    bound: Option<Vec<u8>>,
+    /// A row whose word is greater can't be among the first `limit`; nor can a row whose word is
+    /// equal and does not go on, since it comes later.
+    bound: Option<u128>,
     run: Run,
     reservation: Reservation,
     spilled: Vec<SpillFile>,
@@ -132,6 +144,7 @@ impl<'a> Collector<'a> {
         Ok(Self {
             sort,
             encoder: KeyEncoder::new(&sort.keys, &sort.schema)?,
+            options: sort.keys.iter().map(options).collect(),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             bound: None,
             run: Run::default(),
@@ -141,26 +154,19 @@ impl<'a> Collector<'a> {
     }
 
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
-        let mut batch = batch;
-        let mut keys = self.encoder.encode(&batch)?;
-        if let Some(bound) = &self.bound {
-            let is_below = |row: arrow::row::Row<'_>| Some(row.data() < bound.as_slice());
-            let kept: BooleanArray = keys.iter().map(is_below).collect();
-            if kept.true_count() == 0 {
-                return Ok(());
-            }
-            if kept.true_count() < batch.num_rows() {
-                batch = filter_record_batch(&batch, &kept)?;
-                keys = self.encoder.encode(&batch)?;
-            }
-        }
+        let Some(batch) = self.below_bound(batch)? else { return Ok(()) };
         let batch = compact(&batch)?;
-        let bytes = cost(&batch, &keys);
-        if !self.reservation.try_grow(bytes) {
-            if self.run.rows > 0 && self.reservation.held_bytes() >= self.sort.min_run_bytes {
+        let keys = KeyBytes::of(&batch, &self.sort.keys);
+        let bytes = unique_bytes(&batch) + keys.bytes + ROW_BYTES * batch.num_rows() as u64;
+        let is_full = self.run.rows + batch.num_rows() > MAX_RUN_ROWS
+            || self.run.keys.nested + keys.nested > MAX_NESTED_BYTES;
+        let is_refused = !self.reservation.try_grow(bytes);
+        if is_refused || is_full {
+            let is_run = self.reservation.held_bytes() >= self.sort.min_run_bytes || is_full;
+            if self.run.rows > 0 && is_run {
                 self.spill()?;
-            }
-            if !self.reservation.try_grow(bytes) {
+                self.reservation.grow(bytes);
+            } else if is_refused {
                 self.reservation.grow(bytes);
             }
         }
@@ -171,28 +177,45 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// The rows that may be among the first `limit`, where there are some.
+    fn below_bound(&self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
+        let Some(bound) = self.bound else { return Ok(Some(batch)) };
+        let is_in = |word: u128| word < bound || (word == bound && self.encoder.goes_on(word));
+        let words = self.encoder.words(&batch);
+        let kept: BooleanArray = words.iter().map(|word| Some(is_in(*word))).collect();
+        Ok(match kept.true_count() {
+            0 => None,
+            count if count == batch.num_rows() => Some(batch),
+            _ => Some(filter_record_batch(&batch, &kept)?),
+        })
+    }
+
     /// Keeps only the first `limit` rows of what was collected.
     fn cut(&mut self) -> Result<()> {
-        let mut sorted = std::mem::take(&mut self.run).sorted(self.limit);
-        let mut last_key = None;
+        let mut sorted = self.sorted_run()?;
         let mut kept = Run::default();
         let mut bytes = 0;
         while let Some(batch) = sorted.next(&self.sort.schema)? {
             let batch = compact(&batch)?;
-            let keys = self.encoder.encode(&batch)?;
-            last_key = keys.iter().last().map(|row| row.data().to_vec());
-            bytes += cost(&batch, &keys);
+            let keys = KeyBytes::of(&batch, &self.sort.keys);
+            bytes += unique_bytes(&batch) + keys.bytes + ROW_BYTES * batch.num_rows() as u64;
+            self.bound = self.encoder.words(&batch).last().copied();
             kept.push(batch, keys);
         }
-        self.bound = last_key;
         self.run = kept;
         self.reservation.free();
         self.reservation.grow(bytes);
         Ok(())
     }
 
+    /// The collected rows, in order.
+    fn sorted_run(&mut self) -> Result<SortedRun> {
+        let run = std::mem::take(&mut self.run);
+        run.sorted(&self.sort.keys, &self.options, self.limit)
+    }
+
     fn spill(&mut self) -> Result<()> {
-        let mut sorted = std::mem::take(&mut self.run).sorted(self.limit);
+        let mut sorted = self.sorted_run()?;
         let context = &self.sort.context;
         let mut writer = context.spill(Arc::clone(&self.sort.schema))?;
         while let Some(batch) = sorted.next(&self.sort.schema)? {
@@ -207,9 +230,10 @@ impl<'a> Collector<'a> {
 
     fn finish(mut self) -> Result<Output> {
         if self.spilled.is_empty() {
-            let mut sorted = self.run.sorted(self.limit);
-            // The keys have done their work.
-            self.reservation.shrink(sorted.drop_keys());
+            let work_bytes = self.run.keys.bytes + ROW_BYTES * self.run.rows as u64;
+            let mut sorted = self.sorted_run()?;
+            self.reservation.shrink(work_bytes);
+            self.reservation.grow(sorted.order_bytes());
             sorted.reservation = Some(self.reservation);
             return Ok(Output::Memory(sorted));
         }
@@ -225,77 +249,118 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// What a batch costs while it is held for sorting, in bytes.
-fn cost(batch: &RecordBatch, keys: &Rows) -> u64 {
-    let entries = batch.num_rows() * size_of::<Entry>();
-    unique_bytes(batch) + (keys.size() + entries) as u64
+/// What key columns take once more while they are sorted, each in one array for all of the run.
+#[derive(Clone, Copy, Default)]
+struct KeyBytes {
+    bytes: u64,
+    /// Those of columns that have offsets.
+    nested: u64,
 }
 
-/// Collected rows with their normalised keys.
+impl KeyBytes {
+    fn of(batch: &RecordBatch, keys: &[SortKey]) -> Self {
+        let mut sum = Self::default();
+        for key in keys {
+            let column = batch.column(key.column);
+            let width = match column.data_type() {
+                // Text stays where it is.
+                DataType::Utf8View | DataType::BinaryView => Some(size_of::<u128>()),
+                DataType::Boolean => Some(1),
+                other => other.primitive_width(),
+            };
+            if let Some(width) = width {
+                sum.bytes += (width * column.len()) as u64;
+            } else {
+                let bytes = batch.project(&[key.column]).map_or(0, |alone| row_bytes(&alone));
+                sum.bytes += bytes;
+                sum.nested += bytes;
+            }
+        }
+        sum
+    }
+}
+
+/// Collected rows.
 #[derive(Default)]
 struct Run {
     batches: Vec<RecordBatch>,
-    keys: Vec<Rows>,
     rows: usize,
-}
-
-/// A row to be sorted: where it is, and the part of its key that mostly decides.
-#[derive(Clone, Copy)]
-struct Entry {
-    prefix: u64,
-    batch: u32,
-    row: u32,
+    keys: KeyBytes,
 }
 
 impl Run {
-    fn push(&mut self, batch: RecordBatch, keys: Rows) {
+    fn push(&mut self, batch: RecordBatch, keys: KeyBytes) {
         self.rows += batch.num_rows();
+        self.keys.bytes += keys.bytes;
+        self.keys.nested += keys.nested;
         self.batches.push(batch);
-        self.keys.push(keys);
     }
 
     /// The first `limit` rows in order.
-    fn sorted(self, limit: usize) -> SortedRun {
-        let skipped = self.common_prefix_len();
-        let mut order = Vec::with_capacity(self.rows);
-        for (batch, keys) in (0..).zip(&self.keys) {
-            let entry = |(row, key): (u32, arrow::row::Row<'_>)| Entry {
-                prefix: prefix(key.data(), skipped),
-                batch,
-                row,
-            };
-            order.extend((0..).zip(keys.iter()).map(entry));
+    fn sorted(self, keys: &[SortKey], options: &[SortOptions], limit: usize) -> Result<SortedRun> {
+        let whole = |key: &SortKey| -> Result<ArrayRef> {
+            let pieces: Vec<&dyn Array> =
+                self.batches.iter().map(|batch| batch.column(key.column).as_ref()).collect();
+            match self.batches.as_slice() {
+                [only] => Ok(Arc::clone(only.column(key.column))),
+                _ => Ok(concat(&pieces)?),
+            }
+        };
+        let order = if self.rows == 0 {
+            Vec::new()
+        } else {
+            let columns = keys.iter().map(whole).collect::<Result<Vec<_>>>()?;
+            sort_rows(&columns, options, limit)?
+        };
+        Ok(SortedRun {
+            places: Places::new(self.batches.iter().map(RecordBatch::num_rows)),
+            batches: self.batches,
+            order,
+            position: 0,
+            reservation: None,
+        })
+    }
+}
+
+/// Where the rows of a run are, by their numbers.
+struct Places {
+    /// The number of each batch's first row, and behind the last one how many there are.
+    starts: Vec<usize>,
+    /// The batch of every [`Self::STEP`]th row.
+    batches: Vec<usize>,
+}
+
+impl Places {
+    const STEP: usize = 1 << 10;
+
+    fn new(batch_rows: impl Iterator<Item = usize>) -> Self {
+        let mut starts = vec![0];
+        let mut batches = Vec::new();
+        for (batch, rows) in batch_rows.enumerate() {
+            let end = starts[batch] + rows;
+            while batches.len() * Self::STEP < end {
+                batches.push(batch);
+            }
+            starts.push(end);
         }
-        let key = |entry: &Entry| self.keys[entry.batch as usize].row(entry.row as usize).data();
-        order.sort_unstable_by(|a, b| {
-            let by_key = a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b)));
-            by_key.then_with(|| (a.batch, a.row).cmp(&(b.batch, b.row)))
-        });
-        order.truncate(limit);
-        SortedRun { run: self, order, position: 0, reservation: None }
+        Self { starts, batches }
     }
 
-    /// How many first bytes all keys share: with them left out, a prefix decides more often.
-    fn common_prefix_len(&self) -> usize {
-        let mut keys = self.keys.iter().flat_map(Rows::iter);
-        let Some(first) = keys.next() else { return 0 };
-        let first = first.data();
-        let mut len = first.len();
-        for key in keys {
-            let shared = first[..len].iter().zip(key.data()).take_while(|(a, b)| a == b).count();
-            len = shared;
-            if len == 0 {
-                break;
-            }
+    /// The batch of a row, and its number there.
+    fn of(&self, row: usize) -> (usize, usize) {
+        let mut batch = self.batches[row / Self::STEP];
+        while self.starts[batch + 1] <= row {
+            batch += 1;
         }
-        len
+        (batch, row - self.starts[batch])
     }
 }
 
 /// Rows in memory with their order.
 struct SortedRun {
-    run: Run,
-    order: Vec<Entry>,
+    batches: Vec<RecordBatch>,
+    places: Places,
+    order: Vec<u32>,
     position: usize,
     /// Held until the rows are gone, where they are the output.
     reservation: Option<Reservation>,
@@ -304,19 +369,31 @@ struct SortedRun {
 impl SortedRun {
     fn next(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         let end = self.order.len().min(self.position + BATCH_ROWS);
-        let chunk: Range<usize> = self.position..end;
+        let chunk = &self.order[self.position..end];
         if chunk.is_empty() {
             return Ok(None);
         }
         self.position = end;
-        let indices: Vec<_> =
-            self.order[chunk].iter().map(|e| (e.batch as usize, e.row as usize)).collect();
-        gather(&self.run.batches.iter(), &indices, schema).map(Some)
+        if let Some(whole) = self.as_it_is(chunk) {
+            return Ok(Some(whole));
+        }
+        let indices: Vec<_> = chunk.iter().map(|row| self.places.of(*row as usize)).collect();
+        gather(&self.batches.iter(), &indices, schema).map(Some)
     }
 
-    /// Frees the keys, whose bytes it gives back.
-    fn drop_keys(&mut self) -> u64 {
-        std::mem::take(&mut self.run.keys).iter().map(|keys| keys.size() as u64).sum()
+    /// Rows that follow one another in one batch.
+    fn as_it_is(&self, rows: &[u32]) -> Option<RecordBatch> {
+        let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
+        let (batch, row) = self.places.of(first);
+        let is_in_turn = last == first + rows.len() - 1
+            && last < self.places.starts[batch + 1]
+            && rows.is_sorted();
+        is_in_turn.then(|| self.batches[batch].slice(row, rows.len()))
+    }
+
+    /// What the order takes.
+    fn order_bytes(&self) -> u64 {
+        size_of_val(self.order.as_slice()) as u64
     }
 }
 

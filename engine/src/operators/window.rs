@@ -7,8 +7,8 @@
 use std::{collections::VecDeque, ops::Range};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
-    compute::concat_batches,
+    array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array},
+    compute::{concat_batches, take},
     datatypes::SchemaRef,
 };
 
@@ -27,6 +27,8 @@ use crate::{
             aggregate::{Carried, Method},
             chunk::{Chunk, Start, Starts},
             frames::frames,
+            group::LargeGroup,
+            large::{Large, Over, Writing},
             rank::Counts,
             value::{First, Lag},
         },
@@ -35,12 +37,16 @@ use crate::{
 };
 
 mod aggregate;
+mod around;
 mod chunk;
 mod frames;
+mod group;
+mod large;
 mod rank;
 mod sliding;
 mod states;
 mod value;
+mod whole;
 
 /// So much is held even where the budget refuses it.
 const MIN_HELD_BYTES: u64 = 1 << 20;
@@ -68,24 +74,37 @@ pub struct Functions {
 /// - Shape: the input's first columns, then one of each function; batches of at most 8192 rows.
 /// - Order: the input's.
 /// - Memory: a partition, or its equal rows, where a function sees so many, twice, with 64 bytes a
-///   row and function; charged, and not spilled. `row_number`, `rank`, `dense_rank`, `lag` and
-///   running aggregates over `rows` hold a batch.
-/// - Errors: [`Error::MemoryLimit`] for a partition beyond the budget; [`Error::Evaluate`] of
-///   arguments, and for a sum beyond its type.
+///   row and function; charged. Refused, it puts them into a file, from which each function reads what
+///   it needs. `row_number`, `rank`, `dense_rank`, `lag` and running aggregates over `rows` hold a batch.
+/// - Errors: [`Error::MemoryLimit`] for a partition beyond the budget in which rows see all before or
+///   behind them, but for running aggregates; [`Error::Evaluate`] of arguments, and for a sum beyond its
+///   type; those of the spill.
 pub struct Window {
     input: Box<dyn Operator>,
     columns: usize,
-    order_by: Vec<SortKey>,
+    over: Over,
     functions: Vec<(WindowFunction, State)>,
     schema: SchemaRef,
-    input_schema: SchemaRef,
     /// What must be whole in a chunk.
     hold: Hold,
     starts: Starts,
     held: Held,
+    /// [`MIN_HELD_BYTES`], but in tests.
+    min_held_bytes: u64,
     given: VecDeque<RecordBatch>,
-    context: TaskContext,
+    /// What memory can't hold, on its way to a file, and what its first row begins.
+    writing: Option<(Writing, Start)>,
+    /// What memory can't hold, computed.
+    large: Option<LargeRows>,
+    /// Rows that come behind [`Self::large`].
+    waiting: Option<(RecordBatch, Vec<Start>)>,
     has_ended: bool,
+}
+
+/// Rows from a file.
+enum LargeRows {
+    Partition(Box<Large>),
+    Group(LargeGroup),
 }
 
 /// What must be whole in a chunk.
@@ -94,6 +113,16 @@ enum Hold {
     Rows,
     Groups,
     Partitions,
+}
+
+impl Hold {
+    /// Whether what must be whole begins with a row.
+    fn begins(self, start: Start) -> bool {
+        match self {
+            Self::Rows | Self::Groups => start >= Start::Group,
+            Self::Partitions => start == Start::Partition,
+        }
+    }
 }
 
 /// What a function knows of the rows before a chunk.
@@ -127,43 +156,54 @@ impl Window {
             let state = state(&function, hold);
             (function, state)
         };
+        let over = Over { partition_by, order_by, input_schema, context: context.clone() };
         Self {
             input,
             columns,
             functions: functions.into_iter().map(state).collect(),
-            starts: Starts::new(partition_by, order_by.iter().map(|key| key.column).collect()),
-            order_by,
+            starts: over.starts(),
+            over,
             schema,
-            input_schema,
             hold,
             held: Held {
                 batches: Vec::new(),
                 starts: Vec::new(),
                 reservation: context.budget.reservation("window"),
             },
+            min_held_bytes: MIN_HELD_BYTES,
             given: VecDeque::new(),
-            context: context.clone(),
+            writing: None,
+            large: None,
+            waiting: None,
             has_ended: false,
         }
     }
 
-    /// Takes a batch in; what is whole by now is computed.
-    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
-        let starts = self.starts.of(batch)?;
+    /// Takes rows in; what is whole by now is computed.
+    fn take(&mut self, batch: &RecordBatch, starts: &[Start]) -> Result<()> {
+        if let Some((writing, _)) = &mut self.writing {
+            let is_behind = |start: &Start| self.hold.begins(*start);
+            let end = starts.iter().position(is_behind).unwrap_or(starts.len());
+            if end > 0 {
+                writing.add(&batch.slice(0, end))?;
+            }
+            if end < starts.len() {
+                self.begin_large()?;
+                let rest = batch.slice(end, starts.len() - end);
+                self.waiting = Some((rest, starts[end..].to_vec()));
+            }
+            return Ok(());
+        }
         // The rows from here on are not known to be whole yet.
         let rest = match self.hold {
             Hold::Rows => batch.num_rows(),
-            Hold::Groups => starts.iter().rposition(|start| *start >= Start::Group).unwrap_or(0),
-            Hold::Partitions => {
-                starts.iter().rposition(|start| *start == Start::Partition).unwrap_or(0)
+            Hold::Groups | Hold::Partitions => {
+                starts.iter().rposition(|start| self.hold.begins(*start)).unwrap_or(0)
             }
         };
-        let is_cut = starts.get(rest).is_none_or(|start| match self.hold {
-            Hold::Rows | Hold::Groups => *start >= Start::Group,
-            Hold::Partitions => *start == Start::Partition,
-        });
+        let is_cut = starts.get(rest).is_none_or(|start| self.hold.begins(*start));
         if !is_cut {
-            return self.hold(batch, &starts);
+            return self.hold(batch, starts);
         }
         if rest > 0 {
             self.held.starts.extend(&starts[..rest]);
@@ -181,20 +221,54 @@ impl Window {
         let work = ROW_BYTES * (self.functions.len() as u64 + 1) * batch.num_rows() as u64;
         let bytes = 2 * unique_bytes(&batch) + work;
         let held = &mut self.held;
+        held.starts.extend(starts);
+        held.batches.push(batch);
         if !held.reservation.try_grow(bytes) {
-            if held.reservation.held_bytes() + bytes > MIN_HELD_BYTES {
-                let count = held.starts.len() + starts.len();
-                return Err(Error::MemoryLimit {
-                    operator: format!("window over a partition of {count} rows or more"),
-                    asked_bytes: bytes,
-                    budget_bytes: self.context.budget.limit_bytes(),
-                });
+            if held.reservation.held_bytes() + bytes > self.min_held_bytes {
+                let first = held.starts.first().copied().unwrap_or(Start::Partition);
+                self.writing = Some((Writing::new(&self.over, &held.batches)?, first));
+                held.starts.clear();
+                held.batches.clear();
+                held.reservation.free();
+                return Ok(());
             }
             held.reservation.grow(bytes);
         }
-        held.starts.extend(starts);
-        held.batches.push(batch);
         Ok(())
+    }
+
+    /// Computes what is in a file.
+    fn begin_large(&mut self) -> Result<()> {
+        let Some((writing, first)) = self.writing.take() else { return Ok(()) };
+        self.large = Some(if self.hold == Hold::Partitions {
+            let functions = self.functions.iter().map(|(function, _)| function);
+            let large = writing.finish(functions, self.columns, &self.schema, &self.over)?;
+            LargeRows::Partition(Box::new(large))
+        } else {
+            LargeRows::Group(LargeGroup::new(writing, first, &mut self.functions, &self.over)?)
+        });
+        Ok(())
+    }
+
+    /// The next rows from a file.
+    fn next_large(&mut self) -> Result<Option<RecordBatch>> {
+        match &mut self.large {
+            None => Ok(None),
+            Some(LargeRows::Partition(large)) => large.next(),
+            Some(LargeRows::Group(group)) => {
+                let Some((chunk, shared)) = group.next()? else { return Ok(None) };
+                let shared = shared.iter().map(Option::as_ref);
+                computed(
+                    &chunk,
+                    &mut self.functions,
+                    shared,
+                    self.columns,
+                    &self.over,
+                    &self.schema,
+                )
+                .map(Some)
+            }
+        }
     }
 
     /// Computes what is held.
@@ -206,24 +280,12 @@ impl Window {
         }
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
-            Err(batches) => concat_batches(&self.input_schema, &batches)?,
+            Err(batches) => concat_batches(&self.over.input_schema, &batches)?,
         };
         let chunk = Chunk { batch, starts };
-        let mut columns = chunk.batch.columns()[..self.columns].to_vec();
-        let mut known: Vec<(Frame, Vec<Range<usize>>)> = Vec::new();
-        for (function, state) in &mut self.functions {
-            self.context.cancel.check()?;
-            let place = if function.function.has_frame() && !matches!(state, State::First(_)) {
-                frames_of(&function.frame, &self.order_by, &chunk, &mut known)?
-            } else {
-                None
-            };
-            let seen = place.map_or(&[][..], |place| known[place].1.as_slice());
-            columns.push(value(function, state, &chunk, seen)?);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows()));
+        let none = std::iter::repeat(None);
         let whole =
-            RecordBatch::try_new_with_options(SchemaRef::clone(&self.schema), columns, &options)?;
+            computed(&chunk, &mut self.functions, none, self.columns, &self.over, &self.schema)?;
         for start in (0..chunk.rows()).step_by(BATCH_ROWS) {
             self.given.push_back(whole.slice(start, BATCH_ROWS.min(chunk.rows() - start)));
         }
@@ -235,21 +297,57 @@ impl Window {
 impl Operator for Window {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
+            self.over.context.cancel.check()?;
             if let Some(batch) = self.given.pop_front() {
                 return Ok(Some(batch));
             }
-            if self.has_ended {
-                return Ok(None);
+            if let Some(batch) = self.next_large()? {
+                return Ok(Some(batch));
             }
-            if let Some(batch) = self.input.next()? {
-                self.context.cancel.check()?;
-                self.take(&batch)?;
+            self.large = None;
+            if let Some((rows, starts)) = self.waiting.take() {
+                self.take(&rows, &starts)?;
+            } else if self.has_ended {
+                return Ok(None);
+            } else if let Some(batch) = self.input.next()? {
+                let starts = self.starts.of(&batch)?;
+                self.take(&batch, &starts)?;
             } else {
                 self.has_ended = true;
+                self.begin_large()?;
                 self.compute()?;
             }
         }
     }
+}
+
+/// The rows of a chunk with the functions' values, of which some are known: one for all rows.
+fn computed<'a>(
+    chunk: &Chunk,
+    functions: &mut [(WindowFunction, State)],
+    shared: impl Iterator<Item = Option<&'a ArrayRef>>,
+    given_columns: usize,
+    over: &Over,
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let mut columns = chunk.batch.columns()[..given_columns].to_vec();
+    let mut known: Vec<(Frame, Vec<Range<usize>>)> = Vec::new();
+    for ((function, state), of_all) in functions.iter_mut().zip(shared) {
+        over.context.cancel.check()?;
+        if let Some(of_all) = of_all {
+            columns.push(take(of_all, &UInt32Array::from(vec![0; chunk.rows()]), None)?);
+            continue;
+        }
+        let place = if function.function.has_frame() && !matches!(state, State::First(_)) {
+            frames_of(&function.frame, &over.order_by, chunk, &mut known)?
+        } else {
+            None
+        };
+        let seen = place.map_or(&[][..], |place| known[place].1.as_slice());
+        columns.push(value(function, state, chunk, seen)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows()));
+    Ok(RecordBatch::try_new_with_options(SchemaRef::clone(schema), columns, &options)?)
 }
 
 /// Where `known` has the frames of a chunk, which are computed once.

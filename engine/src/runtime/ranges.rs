@@ -21,7 +21,7 @@ struct Way {
     partitions: u32,
     threads: usize,
     memory_bytes: u64,
-    /// Into how many ranges; none without.
+    /// Into how many ranges at least; none without.
     ranges: Option<u64>,
 }
 
@@ -82,7 +82,8 @@ fn run(rows: &[Row], nodes: &str, edges: &str, way: Way) -> Ran {
         way.partitions
     );
     let sizes = way.ranges.map_or_else(Sizes::default, |ranges| Sizes {
-        bucket_bytes: (csv.len() as u64 / ranges).max(1),
+        // What a distinct gives is estimated as less.
+        bucket_bytes: (csv.len() as u64 / ranges / 4).max(1),
         broadcast_bytes: 0,
         range_bytes: 0,
     });
@@ -217,12 +218,14 @@ proptest! {
                {{"id": "d", "op": "distinct"}},
                {{"id": "s", "op": "sort", "by": ["t {direction}"]}},
                {{"id": "w", "op": "write_csv", "path": "w", "header": false}},
-               {{"id": "x", "op": "write_csv", "path": "x", "header": false, "order": "stable"}}"#
+               {{"id": "x", "op": "write_csv", "path": "x", "header": false, "order": "stable"}},
+               {{"id": "e", "op": "distinct"}}"#
         );
-        let edges = r#"[["r", "m"], ["m", "d"], ["d", "s"], ["s", "w"], ["d", "x"]]"#;
+        let edges = r#"[["r", "m"], ["m", "d"], ["d", "s"], ["s", "w"], ["d", "x"], ["m", "e"]]"#;
         let ran = run(&rows, &nodes, edges, way);
-        prop_assert_eq!(ran.range_count(), 2);
+        prop_assert_eq!(ran.range_count(), 3);
         let merged = run(&rows, &nodes, edges, Way { ranges: None, ..way });
+        prop_assert_eq!(ran.text("e"), merged.text("e"));
         prop_assert_eq!(ran.text("w"), merged.text("w"));
         prop_assert_eq!(ran.text("x"), merged.text("x"));
         prop_assert_eq!(ran.rows(), merged.rows());

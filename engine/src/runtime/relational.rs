@@ -238,6 +238,50 @@ fn a_cross_join_pairs_all_and_takes_a_condition() {
     }
 }
 
+#[test]
+fn a_join_over_parquet_gives_the_rows_that_it_gives_over_text() {
+    let row = |n: i64, of: i64| {
+        let key = (n % 7 > 0).then_some(n % of);
+        (key, Some(["a", "b", "c"][usize::try_from(n % 3).unwrap()]), n)
+    };
+    let (left, right): (Vec<Row>, Vec<Row>) =
+        ((0..3_000).map(|n| row(n, 1_000)).collect(), (0..40).map(|n| row(n * 3, 200)).collect());
+    let place = Place::new(&[("a.csv", &table("x", &left)), ("b.csv", &table("y", &right))]);
+    for id in ["a", "b"] {
+        let document = format!(
+            r#"{{"dag": {{"nodes": [
+                {{"id": "r", "op": "read_csv", "path": "{id}.csv", "header": true}},
+                {{"id": "w", "op": "write_parquet", "path": "{id}_parquet"}}],
+              "edges": [["r", "w"]]}}}}"#
+        );
+        assert_eq!(place.run(&document, CUTS[0]).status, JobStatus::Completed);
+    }
+    for how in ["inner", "left", "right", "full", "semi", "anti"] {
+        for (keys, on) in [(vec!["k"], None), (vec!["s", "k"], None), (vec!["k"], Some("x < y"))] {
+            let kind = Kind { how, keys, null_safe: false, on };
+            let text = document(&kind, 2);
+            let mut parquet = text.replace(r#""op": "read_csv""#, r#""op": "read_parquet""#);
+            for id in ["a", "b"] {
+                parquet = parquet.replace(
+                    &format!(r#""{id}.csv", "header": true"#),
+                    &format!(r#""{id}_parquet""#),
+                );
+            }
+            for column in ["x", "y"] {
+                let columns = format!(
+                    r#",
+                "columns": {{"k": "int64", "s": "string", "{column}": "int64"}}"#
+                );
+                parquet = parquet.replace(&columns, "");
+            }
+            let expected = nested_loops(&left, &right, &kind);
+            for sizes in CUTS {
+                assert_eq!(place.lines(&parquet, "j", sizes), expected, "{kind:?} {sizes:?}");
+            }
+        }
+    }
+}
+
 /// A document over `a.csv` and `b.csv`, text tables with a header, that ends in `last`.
 fn over(nodes: &str, edges: &str) -> String {
     let read = |id: &str| {

@@ -149,6 +149,7 @@ mod tests {
         Plan {
             name: String::new(),
             parallelism: None,
+            limits: crate::task::limits::Limits::default(),
             nodes: Vec::new(),
             stages,
             rules: Vec::new(),

@@ -922,6 +922,7 @@ fn plan(stages: &[(u32, &[u32])]) -> Plan {
     Plan {
         name: String::from("test"),
         parallelism: None,
+        limits: crate::task::limits::Limits::default(),
         nodes: (0..stages.len()).map(node).collect(),
         stages: (0..).zip(stages).map(stage).collect(),
         rules: Vec::new(),

@@ -25,7 +25,7 @@ use crate::{
     id::JobId,
     memory::Budget,
     plan::{Sink, Target},
-    sink::{Checksum, STAGING, attempt_file, write_parts},
+    sink::{Checksum, STAGING, attempt_file, shared, write_parts},
     task::{Part, context::CancelFlag},
 };
 
@@ -117,6 +117,7 @@ impl Publisher {
         cancel: &CancelFlag,
     ) -> Result<Vec<Part>> {
         let staging = sink.staging(job, &self.output_dir);
+        self.disk.create_dir_all(&staging).map_err(Error::io("create", &staging))?;
         let of_outputs = outputs
             .iter()
             .map(|output| {
@@ -127,6 +128,22 @@ impl Publisher {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(of_outputs.concat())
+    }
+
+    /// Takes the parts that a worker has left in the folder that it shares.
+    ///
+    /// # Errors
+    /// [`Error::FetchFailed`] where they are not there as it said.
+    pub fn take_shared(
+        &self,
+        job: JobId,
+        sink: &Sink,
+        output: &MapOutput,
+        parts: &[Part],
+    ) -> Result<Vec<Part>> {
+        let staging = sink.staging(job, &self.output_dir);
+        shared::check_parts(parts, &staging, output, &*self.disk)?;
+        Ok(parts.to_vec())
     }
 
     /// Refuses a commit of which a part could not be published, before any is.
@@ -252,6 +269,7 @@ impl Publisher {
         {
             return self.disk.remove(path).map_err(Error::io("remove", path));
         }
+        let _turn = if is_remote(path) { None } else { self.turn_at(path)? };
         let Some(manifest) = Manifest::read(&*self.disk, path) else { return Ok(()) };
         if manifest.job_id != job || manifest.sink != result.sink {
             return Ok(());
@@ -315,7 +333,7 @@ impl Sink {
 }
 
 /// The typed copy that goes with a staged text file.
-fn typed_attempt(part: &Path) -> PathBuf {
+pub(crate) fn typed_attempt(part: &Path) -> PathBuf {
     part.with_extension("arrow")
 }
 
@@ -599,6 +617,21 @@ mod tests {
         let job = Manifest::read(&RealDisk, &target).unwrap().job_id;
         publisher.withdraw(job, &second).unwrap();
         assert_eq!(listed(&folder), [1, 2]);
+    }
+
+    #[test]
+    fn jobs_that_append_at_the_same_time_keep_each_others_files() {
+        let folder = TempDir::new().unwrap();
+        let publisher = publisher(&folder);
+        let sink = moded(&folder, WriteMode::Append, false);
+        publish(&publisher, &sink, &[0]);
+        std::thread::scope(|scope| {
+            for number in 1..=16 {
+                let (publisher, sink) = (&publisher, &sink);
+                scope.spawn(move || publish(publisher, sink, &[number]));
+            }
+        });
+        assert_eq!(listed(&folder), (0..=16).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,7 +9,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    compute::filter_record_batch,
+    datatypes::SchemaRef,
+};
 
 use crate::{
     Error, Result,
@@ -18,7 +22,10 @@ use crate::{
     memory::Reservation,
     operators::Operator,
     plan::{InputFile, Read, Scan},
-    source::split::{Split, pieces_by_size, pieces_of},
+    source::{
+        runtime_filter::{KnownKeys, RuntimeFilter},
+        split::{Split, pieces_by_size, pieces_of},
+    },
     task::context::{CancelFlag, TaskContext},
 };
 
@@ -50,12 +57,19 @@ pub(crate) trait Units: Send {
 /// The rows of the units that begin in one split, in the file's order.
 ///
 /// - Shape: the given schema; batches of at most [`BATCH_ROWS`](crate::formats::BATCH_ROWS) rows,
-///   never empty. Rows for which the scan's predicate does not hold may be missing.
+///   never empty. Rows for which the scan's predicate does not hold, and those without a partner by
+///   [a filter](RuntimeFilter), may be missing.
 /// - Memory: a window of each column and a page of each, of an Arrow file one record batch; charged
 ///   whatever the budget says, because nothing is read without them.
 /// - Errors: `InputNotFound`, `InputChanged`, `Io`; `Corrupt` with the file's name.
 pub(crate) struct ColumnarSource {
-    units: Box<dyn Units>,
+    /// What is opened at the first pull, when what is known of the rows wanted is known.
+    asked: Asked,
+    filters: Vec<(usize, RuntimeFilter)>,
+    /// Of the filters, those that were known at the first pull.
+    keys: KnownKeys,
+    units: Option<Box<dyn Units>>,
+    has_ended: bool,
     cancel: CancelFlag,
     /// Grows to the split's length.
     read_bytes: Arc<AtomicU64>,
@@ -63,22 +77,44 @@ pub(crate) struct ColumnarSource {
     memory: Option<Reservation>,
 }
 
+/// Which rows of which file.
+struct Asked {
+    split: Split,
+    format: Format,
+    scan: Scan,
+    schema: SchemaRef,
+    disk: Arc<dyn Disk>,
+}
+
+impl Asked {
+    fn open(&self, keys: &KnownKeys) -> Result<Box<dyn Units>> {
+        let Self { split, format, scan, schema, disk } = self;
+        let schema = Arc::clone(schema);
+        Ok(match format {
+            Format::Parquet => Box::new(RowGroups::open(split, scan, schema, keys, disk)?),
+            Format::Arrow => Box::new(Messages::open(split, scan, schema, disk)?),
+            Format::Text(_) | Format::Csv(_) | Format::Jsonl(_) => {
+                return Err(Error::Internal(String::from("a text format has no units")));
+            }
+        })
+    }
+}
+
 impl ColumnarSource {
-    /// Opens the split's file.
+    /// Over a split's file, which is opened at the first pull.
     pub(crate) fn open(
         split: &Split,
         format: &Format,
         scan: &Scan,
         schema: SchemaRef,
         context: &TaskContext,
-    ) -> Result<Self> {
-        let source = Self::over(split, format, scan, schema, &context.data.inputs)?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             cancel: context.cancel.clone(),
             read_bytes: Arc::clone(&context.read_bytes),
             memory: Some(context.budget.reservation("source")),
-            ..source
-        })
+            ..Self::over(split, format, scan, schema, &context.data.inputs)
+        }
     }
 
     /// A source that needs nothing of a task but its disk.
@@ -88,37 +124,79 @@ impl ColumnarSource {
         scan: &Scan,
         schema: SchemaRef,
         disk: &Arc<dyn Disk>,
-    ) -> Result<Self> {
-        let units: Box<dyn Units> = match format {
-            Format::Parquet => Box::new(RowGroups::open(split, scan, schema, disk)?),
-            Format::Arrow => Box::new(Messages::open(split, scan, schema, disk)?),
-            Format::Text(_) | Format::Csv(_) | Format::Jsonl(_) => {
-                return Err(Error::Internal(String::from("a text format has no units")));
-            }
+    ) -> Self {
+        let asked = Asked {
+            split: split.clone(),
+            format: format.clone(),
+            scan: scan.clone(),
+            schema,
+            disk: Arc::clone(disk),
         };
-        Ok(Self {
-            units,
+        Self {
+            asked,
+            filters: Vec::new(),
+            keys: KnownKeys::default(),
+            units: None,
+            has_ended: false,
             cancel: CancelFlag::default(),
             read_bytes: Arc::default(),
             position: split.start,
             memory: None,
-        })
+        }
+    }
+
+    /// The same, without rows that a filter known at the first pull leaves out; with each the place
+    /// of its column.
+    pub(crate) fn with_filters(self, filters: Vec<(usize, RuntimeFilter)>) -> Self {
+        Self { filters, ..self }
+    }
+}
+
+impl ColumnarSource {
+    /// The next batch as it is decoded.
+    fn decoded(&mut self) -> Result<Option<RecordBatch>> {
+        self.cancel.check()?;
+        if self.has_ended {
+            return Ok(None);
+        }
+        let units = if let Some(units) = &mut self.units {
+            units
+        } else {
+            self.keys = KnownKeys::of(&self.filters);
+            self.units.insert(self.asked.open(&self.keys)?)
+        };
+        let batch = units.next()?;
+        if let Some(memory) = &mut self.memory {
+            let (held, wanted) = (memory.held_bytes(), units.held_bytes());
+            memory.grow(wanted.saturating_sub(held));
+            memory.shrink(held.saturating_sub(wanted));
+        }
+        let position = units.position().max(self.position);
+        self.read_bytes.fetch_add(position - self.position, Ordering::Relaxed);
+        self.position = position;
+        if batch.is_none() {
+            // With them go the keys, whose memory is the join's to give back.
+            self.units = None;
+            self.filters.clear();
+            self.keys = KnownKeys::default();
+            self.has_ended = true;
+        }
+        Ok(batch)
     }
 }
 
 impl Operator for ColumnarSource {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.cancel.check()?;
-        let batch = self.units.next()?;
-        if let Some(memory) = &mut self.memory {
-            let (held, wanted) = (memory.held_bytes(), self.units.held_bytes());
-            memory.grow(wanted.saturating_sub(held));
-            memory.shrink(held.saturating_sub(wanted));
+        while let Some(batch) = self.decoded()? {
+            let Some(may_meet) = self.keys.test(|place| batch.columns().get(place))? else {
+                return Ok(Some(batch));
+            };
+            let batch = filter_record_batch(&batch, &BooleanArray::new(may_meet, None))?;
+            if batch.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
         }
-        let position = self.units.position().max(self.position);
-        self.read_bytes.fetch_add(position - self.position, Ordering::Relaxed);
-        self.position = position;
-        Ok(batch)
+        Ok(None)
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{
     Source,
     blocks::{Blocks, PinnedFile},
-    quotes::record_starts,
+    quotes::{record_starts, record_starts_by},
     split::Split,
     tests::{Input, rows_of},
 };
@@ -109,6 +109,11 @@ fn cut_at(input: &Input, options: &CsvOptions, at: u64) -> Vec<Split> {
     let pinned = PinnedFile::open(file, &input.disk).unwrap();
     let cuts = [0, at, file.size_bytes];
     let starts = record_starts(&pinned, file.size_bytes, options.dialect(), &cuts).unwrap();
+    for unit_bytes in [3, 4, 16] {
+        let dialect = options.dialect();
+        let found = record_starts_by(&pinned, file.size_bytes, dialect, &cuts, unit_bytes).unwrap();
+        assert_eq!(found, starts, "in units of {unit_bytes} bytes");
+    }
     let split =
         |range: &[u64]| Split { file: file.clone(), start: range[0], end: range[1], aligned: true };
     starts.windows(2).map(split).collect()

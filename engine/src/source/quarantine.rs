@@ -184,8 +184,9 @@ impl Ward {
         self.memory.grow(self.rows.bytes as u64);
         let batch = self.rows.finish()?;
         if self.writer.is_none() {
-            let store = &self.context.store;
-            self.writer = Some(store.writer(self.attempt.rejects(), schema(), 1));
+            let (context, of_rejects) = (&self.context, self.attempt.rejects());
+            let writer = context.store.writer_of(context, of_rejects, schema(), 1);
+            self.writer = Some(writer);
         }
         if let Some(writer) = &mut self.writer {
             writer.push(0, batch)?;

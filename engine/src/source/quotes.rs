@@ -1,21 +1,40 @@
-//! Where the records of a quoted file begin: one sequential scan with the reader's own states.
+//! Where the records of a quoted file begin: a scan with the reader's own states.
 //!
 //! A quote opens a field only at the field's start, and inside quotes a doubled quote is one of
 //! the text; anywhere else it is text. So all that has to be looked at are the quotes, and outside
 //! of them the newlines next to the cuts. Where other characters have a meaning too (escapes,
 //! comments, blanks that are no part of fields), every byte is looked at.
+//!
+//! What lies between two quotes can be passed without knowing what is before it. So several threads
+//! first look for the parts of the file without a quote, which for most files are all, and one
+//! then goes through the rest in its order.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use crate::{
-    Result,
+    Error, Result,
     formats::csv::{Dialect, State},
     source::blocks::{BLOCK_BYTES, PinnedFile},
 };
+
+/// Threads look at so many bytes of a file at a time.
+const UNIT_BYTES: u64 = 8 << 20;
+/// How much of that is read at once: what a core's cache keeps until it has been looked at.
+const PIECE_BYTES: usize = 128 << 10;
+/// More threads would wait for the disk or the memory.
+const MOST_THREADS: usize = 4;
+/// How much is read at once to find a newline.
+const SEEK_BYTES: usize = 16 << 10;
 
 /// For each of the ascending `cuts` the start of the first record at or behind it, or `file_bytes`
 /// where there is none. What a quote that is never closed makes of the rest is said by whoever
 /// reads it.
 ///
-/// - Memory: one block.
+/// - Memory: one block, and a piece of 128 KiB for each of at most four threads.
 ///
 /// # Errors
 /// `InputChanged`, `Io`.
@@ -25,19 +44,48 @@ pub(crate) fn record_starts(
     dialect: Dialect,
     cuts: &[u64],
 ) -> Result<Vec<u64>> {
+    record_starts_by(file, file_bytes, dialect, cuts, UNIT_BYTES)
+}
+
+/// [`record_starts`], with units of any length of 3 bytes and more: a byte order mark is in one.
+pub(super) fn record_starts_by(
+    file: &PinnedFile,
+    file_bytes: u64,
+    dialect: Dialect,
+    cuts: &[u64],
+    unit_bytes: u64,
+) -> Result<Vec<u64>> {
     let mut scan =
         Scan { dialect, state: State::RecordStart, cuts, starts: Vec::with_capacity(cuts.len()) };
     scan.take_cuts(0);
     let mut preamble = Preamble { comment: dialect.comment, ..Preamble::default() };
-    file.scan(0..file_bytes, BLOCK_BYTES, |piece, offset| {
-        // A byte order mark is no part of the first field.
-        let mark = if offset == 0 && piece.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        preamble.pass(&piece[mark..], offset + mark as u64);
-        scan.pass(&piece[mark..], offset + mark as u64);
+    let units: Vec<Range<u64>> = (0..file_bytes.div_ceil(unit_bytes))
+        .map(|unit| unit * unit_bytes..file_bytes.min((unit + 1) * unit_bytes))
+        .collect();
+    let without_quote = match dialect.quote {
+        Some(quote) if dialect.is_plain() && units.len() > 1 => look(file, &units, quote)?,
+        _ => vec![None; units.len()],
+    };
+    for (unit, last) in units.into_iter().zip(without_quote) {
         // The last cut is the file's end, and known.
         let is_found = scan.starts.len() + 1 >= cuts.len() && cuts.last() == Some(&file_bytes);
-        Ok((is_found && preamble.end.is_some()).then_some(()))
-    })?;
+        if is_found && preamble.end.is_some() {
+            break;
+        }
+        if let Some(last) = last
+            && preamble.end.is_some()
+        {
+            scan.skip(file, unit, last)?;
+            continue;
+        }
+        file.scan(unit, BLOCK_BYTES, |piece, offset| {
+            // A byte order mark is no part of the first field.
+            let mark = if offset == 0 && piece.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            preamble.pass(&piece[mark..], offset + mark as u64);
+            scan.pass(&piece[mark..], offset + mark as u64);
+            Ok(None::<()>)
+        })?;
+    }
     scan.starts.resize(cuts.len(), file_bytes);
     // What stands before the first record stays with it: only the split that begins at the file's
     // first byte looks for a header, and it must find it.
@@ -46,6 +94,51 @@ pub(crate) fn record_starts(
         *start = 0;
     }
     Ok(scan.starts)
+}
+
+/// The last byte of each unit without a quote; `None` for the others.
+fn look(file: &PinnedFile, units: &[Range<u64>], quote: u8) -> Result<Vec<Option<u8>>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(MOST_THREADS).min(units.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        while let Some((at, unit)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            units.get(at).map(|unit| (at, unit))
+        } {
+            found.push((at, last_without(file, unit.clone(), quote)?));
+        }
+        Ok(found)
+    };
+    let found: Vec<Result<Vec<_>>> = thread::scope(|scope| {
+        let threads: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mine = work();
+        let theirs = threads.into_iter().map(|thread| {
+            let panicked = || Error::Internal(String::from("a thread that looks for quotes"));
+            thread.join().unwrap_or_else(|_| Err(panicked()))
+        });
+        let mut all: Vec<_> = theirs.collect();
+        all.push(mine);
+        all
+    });
+    let mut lasts = vec![None; units.len()];
+    for of_thread in found {
+        for (at, last) in of_thread? {
+            lasts[at] = last;
+        }
+    }
+    Ok(lasts)
+}
+
+/// The last byte of a range without a quote.
+fn last_without(file: &PinnedFile, range: Range<u64>, quote: u8) -> Result<Option<u8>> {
+    let mut last = None;
+    let found = file.scan(range, PIECE_BYTES, |piece, _| {
+        last = piece.last().copied();
+        Ok(memchr::memchr(quote, piece))
+    })?;
+    Ok(last.filter(|_| found.is_none()))
 }
 
 /// Blank lines and comments before a file's first record.
@@ -89,6 +182,30 @@ impl Scan<'_> {
         while self.cuts.get(self.starts.len()).is_some_and(|cut| *cut <= start) {
             self.starts.push(start);
         }
+    }
+
+    /// Passes over a range without a quote that ends with `last`.
+    fn skip(&mut self, file: &PinnedFile, range: Range<u64>, last: u8) -> Result<()> {
+        if self.state == State::Quoted {
+            return Ok(());
+        }
+        while let Some(cut) = self.cuts.get(self.starts.len()).copied() {
+            let from = cut.saturating_sub(1).max(range.start);
+            let newline = file.scan(from..range.end, SEEK_BYTES, |piece, offset| {
+                Ok(memchr::memchr(b'\n', piece).map(|newline| offset + newline as u64))
+            })?;
+            match newline {
+                Some(newline) => self.take_cuts(newline + 1),
+                None => break,
+            }
+        }
+        self.state = self.behind(last);
+        Ok(())
+    }
+
+    /// The state behind a byte outside of quotes that opens none.
+    fn behind(&self, byte: u8) -> State {
+        if self.ends_field(byte) { State::FieldStart } else { State::Unquoted }
     }
 
     /// Goes through `piece`, which stands at `offset`.
@@ -159,10 +276,7 @@ impl Scan<'_> {
                 None => break,
             }
         }
-        self.state = match passed.last() {
-            Some(last) if self.ends_field(*last) => State::FieldStart,
-            _ => State::Unquoted,
-        };
+        self.state = passed.last().map_or(State::Unquoted, |last| self.behind(*last));
         end
     }
 

@@ -278,6 +278,7 @@ impl Saved {
         let plan = Plan {
             name: self.plan.name.clone(),
             parallelism: self.plan.parallelism,
+            limits: self.plan.limits,
             nodes: self.plan.nodes.clone(),
             stages,
             rules: self.plan.rules.clone(),

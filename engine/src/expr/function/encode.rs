@@ -19,8 +19,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     Signature::new(
         "hash",
         &[Overload::new(&[Kind::Any], Gives::UInt64, hash).variadic(1)],
-        "the engine's specified 64-bit hash of a row of values (xxh3-64, folded over them; equal \
-         on every machine and in every version of the same hash)",
+        "the engine's specified 64-bit hash of a row of values (equal on every machine and in \
+         every version of the same hash)",
         &[("hash('a') = hash('a')", "true")],
     )
     .with_nulls(Nulls::Never("nulls have a hash"))

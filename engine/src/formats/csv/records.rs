@@ -1,6 +1,6 @@
 //! Records of CSV and their fields, as places in a block.
 
-use super::{Dialect, Nulls, dialect::State};
+use super::{Dialect, Nulls, bits::bits, dialect::State, plain::Plain};
 use crate::formats::{
     BATCH_ROWS, BadRecord, BadRecords, MAX_RECORD_BYTES, Refusal,
     block::Block,
@@ -177,8 +177,15 @@ pub(crate) fn split(
     let is_last = block.ends_with_text();
     let width = fields.width;
     let mut ends = Ends::new(layout.dialect.delimiter);
+    let mut plain = Plain::of(layout);
     let mut start = from;
     while fields.records.len() + bad.found.len() < BATCH_ROWS && start < bytes.len() {
+        if let Some(plain) = &mut plain {
+            start = plain.records(bytes, start, fields, BATCH_ROWS - bad.found.len());
+            if fields.records.len() + bad.found.len() >= BATCH_ROWS || start >= bytes.len() {
+                break;
+            }
+        }
         match layout.behind_no_records(bytes, start, width != 1, is_last) {
             Some(behind) if behind != start => {
                 start = behind;
@@ -448,26 +455,11 @@ impl Ends {
             }
             self.base = from;
             self.found = Some(match bytes[from..].first_chunk::<64>() {
-                Some(chunk) => bits(chunk, self.delimiter, b'\n'),
+                Some(chunk) => bits(chunk, self.delimiter) | bits(chunk, b'\n'),
                 None => bits_of_few(&bytes[from..], self.delimiter, b'\n'),
             });
         }
     }
-}
-
-/// A bit for each byte that is one of two.
-#[inline]
-fn bits(chunk: &[u8; 64], one: u8, other: u8) -> u64 {
-    /// Brings the lowest bits of eight bytes side by side into the product's highest byte.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    // Compilers make vector code of this loop, but not of one that gathers the bits as well.
-    let equal = chunk.map(|byte| u8::from(byte == one || byte == other));
-    equal
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .rev()
-        .fold(0, |found, eight| found << 8 | u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56)
 }
 
 /// A bit for each byte that is one of two, of at most 64 bytes.

@@ -294,6 +294,7 @@ impl Scanner<'_> {
         let start = self.at;
         let mut kind = Kind::Text;
         loop {
+            self.at += plain_run(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -312,6 +313,26 @@ impl Scanner<'_> {
             }
         }
     }
+}
+
+/// How many bytes of a string are looked at eight by eight until there is one among them that ends
+/// it or has to be escaped: a quote, a backslash, a control character.
+#[inline]
+pub(crate) fn plain_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+    let eights = bytes.as_chunks::<8>().0;
+    for (number, eight) in eights.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        // A lesser byte borrows from its high bit; the first one is told exactly, which is enough.
+        let less = |of: u64, than: u64| of.wrapping_sub(ONES * than) & !of;
+        let is = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+        let special = (less(word, 0x20) | is(b'"') | is(b'\\')) & HIGH_BITS;
+        if special != 0 {
+            return 8 * number + special.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * eights.len()
 }
 
 /// The character of the escape that `bytes` begin with, and the escape's length.
@@ -357,4 +378,26 @@ pub(crate) fn unescape(text: &str, out: &mut String) {
         rest = rest.get(escape + length..).unwrap_or_default();
     }
     out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::plain_run;
+
+    proptest! {
+        #[test]
+        fn a_run_ends_at_the_first_special_byte_or_before_the_last_few(
+            bytes in prop::collection::vec(
+                prop_oneof![6 => Just(b'a'), 2 => any::<u8>(), 1 => prop::sample::select(b"\"\\\x1f\x20\x7f\x80\xa2".to_vec())],
+                0..40,
+            ),
+        ) {
+            let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+            let eights = bytes.len() / 8 * 8;
+            let expected = bytes[..eights].iter().position(is_special).unwrap_or(eights);
+            prop_assert_eq!(plain_run(&bytes), expected);
+        }
+    }
 }

@@ -39,6 +39,7 @@ use crate::{
             condition::{Condition, certain_parts},
             conform::Conform,
         },
+        runtime_filter::KnownKeys,
         split::Split,
     },
 };
@@ -101,12 +102,13 @@ impl RowGroups {
         split: &Split,
         scan: &Scan,
         schema: SchemaRef,
+        keys: &KnownKeys,
         disk: &Arc<dyn Disk>,
     ) -> Result<Self> {
         let file = ParquetFile::open(&split.file, disk)?;
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let leaves: Vec<usize> = file.leaves(&names).collect();
-        let condition = scan.predicate.as_ref().map(Condition::of);
+        let condition = Condition::of_scan(scan.predicate.as_ref(), keys);
         let groups: VecDeque<usize> = Pruner { file: &file, schema: &schema }
             .row_groups(condition.as_ref())?
             .into_iter()

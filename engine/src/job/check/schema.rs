@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DAG_FIELDS, JOB_FIELDS, MAX_EDGES, MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_NODES, MAX_PARTITIONS,
-    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, nodes::OPERATORS, sql,
-    text_formats,
+    MAX_PATH_BYTES, expect::ON_FAIL, fields::Known, join::KINDS, limits::LIMIT_FIELDS,
+    operators::OPERATORS, sql, text_formats,
 };
 use crate::{
     expr::{aggregate::AGGREGATES, function::FORMS},
@@ -47,6 +47,7 @@ pub fn document_schema() -> Value {
                 with their defaults; null where one must be given", "type": "object",
                 "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
                 "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
+            "limits" => object(&LIMIT_FIELDS, limit, &[]),
             "parallelism" => {
                 json!({ "description": "the most tasks at once; the rows stay the same",
                 "type": "integer", "minimum": 1, "maximum": MAX_PARTITIONS })
@@ -61,6 +62,17 @@ pub fn document_schema() -> Value {
         job.insert(String::from("title"), json!("minispark job"));
     }
     job
+}
+
+/// A size that a job is limited to.
+fn limit(name: &str) -> Value {
+    let what = match name {
+        "memory" => "memory of operators and map outputs in each process",
+        _ => "spill files and map outputs on disk in each process",
+    };
+    let size = json!({ "type": "string", "pattern": "^[0-9]+ ?([kKmMgGtT][iI]?)?[bB]$" });
+    let bytes = json!({ "type": "integer", "minimum": 1 });
+    json!({ "description": what, "oneOf": [bytes, size] })
 }
 
 /// An object of the known fields.

@@ -377,6 +377,29 @@ fn limits_are_refused_by_number() {
 }
 
 #[test]
+fn a_job_says_how_much_memory_and_disk_it_may_take() {
+    let place = Place::new();
+    let node = r#"{"id":"x","op":"read_text","path":"data/a.txt"}"#;
+    let document = |limits: &str| format!(r#"{{"limits":{limits},"dag":{{"nodes":[{node}]}}}}"#);
+    let limits = place.checked(&document(r#"{"memory":"64MiB","spill":2000000}"#)).plan.limits;
+    assert_eq!((limits.memory_bytes, limits.spill_bytes), (Some(64 << 20), Some(2_000_000)));
+    assert!(place.checked(&document("{}")).plan.limits.are_absent());
+    let wrong = document(r#"{"memory":"64","spill":false,"deadline":"1h"}"#);
+    assert_eq!(
+        place.problems(&wrong),
+        [
+            "/limits/deadline NOT_SUPPORTED: `deadline` of limits is not supported yet",
+            "/limits/memory BAD_VALUE: expected a whole number and a unit, such as \"64MiB\"; units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB",
+            "/limits/spill WRONG_TYPE: expected a size such as \"64MiB\", found a bool",
+        ]
+    );
+    assert_eq!(
+        place.problems(&document(r#"{"memory":"64kB"}"#)),
+        ["/limits/memory OUT_OF_RANGE: expected 1048576 bytes or more, found 64000"]
+    );
+}
+
+#[test]
 fn an_unknown_field_is_a_warning_or_under_strict_a_problem() {
     let place = Place::new();
     let document = SEED

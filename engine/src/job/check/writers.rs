@@ -1,21 +1,79 @@
-//! What all writers have in common: mode, compression, folders, number of files, order.
+//! Writers: format and target, and what all have in common: mode, compression, folders, number of
+//! files, order.
+
+use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 
 use super::{
     MAX_PARTITIONS, ProblemCode,
     fields::Fields,
+    files,
+    graph::Vertex,
     nodes::{Binder, Bound},
 };
 use crate::{
     Error,
     expr::parse,
-    formats::{WriteFormat, compression::Compression, file_encoder},
-    plan::{Write, WriteMode},
+    formats::{WriteFormat, compression::Compression, csv::CsvWriteOptions, file_encoder},
+    plan::{Op, Write, WriteMode},
     sink::partitioned::names_folders,
 };
 
 impl Binder<'_, '_> {
+    /// A node that writes files.
+    pub(super) fn write(
+        &mut self,
+        vertex: &Vertex<'_>,
+        op: &str,
+        input: Option<&Bound>,
+    ) -> Option<Bound> {
+        let fields = &vertex.fields;
+        let mode = self.write_mode(fields);
+        let format = if op == "write_csv" {
+            let header = fields.flag("header", self.report);
+            let header = if fields.has("header") { header } else { Some(true) };
+            let delimiter = self.delimiter(fields);
+            header
+                .zip(delimiter)
+                .map(|(header, delimiter)| WriteFormat::Csv(CsvWriteOptions { header, delimiter }))
+        } else {
+            Some(match op {
+                "write_text" => WriteFormat::Text,
+                "write_parquet" => WriteFormat::Parquet,
+                "write_arrow" => WriteFormat::Arrow,
+                _ => WriteFormat::Jsonl,
+            })
+        };
+        let path = if fields.required("path", self.report).is_some() {
+            self.target(fields, mode.unwrap_or_default())
+        } else {
+            None
+        };
+        let write = Write::of(path.clone().unwrap_or_default(), format?);
+        let write = self.layout(fields, write, input);
+        let (write, _, input) = (Write { mode: mode?, ..write? }, path?, input?);
+        let (schema, order) = (Arc::clone(&input.schema), input.order.clone());
+        Some(self.push(vertex.id, Op::Write(write), &[input], schema, order))
+    }
+
+    /// A writer's target, which must be its own.
+    fn target(&mut self, fields: &Fields<'_>, mode: WriteMode) -> Option<std::path::PathBuf> {
+        let (text, pointer) = (fields.text("path", self.report)?, fields.at("path"));
+        let path = files::output(text, &pointer, self.site, mode, self.report)?;
+        let other = self
+            .outputs
+            .iter()
+            .find(|(other, _)| other.starts_with(&path) || path.starts_with(other));
+        if let Some((_, other)) = other {
+            let message = format!("`{text}` is the target of {other}, or lies in it or above it");
+            self.report.problem(pointer, ProblemCode::DuplicateOutput, message);
+            return None;
+        }
+        self.outputs.push((path.clone(), pointer));
+        Some(path)
+    }
+
     /// What a writer does where its target is there; `None` with a problem.
     pub(super) fn write_mode(&mut self, fields: &Fields<'_>) -> Option<WriteMode> {
         if !fields.has("mode") {
@@ -130,7 +188,7 @@ impl Binder<'_, '_> {
 
     /// Whether the format has a place for all columns.
     fn check_types(&mut self, fields: &Fields<'_>, write: &Write, schema: &Schema) -> Option<()> {
-        let schema = std::sync::Arc::new(schema.clone());
+        let schema = Arc::new(schema.clone());
         match file_encoder(&write.format, write.compression, &schema) {
             Ok(_) => Some(()),
             Err(error) => {

@@ -1,318 +1,330 @@
-//! The build side: its keys in a table whose groups list their rows, and the columns that are read.
+//! The build side in memory: rows are collected while the budget allows, then their keys go into a
+//! [`Lookup`] and the columns that are read into one array each.
 
-use std::{mem::size_of, ops::Range};
+use std::mem::size_of;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
-    buffer::NullBuffer,
-    compute::{concat, filter, filter_record_batch, not},
-    datatypes::UInt64Type,
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
+    buffer::BooleanBuffer,
+    compute::{concat, filter_record_batch, not},
+    datatypes::{DataType, Schema},
 };
 
-use super::{JoinInput, NO_ROW};
+use super::{NO_ROW, lookup::Lookup, shape::Shape};
 use crate::{
     Error, Result,
-    expr::Expr,
     kernels::{
+        column::from_canonical_words,
         compact::{compact, unique_bytes},
-        growth::{bytes_of, growth_of, reserve, settle},
-        key_table::{KeyBatch, KeyTable, NO_GROUP},
+        growth::settle,
     },
     memory::Reservation,
-    plan::ProbeColumn,
+    operators::Operator,
+    source::runtime_filter::KeySet,
     task::context::TaskContext,
 };
+
+/// What a row costs in a table at most, with one key; set aside while rows are collected.
+const TABLE_ROW_BYTES: u64 = 64;
+/// What each key more costs.
+const KEY_BYTES: u64 = 16;
+
+/// A text column in more buffers than this is copied into one, where there is room: each batch that
+/// is made of it refers to all of them.
+const MANY_BUFFERS: usize = 8;
+
+/// What is known of all rows of a build side, held or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    /// Whether there was a row at all.
+    pub(super) has_rows: bool,
+    /// Whether a row had a null among its keys, where nulls equal nothing.
+    pub(super) has_null_key: bool,
+}
 
 /// The build side, ready to be probed.
 #[derive(Debug)]
 pub(super) struct Built {
-    table: KeyTable,
-    /// Where each group's rows begin in `rows`, and behind the last one their number.
-    starts: Vec<u32>,
-    /// Row numbers, group after group, each group's ascending.
-    rows: Vec<u32>,
+    pub(super) lookup: Lookup,
     /// The columns that are read, by their index on the build side.
     columns: Vec<Option<ArrayRef>>,
     /// How many rows are held.
-    row_count: usize,
-    /// Whether there was a row at all, held or not.
-    has_rows: bool,
-    /// Whether a row had a null among its keys.
-    has_null_key: bool,
-    /// All of it.
+    pub(super) rows: usize,
+    pub(super) facts: Facts,
+    /// The type of its key, where there is one.
+    key: Option<DataType>,
+    /// All of it, and a byte a row where it must be known which of them had a partner.
     _reservation: Reservation,
 }
 
 impl Built {
-    /// The place of a group's rows in [`Self::rows`].
-    pub(super) fn partners(&self, group: u32) -> Range<usize> {
-        let group = group as usize;
-        self.starts[group] as usize..self.starts[group + 1] as usize
-    }
-
-    /// Row numbers, group after group.
-    pub(super) fn rows(&self) -> &[u32] {
-        &self.rows
-    }
-
-    /// How many rows are held.
-    pub(super) fn row_count(&self) -> usize {
-        self.row_count
-    }
-
-    /// Whether there was a row at all.
-    pub(super) fn has_rows(&self) -> bool {
-        self.has_rows
-    }
-
-    /// Whether a row had a null among its keys.
-    pub(super) fn has_null_key(&self) -> bool {
-        self.has_null_key
-    }
-
     /// The values of a column that is read.
-    pub(super) fn column(&self, index: usize) -> Result<&dyn Array> {
-        let column = self.columns.get(index).and_then(Option::as_ref);
+    pub(super) fn column(&self, index: usize) -> Result<&ArrayRef> {
         let missing = || Error::Internal(format!("column {index} of a build side is not held"));
-        column.map(AsRef::as_ref).ok_or_else(missing)
-    }
-
-    /// Puts each row's group into `groups`, [`NO_GROUP`] where it has no partner by its keys.
-    pub(super) fn find(
-        &self,
-        keys: &[ArrayRef],
-        hashes: &[u64],
-        groups: &mut Vec<u32>,
-    ) -> Result<()> {
-        self.table.find(&KeyBatch::new(keys)?, hashes, groups);
-        Ok(())
+        self.columns.get(index).and_then(Option::as_ref).ok_or_else(missing)
     }
 }
 
-/// The build side while it is read.
-struct Building<'a> {
-    context: &'a TaskContext,
-    reservation: Reservation,
-    table: KeyTable,
-    /// With [`NO_GROUP`] for rows that have no partner and are held all the same.
-    group_of_row: Vec<u32>,
-    /// The columns that are read, ascending, and their parts.
-    wanted: Vec<usize>,
-    parts: Vec<Vec<ArrayRef>>,
-    part_bytes: u64,
-}
-
-/// Reads the whole build side.
-pub(super) fn build(input: &mut JoinInput, context: &TaskContext) -> Result<Built> {
-    let types: Vec<_> = input.build_keys.iter().map(Expr::data_type).collect();
-    let wanted = wanted_columns(input);
-    let mut building = Building {
-        context,
-        reservation: context.budget.reservation("join (build side)"),
-        table: KeyTable::new(&types)?,
-        group_of_row: Vec::new(),
-        parts: vec![Vec::new(); wanted.len()],
-        wanted,
-        part_bytes: 0,
-    };
-    let (mut has_rows, mut has_null_key) = (false, false);
-    let mut groups = Vec::new();
-    while let Some(batch) = input.build.next()? {
-        context.cancel.check()?;
-        has_rows = true;
-        let mut keys = evaluate(&input.build_keys, &batch)?;
-        let mut batch = batch;
-        if !input.null_safe
-            && let Some(nulls) = any_null(&keys)
-        {
-            has_null_key = true;
-            let is_valid = BooleanArray::new(nulls.into_inner(), None);
-            if input.rows.asks_build() {
-                let lonely = filter_record_batch(&batch, &not(&is_valid)?)?;
-                building.hold_lonely(&lonely)?;
-            }
-            batch = filter_record_batch(&batch, &is_valid)?;
-            keys = keys.iter().map(|key| filter(key, &is_valid)).collect::<Result<_, _>>()?;
+impl KeySet for Built {
+    fn bounds(&self) -> Option<(ArrayRef, ArrayRef)> {
+        let (least, greatest) = self.lookup.bounds?;
+        // They are those of signed words.
+        if self.key == Some(DataType::UInt64) && least > greatest {
+            return None;
         }
-        building.hold(&batch, &keys, &mut groups)?;
+        let value =
+            |word| from_canonical_words(self.key.as_ref()?, std::iter::once(word), None).ok();
+        Some((value(least)?, value(greatest)?))
     }
-    building.finish(input.build_schema.fields().len(), has_rows, has_null_key)
+
+    fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
+        self.lookup.contains(values)
+    }
 }
 
-impl Building<'_> {
-    /// Takes rows in whose keys may have partners.
-    fn hold(
+/// How memory is had for a table.
+pub(super) struct Room<'a> {
+    reservation: &'a mut Reservation,
+    context: &'a TaskContext,
+    /// Whether it is had in any case.
+    is_forced: bool,
+}
+
+impl Room<'_> {
+    /// Sees to it that `bytes` in all are reserved; `false` where that is refused.
+    pub(super) fn ask(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.reservation.held_bytes());
+        if grow(self.reservation, more, self.context) {
+            return true;
+        }
+        if self.is_forced {
+            self.reservation.grow(more);
+        }
+        self.is_forced
+    }
+}
+
+/// Takes memory; build sides that wait for a task of theirs make room.
+fn grow(reservation: &mut Reservation, bytes: u64, context: &TaskContext) -> bool {
+    // Nothing is granted even where others have taken more than there is.
+    if bytes == 0 || reservation.try_grow(bytes) {
+        return true;
+    }
+    context.store.builds().drop_idle();
+    reservation.try_grow(bytes)
+}
+
+/// Rows of the build side on their way into a table.
+pub(super) struct Collected {
+    /// Rows whose keys may have partners.
+    pub(super) keyed: Vec<RecordBatch>,
+    /// Rows that have none, and come out.
+    pub(super) lonely: Vec<RecordBatch>,
+    pub(super) facts: Facts,
+    rows: usize,
+    /// Of the batches.
+    rows_memory: Reservation,
+    /// Of the table that they will make.
+    table_memory: Reservation,
+}
+
+/// What became of a build side.
+pub(super) enum Gathered {
+    /// All of it is in memory.
+    Whole(Built),
+    /// It does not fit: what was collected, and the batch that was refused if it was not the table.
+    Refused(Collected, Option<RecordBatch>),
+}
+
+/// Collects rows of `input`, behind `first`, until it ends or memory is refused.
+pub(super) fn gather(
+    shape: &Shape,
+    first: Option<RecordBatch>,
+    input: &mut dyn Operator,
+    context: &TaskContext,
+) -> Result<Gathered> {
+    let mut collected = Collected::new(context);
+    let mut first = first;
+    loop {
+        let Some(batch) = first.take().map_or_else(|| input.next(), |batch| Ok(Some(batch)))?
+        else {
+            break;
+        };
+        context.cancel.check()?;
+        if let Some(refused) = collected.take(&batch, shape, context)? {
+            return Ok(Gathered::Refused(collected, Some(refused)));
+        }
+    }
+    Ok(match collected.built(shape, context, false)? {
+        Ok(built) => Gathered::Whole(built),
+        Err(collected) => Gathered::Refused(collected, None),
+    })
+}
+
+impl Collected {
+    /// Ready to be probed, whatever the budget says.
+    pub(super) fn forced(self, shape: &Shape, context: &TaskContext) -> Result<Built> {
+        let refused = |_| Error::Internal(String::from("memory that is taken was refused"));
+        self.built(shape, context, true)?.map_err(refused)
+    }
+
+    fn new(context: &TaskContext) -> Self {
+        Self {
+            keyed: Vec::new(),
+            lonely: Vec::new(),
+            facts: Facts::default(),
+            rows: 0,
+            rows_memory: context.budget.reservation("join (build side)"),
+            table_memory: context.budget.reservation("join (table)"),
+        }
+    }
+
+    /// Takes a batch in, or gives it back where there is no room.
+    fn take(
         &mut self,
         batch: &RecordBatch,
-        keys: &[ArrayRef],
-        groups: &mut Vec<u32>,
-    ) -> Result<()> {
-        let rows = batch.num_rows();
-        let keys = KeyBatch::new(keys)?;
-        let growth = self.table.growth(&keys, rows) + growth_of(&self.group_of_row, rows);
-        self.check_count(rows)?;
-        ask(&mut self.reservation, growth.bytes(), self.context)?;
-        self.table.find_or_insert(&keys, hashes(batch)?, groups);
-        reserve(&mut self.group_of_row, rows);
-        self.group_of_row.extend_from_slice(groups);
-        self.keep(batch)
-    }
-
-    /// Takes rows in that have no partner.
-    fn hold_lonely(&mut self, batch: &RecordBatch) -> Result<()> {
-        let rows = batch.num_rows();
-        self.check_count(rows)?;
-        let growth = growth_of(&self.group_of_row, rows);
-        ask(&mut self.reservation, growth.bytes(), self.context)?;
-        reserve(&mut self.group_of_row, rows);
-        self.group_of_row.resize(self.group_of_row.len() + rows, NO_GROUP);
-        self.keep(batch)
-    }
-
-    fn check_count(&self, more: usize) -> Result<()> {
-        if self.group_of_row.len() + more >= NO_ROW as usize {
-            return Err(Error::Internal(String::from("a build side of more than 2^32 rows")));
+        shape: &Shape,
+        context: &TaskContext,
+    ) -> Result<Option<RecordBatch>> {
+        let (rows, batch) = (batch.num_rows(), compact(batch)?);
+        let bytes = unique_bytes(&batch);
+        let keys = shape.build_keys.len().saturating_sub(1) as u64;
+        let table_bytes = rows as u64 * (TABLE_ROW_BYTES + KEY_BYTES * keys);
+        if self.rows + rows >= NO_ROW as usize {
+            return Ok(Some(batch));
         }
-        Ok(())
+        let held = self.rows_memory.held_bytes() + self.table_memory.held_bytes();
+        if !grow(&mut self.rows_memory, bytes + table_bytes, context) {
+            if self.rows > 0 && held + bytes + table_bytes > shape.least_bytes {
+                return Ok(Some(batch));
+            }
+            self.rows_memory.grow(bytes + table_bytes);
+        }
+        // No other can come between, and take what was granted.
+        self.table_memory.grow(table_bytes);
+        self.rows_memory.shrink(table_bytes);
+        self.rows += rows;
+        let (keyed, lonely) = self.facts.apart(batch, shape)?;
+        self.keyed.extend(keyed);
+        self.lonely.extend(lonely);
+        Ok(None)
     }
 
-    /// Keeps the columns that are read.
-    fn keep(&mut self, batch: &RecordBatch) -> Result<()> {
-        let held = self.table.memory_bytes() + bytes_of(&self.group_of_row) + self.part_bytes;
-        settle(&mut self.reservation, held);
-        let kept = compact(&batch.project(&self.wanted)?)?;
-        ask(&mut self.reservation, unique_bytes(&kept), self.context)?;
-        self.part_bytes += unique_bytes(&kept);
-        for (part, column) in self.parts.iter_mut().zip(kept.columns()) {
-            part.push(ArrayRef::clone(column));
-        }
-        Ok(())
+    /// What the table would have taken is given back, and what each batch takes is told.
+    pub(super) fn into_batches(mut self) -> (Vec<RecordBatch>, Vec<RecordBatch>, Reservation) {
+        self.table_memory.free();
+        (self.keyed, self.lonely, self.rows_memory)
     }
 
-    fn finish(mut self, columns: usize, has_rows: bool, has_null_key: bool) -> Result<Built> {
-        let lists = ((self.table.len() + 2 + self.group_of_row.len()) * size_of::<u32>()) as u64;
-        ask(&mut self.reservation, lists, self.context)?;
-        let (starts, rows) = rows_by_group(&self.group_of_row, self.table.len());
-        let row_count = self.group_of_row.len();
-        self.reservation.shrink(bytes_of(&self.group_of_row));
-        self.group_of_row = Vec::new();
-        let mut whole = vec![None; columns];
-        for (index, part) in self.wanted.into_iter().zip(self.parts) {
-            whole[index] = concatenated(&part, &mut self.reservation, self.context)?;
+    /// Ready to be probed; itself where there is no room for that and it is not `forced`.
+    fn built(
+        mut self,
+        shape: &Shape,
+        context: &TaskContext,
+        forced: bool,
+    ) -> Result<Result<Built, Self>> {
+        // The rows may be fewer by now.
+        settle(
+            &mut self.rows_memory,
+            self.keyed.iter().chain(&self.lonely).map(unique_bytes).sum(),
+        );
+        let mut room = Room { reservation: &mut self.table_memory, context, is_forced: forced };
+        let Some(lookup) = Lookup::build(shape, &self.keyed, &mut room)? else {
+            return Ok(Err(self));
+        };
+        let rows: usize = self.keyed.iter().chain(&self.lonely).map(RecordBatch::num_rows).sum();
+        let marks = if shape.rows.asks_build() { rows as u64 } else { 0 };
+        let mut rest = Room { reservation: &mut self.table_memory, context, is_forced: forced };
+        if !rest.ask(lookup.memory_bytes() + marks) {
+            return Ok(Err(self));
         }
-        Ok(Built {
-            table: self.table,
-            starts,
-            rows,
-            columns: whole,
-            row_count,
-            has_rows,
-            has_null_key,
-            _reservation: self.reservation,
-        })
+        settle(&mut self.table_memory, lookup.memory_bytes() + marks);
+        let held: Vec<&RecordBatch> = self.keyed.iter().chain(&self.lonely).collect();
+        let mut columns = vec![None; shape.build_schema.fields().len()];
+        for index in shape.wanted() {
+            let parts: Vec<&ArrayRef> = held.iter().map(|batch| batch.column(index)).collect();
+            // Old and new are both there for a moment. The bytes that views point to are shared.
+            let mut copy = context.budget.reservation("join (a column of the build side)");
+            if parts.len() > 1 && !grow(&mut copy, copied_bytes(&parts), context) {
+                if !forced {
+                    return Ok(Err(self));
+                }
+                copy.grow(copied_bytes(&parts));
+            }
+            columns[index] = whole(&parts, &mut copy)?;
+        }
+        let facts = self.facts;
+        self.keyed.clear();
+        self.lonely.clear();
+        let mut reservation = self.rows_memory;
+        settle(&mut reservation, held_bytes(&columns)? + self.table_memory.held_bytes());
+        self.table_memory.free();
+        let key = match shape.build_keys.as_slice() {
+            [key] => Some(key.data_type()),
+            _ => None,
+        };
+        Ok(Ok(Built { lookup, columns, rows, facts, key, _reservation: reservation }))
     }
 }
 
-/// A counting sort of row numbers by their group: where each group begins, and all rows that have
-/// one.
-#[expect(clippy::cast_possible_truncation, reason = "fewer than 2³² rows, which the caller checks")]
-fn rows_by_group(group_of_row: &[u32], groups: usize) -> (Vec<u32>, Vec<u32>) {
-    // Counts are kept two places on: the first sum makes them starts one place on, and placing the
-    // rows, which moves each start to its end, the starts themselves.
-    let mut starts = vec![0; groups + 2];
-    for group in group_of_row.iter().filter(|group| **group != NO_GROUP) {
-        starts[*group as usize + 2] += 1;
+impl Facts {
+    /// The rows of a batch whose keys may have partners, and those that have none and come out.
+    pub(super) fn apart(
+        &mut self,
+        batch: RecordBatch,
+        shape: &Shape,
+    ) -> Result<(Option<RecordBatch>, Option<RecordBatch>)> {
+        self.has_rows = true;
+        let Some(unequal) = shape.unequal(&shape.build_keys(&batch)?) else {
+            return Ok((Some(batch), None));
+        };
+        self.has_null_key = true;
+        let is_valid = BooleanArray::new(unequal.into_inner(), None);
+        let lonely = if shape.keeps_lonely_build() {
+            Some(filter_record_batch(&batch, &not(&is_valid)?)?)
+        } else {
+            None
+        };
+        let keyed = filter_record_batch(&batch, &is_valid)?;
+        Ok((Some(keyed).filter(|keyed| keyed.num_rows() > 0), lonely))
     }
-    let mut sum = 0;
-    for start in &mut starts {
-        sum += *start;
-        *start = sum;
-    }
-    let mut rows = vec![0; sum as usize];
-    for (row, group) in group_of_row.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
-        let next = &mut starts[*group as usize + 1];
-        rows[*next as usize] = row as u32;
-        *next += 1;
-    }
-    starts.truncate(groups + 1);
-    (starts, rows)
+}
+
+/// What bringing the parts of a column together takes.
+fn copied_bytes(parts: &[&ArrayRef]) -> u64 {
+    let bytes = |part: &&ArrayRef| match part.as_string_view_opt() {
+        Some(part) => part.len() * size_of::<u128>(),
+        None => part.get_buffer_memory_size(),
+    };
+    parts.iter().map(bytes).sum::<usize>() as u64
 }
 
 /// The parts of a column as one; `None` where there are no rows.
-fn concatenated(
-    parts: &[ArrayRef],
-    reservation: &mut Reservation,
-    context: &TaskContext,
-) -> Result<Option<ArrayRef>> {
-    let [first, _, ..] = parts else { return Ok(parts.first().map(ArrayRef::clone)) };
-    // Old and new are both there for a moment. The bytes that views point to are shared.
-    let copied: usize = if first.as_string_view_opt().is_some() {
-        parts.iter().map(|part| part.len() * size_of::<u128>()).sum()
-    } else {
-        parts.iter().map(Array::get_buffer_memory_size).sum()
+fn whole(parts: &[&ArrayRef], copy: &mut Reservation) -> Result<Option<ArrayRef>> {
+    let array = match parts {
+        [] => return Ok(None),
+        [only] => ArrayRef::clone(only),
+        _ => concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
     };
-    ask(reservation, copied as u64, context)?;
-    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let whole = concat(&parts)?;
-    reservation.shrink(copied as u64);
-    Ok(Some(whole))
-}
-
-/// The build side's columns that are read, ascending.
-fn wanted_columns(input: &JoinInput) -> Vec<usize> {
-    let of_condition =
-        input.condition.iter().flat_map(|condition| condition.columns.iter().flatten());
-    let mut wanted: Vec<usize> = input
-        .columns
-        .iter()
-        .chain(of_condition)
-        .filter_map(|column| match column {
-            ProbeColumn::Build(build) | ProbeColumn::Either { build, .. } => Some(*build),
-            ProbeColumn::Probe(_) => None,
-        })
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted
-}
-
-/// The keys of a batch.
-pub(super) fn evaluate(keys: &[Expr], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    keys.iter().map(|key| key.evaluate(batch)).collect()
-}
-
-/// Rows of which a key is null; `None` where there is no such row.
-pub(super) fn any_null(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    let union = keys
-        .iter()
-        .fold(None, |union, key| NullBuffer::union(union.as_ref(), key.logical_nulls().as_ref()));
-    union.filter(|nulls| nulls.null_count() > 0)
-}
-
-/// The batch's last column.
-pub(super) fn hashes(batch: &RecordBatch) -> Result<&[u64]> {
-    let column = batch.columns().last().and_then(|column| column.as_primitive_opt::<UInt64Type>());
-    let column = column.ok_or_else(|| Error::Internal(String::from("a join without hashes")))?;
-    Ok(column.values())
-}
-
-/// Memory for the build side, of which all must be held; build sides that wait for a task of
-/// theirs make room.
-pub(super) fn ask(reservation: &mut Reservation, bytes: u64, context: &TaskContext) -> Result<()> {
-    if reservation.try_grow(bytes) {
-        return Ok(());
+    if let Some(text) = array.as_string_view_opt()
+        && text.data_buffers().len() > MANY_BUFFERS
+    {
+        let bytes: usize = text.data_buffers().iter().map(arrow::buffer::Buffer::len).sum();
+        if copy.try_grow(bytes as u64) {
+            return Ok(Some(std::sync::Arc::new(text.gc())));
+        }
     }
-    context.store.builds().drop_idle();
-    if reservation.try_grow(bytes) {
-        return Ok(());
-    }
-    Err(Error::MemoryLimit {
-        operator: format!(
-            "{}, which holds {} bytes and can't spill,",
-            reservation.owner(),
-            reservation.held_bytes()
-        ),
-        asked_bytes: bytes,
-        budget_bytes: reservation.budget().limit_bytes(),
-    })
+    Ok(Some(array))
+}
+
+/// The bytes of columns, each allocation once.
+fn held_bytes(columns: &[Option<ArrayRef>]) -> Result<u64> {
+    let columns: Vec<ArrayRef> = columns.iter().flatten().map(ArrayRef::clone).collect();
+    let Some(rows) = columns.first().map(Array::len) else { return Ok(0) };
+    let field =
+        |column: &ArrayRef| arrow::datatypes::Field::new("", column.data_type().clone(), true);
+    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(std::sync::Arc::new(schema), columns, &options)?;
+    Ok(unique_bytes(&batch))
 }

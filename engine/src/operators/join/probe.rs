@@ -4,9 +4,11 @@ use arrow::{array::RecordBatch, buffer::NullBuffer};
 
 use super::{
     BATCH_ROWS, NO_ROW,
-    build::{Built, any_null, evaluate, hashes},
+    build::Built,
+    lookup::{Partners, forget_nulls},
+    shape::Shape,
 };
-use crate::{Result, expr::Expr, kernels::key_table::NO_GROUP};
+use crate::{Result, kernels::key_table::NO_GROUP};
 
 /// A batch of the probe side, and how far it has come.
 pub(super) struct Probing {
@@ -63,33 +65,81 @@ impl Pairs {
 
 impl Probing {
     /// The rows of `batch`, looked up.
-    pub(super) fn new(
-        batch: RecordBatch,
-        keys: &[Expr],
-        built: &Built,
-        null_safe: bool,
-    ) -> Result<Self> {
-        let keys = evaluate(keys, &batch)?;
+    pub(super) fn new(batch: RecordBatch, shape: &Shape, built: &Built) -> Result<Self> {
+        let keys = shape.probe_keys(&batch)?;
         let mut groups = Vec::new();
-        built.find(&keys, hashes(&batch)?, &mut groups)?;
-        let valid = if null_safe { None } else { any_null(&keys) };
-        if let Some(valid) = &valid {
-            for (group, is_valid) in groups.iter_mut().zip(valid) {
-                *group = if is_valid { *group } else { NO_GROUP };
-            }
-        }
+        built.lookup.find(shape, &batch, &keys, &mut groups)?;
+        let valid = shape.unequal(&keys);
+        forget_nulls(&mut groups, valid.as_ref());
         Ok(Self { batch, groups, valid, row: 0, partner: 0, met: Vec::new() })
     }
 
-    /// Prepared for [`Self::mark`].
-    pub(super) fn tracking(mut self) -> Self {
-        self.met = vec![false; self.batch.num_rows()];
+    /// Prepared for [`Self::mark`], with these rows marked from the start.
+    pub(super) fn tracking(mut self, met: Vec<bool>) -> Self {
+        self.met = met;
         self
+    }
+
+    /// Which rows are marked.
+    pub(super) fn met(&self) -> &[bool] {
+        &self.met
     }
 
     /// The next pairs, at most [`BATCH_ROWS`]; none once the batch is done. With `once` no further
     /// partner is looked for once a row is marked.
     pub(super) fn pairs(&mut self, built: &Built, keeps_lonely: bool, once: bool) -> Pairs {
+        match built.lookup.partners() {
+            Partners::Unique => self.single_pairs(keeps_lonely, once),
+            Partners::Lists { starts, rows } => self.many_pairs(starts, rows, keeps_lonely, once),
+        }
+    }
+
+    /// The pairs of the next rows, which have one partner each or none.
+    fn single_pairs(&mut self, keeps_lonely: bool, once: bool) -> Pairs {
+        loop {
+            let first = self.row;
+            let groups = &self.groups[first..self.groups.len().min(first + BATCH_ROWS)];
+            self.row += groups.len();
+            #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2³² rows")]
+            let first_row = first as u32;
+            let pairs = if keeps_lonely {
+                let probe_rows = (first_row..).take(groups.len()).collect();
+                let has_lonely = groups.contains(&NO_GROUP);
+                Pairs { probe_rows, build_rows: groups.to_vec(), has_lonely }
+            } else {
+                // Without a branch: which rows have a partner can't be foretold.
+                let (mut probe_rows, mut build_rows) =
+                    (vec![0; groups.len()], vec![0; groups.len()]);
+                let mut count = 0;
+                for (row, group) in (first_row..).zip(groups) {
+                    probe_rows[count] = row;
+                    build_rows[count] = *group;
+                    count += usize::from(*group != NO_GROUP);
+                }
+                probe_rows.truncate(count);
+                build_rows.truncate(count);
+                let mut pairs = Pairs { probe_rows, build_rows, has_lonely: false };
+                if once && !self.met.is_empty() {
+                    let open: Vec<bool> =
+                        pairs.probe_rows.iter().map(|row| !self.met[*row as usize]).collect();
+                    pairs.retain(&open);
+                }
+                pairs
+            };
+            if !pairs.is_empty() || self.row == self.groups.len() {
+                return pairs;
+            }
+        }
+    }
+
+    /// The next pairs of rows that may have several partners.
+    fn many_pairs(
+        &mut self,
+        starts: &[u32],
+        rows: &[u32],
+        keeps_lonely: bool,
+        once: bool,
+    ) -> Pairs {
         let (mut probe_rows, mut build_rows) =
             (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
         let mut has_lonely = false;
@@ -114,13 +164,13 @@ impl Probing {
                 self.row += 1;
                 continue;
             }
-            let all = built.partners(group);
-            let start = all.start + self.partner;
-            let taken = room.min(all.end - start);
-            build_rows.extend_from_slice(&built.rows()[start..start + taken]);
+            let (start, end) = ends(starts, group);
+            let start = start + self.partner;
+            let taken = room.min(end - start);
+            build_rows.extend_from_slice(&rows[start..start + taken]);
             probe_rows.resize(probe_rows.len() + taken, row);
             self.partner += taken;
-            if start + taken == all.end {
+            if start + taken == end {
                 self.partner = 0;
                 self.row += 1;
             }
@@ -135,14 +185,28 @@ impl Probing {
         }
     }
 
+    /// Marks the rows whose keys are on the build side.
+    pub(super) fn mark_found(&mut self) {
+        for (met, group) in self.met.iter_mut().zip(&self.groups) {
+            *met |= *group != NO_GROUP;
+        }
+    }
+
     /// Marks all rows of the build side whose keys are among this batch's.
     pub(super) fn mark_groups(&self, built: &Built, met: &mut [bool]) {
-        for group in self.groups.iter().filter(|group| **group != NO_GROUP) {
-            let rows = &built.rows()[built.partners(*group)];
-            // All rows of a group are marked together.
-            if rows.first().is_some_and(|first| !met[*first as usize]) {
-                for row in rows {
-                    met[*row as usize] = true;
+        let found = self.groups.iter().filter(|group| **group != NO_GROUP);
+        match built.lookup.partners() {
+            Partners::Unique => found.for_each(|row| met[*row as usize] = true),
+            Partners::Lists { starts, rows } => {
+                for group in found {
+                    let (start, end) = ends(starts, *group);
+                    let rows = &rows[start..end];
+                    // All rows of a group are marked together.
+                    if rows.first().is_some_and(|first| !met[*first as usize]) {
+                        for row in rows {
+                            met[*row as usize] = true;
+                        }
+                    }
                 }
             }
         }
@@ -160,10 +224,10 @@ impl Probing {
 
     /// The rows for which SQL's `not in` is true of the build side.
     pub(super) fn rows_not_in(&self, built: &Built) -> Vec<u32> {
-        if !built.has_rows() {
+        if !built.facts.has_rows {
             return chosen(self.groups.iter().map(|_| true));
         }
-        if built.has_null_key() {
+        if built.facts.has_null_key {
             return Vec::new();
         }
         let is_valid = |row| self.valid.as_ref().is_none_or(|valid| valid.is_valid(row));
@@ -172,7 +236,13 @@ impl Probing {
     }
 }
 
+/// Where a group's rows begin and end.
+fn ends(starts: &[u32], group: u32) -> (usize, usize) {
+    let group = group as usize;
+    (starts[group] as usize, starts[group + 1] as usize)
+}
+
 /// The numbers of the rows that are chosen.
-fn chosen(rows: impl Iterator<Item = bool>) -> Vec<u32> {
+pub(super) fn chosen(rows: impl Iterator<Item = bool>) -> Vec<u32> {
     (0..).zip(rows).filter(|(_, is_chosen)| *is_chosen).map(|(row, _)| row).collect()
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::build::Built;
+use super::{build::Built, split::Parts};
 use crate::{
     Result,
     id::{JobId, StageId},
@@ -54,37 +54,52 @@ struct Entry {
     /// Tells it from another one that has had its key.
     number: u64,
     /// Absent while it is being built.
-    built: Option<Arc<Built>>,
+    side: Option<Side>,
     /// How many tasks have ended that probed it.
     ended: u32,
     /// How many tasks probe it.
     tasks: u32,
 }
 
-/// A build side in use.
+/// A build side, in memory or in spill files; clones share it.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    /// All of it in a table.
+    Whole(Arc<Built>),
+    /// Apart by its keys' hash, as it does not fit the budget.
+    Parted(Arc<Parts>),
+}
+
+impl Side {
+    /// Whether it holds memory that nobody uses.
+    fn is_idle(&self) -> bool {
+        match self {
+            Self::Whole(built) => Arc::strong_count(built) == 1,
+            // Its files take no memory, and would have to be written anew.
+            Self::Parted(_) => false,
+        }
+    }
+}
+
+/// A shared build side in use.
 #[derive(Debug)]
 pub(super) struct Build {
-    built: Arc<Built>,
-    shared: Option<(Arc<SharedBuilds>, BuildKey, u64)>,
+    side: Side,
+    builds: Arc<SharedBuilds>,
+    key: BuildKey,
+    number: u64,
 }
 
 impl Build {
-    /// One that nobody else uses.
-    pub(super) fn own(built: Built) -> Self {
-        Self { built: Arc::new(built), shared: None }
-    }
-
     /// What is probed.
-    pub(super) fn built(&self) -> &Arc<Built> {
-        &self.built
+    pub(super) fn side(&self) -> &Side {
+        &self.side
     }
 }
 
 impl Drop for Build {
     fn drop(&mut self) {
-        if let Some((builds, key, number)) = self.shared.take() {
-            builds.ended(key, number);
-        }
+        self.builds.ended(self.key, self.number);
     }
 }
 
@@ -99,14 +114,14 @@ impl SharedBuilds {
         key: BuildKey,
         tasks: u32,
         cancel: &CancelFlag,
-        make: impl FnOnce() -> Result<Built>,
+        make: impl FnOnce() -> Result<Side>,
     ) -> Result<Build> {
         let mut entries = self.entries();
         let number = loop {
             match entries.by_key.get(&key) {
-                Some(Entry { built: Some(built), number, .. }) => {
-                    let shared = Some((Arc::clone(self), key, *number));
-                    return Ok(Build { built: Arc::clone(built), shared });
+                Some(Entry { side: Some(side), number, .. }) => {
+                    let (side, number) = (side.clone(), *number);
+                    return Ok(Build { side, builds: Arc::clone(self), key, number });
                 }
                 Some(_) => {
                     let waited = self.changed.wait_timeout(entries, WAIT);
@@ -116,7 +131,7 @@ impl SharedBuilds {
                 None => {
                     entries.next_number += 1;
                     let number = entries.next_number;
-                    let entry = Entry { number, built: None, ended: 0, tasks };
+                    let entry = Entry { number, side: None, ended: 0, tasks };
                     entries.by_key.insert(key, entry);
                     break number;
                 }
@@ -125,21 +140,21 @@ impl SharedBuilds {
         drop(entries);
         // Should this thread fail or panic, those that wait try for themselves.
         let claim = Claim { builds: self, key, number };
-        let built = Arc::new(make()?);
+        let side = make()?;
         if let Some(entry) = self.entries().by_key.get_mut(&key).filter(|e| e.number == number) {
-            entry.built = Some(Arc::clone(&built));
+            entry.side = Some(side.clone());
         }
         drop(claim);
-        Ok(Build { built, shared: Some((Arc::clone(self), key, number)) })
+        Ok(Build { side, builds: Arc::clone(self), key, number })
     }
 
     /// Forgets those that no task uses at the moment.
     pub(super) fn drop_idle(&self) {
         let mut idle = Vec::new();
         self.entries().by_key.retain(|_, entry| {
-            let is_idle = entry.built.as_ref().is_some_and(|built| Arc::strong_count(built) == 1);
+            let is_idle = entry.side.as_ref().is_some_and(Side::is_idle);
             if is_idle {
-                idle.extend(entry.built.take());
+                idle.extend(entry.side.take());
             }
             !is_idle
         });
@@ -158,7 +173,7 @@ impl SharedBuilds {
         self.entries().by_key.retain(|key, entry| {
             let stays = key.job != job;
             if !stays {
-                dropped.extend(entry.built.take());
+                dropped.extend(entry.side.take());
             }
             stays
         });
@@ -195,7 +210,7 @@ struct Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut entries = self.builds.entries();
-        let is_open = |entry: &Entry| entry.number == self.number && entry.built.is_none();
+        let is_open = |entry: &Entry| entry.number == self.number && entry.side.is_none();
         if entries.by_key.get(&self.key).is_some_and(is_open) {
             entries.by_key.remove(&self.key);
         }

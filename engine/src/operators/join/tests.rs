@@ -18,7 +18,7 @@ use crate::{
     disk::RealDisk,
     expr::{Expr, parse},
     id::{JobId, StageId},
-    memory::spill::tests::context,
+    memory::spill::tests::{FaultyDisk, context},
     operators::{Batches, Operator, hash::Hash},
     plan::{JoinCondition, JoinRows, ProbeColumn, StepIndex, with_hash_column},
     task::context::TaskContext,
@@ -37,13 +37,15 @@ struct Kind {
     /// Which of the two keys.
     keys: Vec<usize>,
     null_safe: bool,
+    /// Whether the inputs bring their keys' hash.
+    is_hashed: bool,
     /// Over the probe side as `l` and the build side as `r`.
     condition: Option<&'static str>,
 }
 
 impl Kind {
     fn of(rows: JoinRows, keys: &[usize]) -> Self {
-        Self { rows, keys: keys.to_vec(), null_safe: false, condition: None }
+        Self { rows, keys: keys.to_vec(), null_safe: false, is_hashed: true, condition: None }
     }
 }
 
@@ -80,8 +82,11 @@ fn condition(text: &str) -> JoinCondition {
 
 /// Joins: probe side's row number, build side's, the text of the one or else the other.
 fn input(probe: &[RecordBatch], build: &[RecordBatch], kind: &Kind) -> JoinInput {
-    let hashed = |batches: &[RecordBatch]| {
+    let hashed = |batches: &[RecordBatch]| -> Box<dyn Operator> {
         let input = Box::new(Batches::new(batches.to_vec()));
+        if !kind.is_hashed {
+            return input;
+        }
         Box::new(Hash::new(input, keys(&kind.keys), with_hash_column(&schema())))
     };
     let fields = vec![
@@ -107,13 +112,15 @@ fn input(probe: &[RecordBatch], build: &[RecordBatch], kind: &Kind) -> JoinInput
         build: hashed(build),
         probe_keys: keys(&kind.keys),
         build_keys: keys(&kind.keys),
+        is_hashed: kind.is_hashed,
         null_safe: kind.null_safe,
         condition: kind.condition.map(condition),
         rows: kind.rows,
         columns,
         schema: Arc::new(Schema::new(fields)),
-        build_schema: with_hash_column(&schema()),
+        build_schema: if kind.is_hashed { with_hash_column(&schema()) } else { Arc::new(schema()) },
         shared: None,
+        filter: None,
     }
 }
 
@@ -139,6 +146,24 @@ fn joined(
     let batches = run(input(probe, build, kind), &context)?;
     assert_eq!(context.budget.used_bytes(), 0);
     Ok(batches)
+}
+
+/// A join that has no memory at all and takes none beyond a batch: all of it goes through files,
+/// again and again, and chunk by chunk in the end.
+fn spilled(probe: &[RecordBatch], build: &[RecordBatch], kind: &Kind) -> Vec<RecordBatch> {
+    let folder = TempDir::new().unwrap();
+    let disk = FaultyDisk::counting();
+    let context = context(Arc::clone(&disk) as _, folder.path(), 0);
+    let mut join = Join::new(input(probe, build, kind), &context);
+    join.shape.least_bytes = 0;
+    let mut batches = Vec::new();
+    while let Some(batch) = join.next().unwrap() {
+        assert!((1..=8192).contains(&batch.num_rows()));
+        batches.push(batch);
+    }
+    assert!(join.next().unwrap().is_none());
+    assert_eq!((context.budget.used_bytes(), disk.file_count()), (0, 0));
+    batches
 }
 
 type Pair = (Option<i64>, Option<i64>, Option<String>);
@@ -315,12 +340,45 @@ proptest! {
         rows in join_rows(),
         keys in prop::sample::subsequence(vec![0, 1], 0..=2),
         null_safe in any::<bool>(),
+        is_hashed in any::<bool>(),
         condition in prop::sample::select(CONDITIONS.to_vec()),
         batch_rows in 1usize..70,
     ) {
-        let kind = Kind { rows, keys, null_safe, condition };
+        let kind = Kind { rows, keys, null_safe, is_hashed, condition };
         let batches = |side: &[Row]| side.chunks(batch_rows).map(batch).collect::<Vec<_>>();
         let found = joined(&batches(&probe), &batches(&build), &kind, u64::MAX).unwrap();
+        prop_assert_eq!(sorted(pairs(&found)), sorted(nested_loops(&probe, &build, &kind)));
+    }
+
+    #[test]
+    fn every_kind_gives_the_same_rows_when_both_sides_are_in_files(
+        probe in rows(),
+        build in rows(),
+        rows in join_rows(),
+        keys in prop::sample::subsequence(vec![0, 1], 0..=2),
+        null_safe in any::<bool>(),
+        is_hashed in any::<bool>(),
+        condition in prop::sample::select(CONDITIONS.to_vec()),
+        batch_rows in 1usize..70,
+    ) {
+        let kind = Kind { rows, keys, null_safe, is_hashed, condition };
+        let batches = |side: &[Row]| side.chunks(batch_rows).map(batch).collect::<Vec<_>>();
+        let found = spilled(&batches(&probe), &batches(&build), &kind);
+        prop_assert_eq!(sorted(pairs(&found)), sorted(nested_loops(&probe, &build, &kind)));
+    }
+
+    #[test]
+    fn not_in_is_the_same_when_both_sides_are_in_files(
+        probe in rows(),
+        build in prop_oneof![rows(), rows().prop_map(|rows| {
+            rows.into_iter().filter(|row| row.0.is_some()).collect()
+        })],
+        is_hashed in any::<bool>(),
+    ) {
+        let kind = Kind::of(JoinRows::ProbeWithout { null_aware: true }, &[0]);
+        let kind = Kind { is_hashed, ..kind };
+        let batches = |side: &[Row]| side.chunks(7).map(batch).collect::<Vec<_>>();
+        let found = spilled(&batches(&probe), &batches(&build), &kind);
         prop_assert_eq!(sorted(pairs(&found)), sorted(nested_loops(&probe, &build, &kind)));
     }
 
@@ -415,11 +473,58 @@ fn many() -> RecordBatch {
 }
 
 #[test]
-fn a_build_side_beyond_the_budget_is_refused_by_name() {
-    let probe = [batch(&repeated("k", 1))];
-    let error = joined(&probe, &[many()], &Kind::of(INNER, &[0]), 100_000).unwrap_err();
-    assert!(matches!(error, Error::MemoryLimit { budget_bytes: 100_000, .. }));
-    assert!(error.to_string().starts_with("join (build side), which holds "), "{error}");
+fn a_build_side_beyond_the_budget_is_joined_through_files() {
+    let side = |count: i64| -> Vec<RecordBatch> {
+        let row = |n| (Some(format!("{:020}", n % 60_000)), None, n);
+        let rows: Vec<Row> = (0..count).map(row).collect();
+        rows.chunks(8_192).map(batch).collect()
+    };
+    let (probe, build) = (side(30_000), side(90_000));
+    let folder = TempDir::new().unwrap();
+    let context = context(RealDisk::shared(), folder.path(), 3_000_000);
+    let found = run(input(&probe, &build, &Kind::of(INNER, &[0])), &context).unwrap();
+    assert!(context.spilled_bytes.load(atomic::Ordering::Relaxed) > 3_000_000);
+    assert!(context.budget.peak_bytes() < 4_500_000, "{}", context.budget.peak_bytes());
+    let mut rows: Vec<_> = pairs(&found)
+        .into_iter()
+        .map(|(of_probe, of_build, _)| (of_probe.unwrap(), of_build.unwrap()))
+        .collect();
+    rows.sort_unstable();
+    // Every key below 30,000 stands on the build side twice.
+    let expected = (0..30_000).flat_map(|n| [(n, n), (n, n + 60_000)]);
+    assert!(rows.into_iter().eq(expected));
+}
+
+#[test]
+fn a_key_with_half_of_all_rows_is_joined_in_little_memory() {
+    let row = |n: i64| match n % 2 {
+        0 => (Some(String::from("hot")), None, n),
+        _ => (Some(format!("{n:020}")), None, n),
+    };
+    let side = |rows: i64| -> Vec<RecordBatch> {
+        let rows: Vec<Row> = (0..rows).map(row).collect();
+        rows.chunks(8_192).map(batch).collect()
+    };
+    let (probe, build) = (side(2_000), side(80_000));
+    let count = |kept, condition| {
+        let folder = TempDir::new().unwrap();
+        let context = context(RealDisk::shared(), folder.path(), 2_000_000);
+        let kind = Kind { condition, ..Kind::of(kept, &[0]) };
+        let mut join = Join::new(input(&probe, &build, &kind), &context);
+        let mut rows = 0;
+        while let Some(batch) = join.next().unwrap() {
+            rows += batch.num_rows();
+        }
+        assert!(context.spilled_bytes.load(atomic::Ordering::Relaxed) > 1_000_000);
+        assert!(context.budget.peak_bytes() < 4_000_000, "{}", context.budget.peak_bytes());
+        rows
+    };
+    assert_eq!(count(INNER, None), 1_000 * 40_000 + 1_000);
+    assert_eq!(count(JoinRows::ProbeWith, None), 2_000);
+    assert_eq!(count(JoinRows::BuildWithout, None), 40_000 - 1_000);
+    // Only the last row of the build side is a partner of the hot rows.
+    assert_eq!(count(OUTER, Some("r.row = 79998")), 2_000);
+    assert_eq!(count(JoinRows::ProbeWithout { null_aware: false }, Some("r.row = 79998")), 1_000);
 }
 
 fn key(job: JobId) -> BuildKey {
@@ -455,8 +560,9 @@ fn shared(
     let join = |task| {
         let probe = [batch(&repeated(&format!("{task:020}"), 2))];
         let mut input = input(&probe, &[], &Kind::of(INNER, &[0]));
+        let half = many().num_rows() / 2;
         let counted = Counted {
-            input: Batches::new(vec![many()]),
+            input: Batches::new(vec![many().slice(0, half), many().slice(half, half)]),
             begun: Some(Arc::clone(&begun)),
             refusals,
         };
@@ -489,6 +595,27 @@ fn a_shared_build_side_is_built_once_and_goes_with_the_last_task() {
     assert_eq!(rows, [2; 8]);
     assert_eq!(begun.load(atomic::Ordering::Relaxed), 1);
     assert_eq!(context.budget.used_bytes(), 0);
+}
+
+#[test]
+fn a_shared_build_side_that_does_not_fit_is_taken_apart_once_for_all() {
+    let folder = TempDir::new().unwrap();
+    let disk = FaultyDisk::counting();
+    let context = context(Arc::clone(&disk) as _, folder.path(), 0);
+    let (joins, begun) = shared(&context, JobId::random(), 8, 0);
+    let small = |mut join: Join| {
+        join.shape.least_bytes = 0;
+        join
+    };
+    let rows: Vec<usize> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            joins.into_iter().map(|join| scope.spawn(|| rows_of(small(join)).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(rows, [2; 8]);
+    assert_eq!(begun.load(atomic::Ordering::Relaxed), 1);
+    assert!(context.spilled_bytes.load(atomic::Ordering::Relaxed) > 0);
+    assert_eq!((context.budget.used_bytes(), disk.file_count()), (0, 0));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn every_type_sorts_as_arrow_compares_it_with_one_nan_and_zero_and_rows_stay_who
                 continue;
             }
             let values = with_one_zero_and_nan(input.column(column)).unwrap();
-            let options = arrow::compute::SortOptions { descending, nulls_first };
+            let options = SortOptions { descending, nulls_first };
             let compare = make_comparator(&values, &values, options).unwrap();
             let mut expected: Vec<i64> = (0..ROWS).collect();
             let place = |id: &i64| usize::try_from(*id).unwrap();

@@ -83,7 +83,8 @@ pub(super) enum Carried {
 /// `aggregate` over the frames of a chunk's rows.
 ///
 /// `carried` is what the chunks before know of a partition that goes on here; only where all frames
-/// begin with their partition does it have a meaning.
+/// begin with their partition does it have a meaning. Without frames the chunk's rows, which are of one
+/// partition, are only added to that.
 ///
 /// # Errors
 /// [`Error::Evaluate`] of the arguments, and for a sum beyond its type.
@@ -155,7 +156,8 @@ pub(super) fn evaluate(
     }
 }
 
-/// Slides over each partition; the state of the last one comes back.
+/// Slides over each partition; the state of the last one comes back. Without frames all rows are added
+/// to the first state, and no value comes out.
 fn each<C: Combine>(
     combine: &C,
     first: C::State,
@@ -164,6 +166,10 @@ fn each<C: Combine>(
     mut emit: impl FnMut(&C::State),
 ) -> C::State {
     let mut state = first;
+    if frames.is_empty() {
+        (0..chunk.rows()).for_each(|row| combine.add(&mut state, row));
+        return state;
+    }
     for (place, partition) in chunk.partitions().into_iter().enumerate() {
         if place > 0 {
             state = combine.empty();

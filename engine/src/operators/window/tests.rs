@@ -157,7 +157,11 @@ fn run(
         functions,
     };
     let source = Box::new(Batches::new(slices.collect()));
-    let window = Window::new(source, asked, schema, Arc::clone(&output), &context);
+    let mut window = Window::new(source, asked, schema, Arc::clone(&output), &context);
+    if budget_bytes == 0 {
+        // Every partition is too large.
+        window.min_held_bytes = 0;
+    }
     let batches = pull(window)?;
     assert_eq!(context.budget.used_bytes(), 0);
     Ok(concat_batches(&output, &batches)?)
@@ -331,6 +335,60 @@ proptest! {
             for place in 0..functions.len() {
                 prop_assert_eq!(found.column(5 + place), expected.column(5 + skipped + place));
             }
+        }
+    }
+
+    #[test]
+    fn a_partition_in_a_file_gives_what_one_in_memory_gives(
+        rows in prop::collection::vec(row(), 1..60),
+        descending in any::<bool>(),
+        has_order in any::<bool>(),
+        unit in prop::sample::select(vec!["rows", "range", "groups"]),
+        bounds in prop_oneof![
+            bounds(),
+            Just((Bound::First, Bound::Last)),
+            Just((Bound::First, Bound::Current)),
+        ],
+        batch_rows in 1_usize..12,
+    ) {
+        let rows = sorted(rows, descending);
+        let has_order = has_order || unit == "groups" || [bounds.0, bounds.1]
+            .iter()
+            .any(|bound| matches!(bound, Bound::Before(_) | Bound::Behind(_)));
+        let order_by = if has_order { vec![key(1, descending)] } else { Vec::new() };
+        let frame = format!("{unit} between {} and {}", bounds.0.text(), bounds.1.text());
+        let framed = [
+            "sum(n)", "count(*)", "avg(n)", "min(t)", "max(f)", "sum(f)", "median(n)",
+            "first_value(n)", "last_value(t)", "nth_value(n, 2)", "first_value(t ignore nulls)",
+            "last_value(n ignore nulls)", "nth_value(t, 2 ignore nulls)",
+            "sum(n) filter (where n > 1)",
+        ];
+        let others = [
+            "row_number()", "rank()", "dense_rank()", "percent_rank()", "cume_dist()", "ntile(3)",
+            "lag(n)", "lead(t, 2, 'none')", "lag(n, 0)",
+        ];
+        let all = [&framed[..], &others[..]].concat();
+        let run = |functions: &[&str], budget| {
+            run(&batch(&rows), &order_by, functions, Some(&frame), batch_rows, budget)
+        };
+        let expected = run(&all, 1 << 30).unwrap();
+        let has_one_end = (bounds.0.kind() == 0) != (bounds.1.kind() == 4);
+        for (place, function) in all.iter().enumerate() {
+            match run(&[function], 0) {
+                Ok(found) => prop_assert_eq!(found.column(5), expected.column(5 + place)),
+                Err(Error::MemoryLimit { .. }) => {
+                    prop_assert!(has_one_end && place < framed.len(), "{} {}", function, frame);
+                }
+                Err(error) => panic!("{function}: {error}"),
+            }
+        }
+        let found = run(&others, 0).unwrap();
+        for place in 0..others.len() {
+            prop_assert_eq!(found.column(5 + place), expected.column(5 + framed.len() + place));
+        }
+        let running = ["row_number()", "lag(n)", "sum(n)", "max(f)", "first_value(t)"];
+        if (bounds.0.kind(), bounds.1.kind()) == (0, 2) {
+            prop_assert_eq!(run(&running, 0).unwrap(), run(&running, 1 << 30).unwrap());
         }
     }
 
@@ -522,7 +580,7 @@ fn values_of_any_type_are_looked_up_and_compared() {
         run(&input, &[key(1, false)], &["lag(l)", "last_value(l ignore nulls)"], None, 2, 1 << 20)
             .unwrap();
     let expected = |rows: [Option<u64>; 4]| {
-        arrow::compute::take(input.column(2), &UInt64Array::from(rows.to_vec()), None).unwrap()
+        take(input.column(2), &UInt64Array::from(rows.to_vec()), None).unwrap()
     };
     assert_eq!(found.column(3), &expected([None, Some(0), Some(1), None]));
     assert_eq!(found.column(4), &expected([Some(0), Some(1), Some(1), Some(3)]));
@@ -537,11 +595,14 @@ fn running_functions_hold_a_batch_and_others_a_partition_or_end_typed() {
     let running = ["row_number()", "rank()", "lag(o)", "first_value(o)", "sum(o)"];
     let found = run(&input, &[key(1, false)], &running, None, 8_192, budget).unwrap();
     assert_eq!(found.num_rows(), 200_000);
-    let error = run(&input, &[key(1, false)], &["lead(o)"], None, 8_192, budget).unwrap_err();
+    let ahead = run(&input, &[key(1, false)], &["lead(o)"], None, 8_192, budget).unwrap();
+    assert_eq!(ints(&ahead, "w0")[199_998..], [Some(199_999), None]);
+    let frame = Some("rows between current row and unbounded following");
+    let error = run(&input, &[key(1, false)], &["sum(o)"], frame, 8_192, budget).unwrap_err();
     let Error::MemoryLimit { operator, budget_bytes, .. } = error else { panic!("{error}") };
     assert!(operator.starts_with("window over a partition of "), "{operator}");
     assert_eq!(budget_bytes, budget);
-    let held = run(&input, &[key(1, false)], &["lead(o)"], None, 8_192, 1 << 28).unwrap();
+    let held = run(&input, &[key(1, false)], &["sum(o)"], frame, 8_192, 1 << 28).unwrap();
     assert_eq!(held.num_rows(), 200_000);
 }
 

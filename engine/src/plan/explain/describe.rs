@@ -5,7 +5,10 @@ use arrow::datatypes::Schema;
 use crate::{
     expr::{Aggregate, Expr, SortKey},
     formats::{Format, WriteFormat},
-    plan::{JoinKind, Node, Op, Plan, Read, Separator, Share, Stage, Step, StepKind},
+    plan::{
+        JoinKind, Node, Op, Plan, Read, Separator, Share, Stage, Step, StepIndex, StepKind,
+        filtered::filtered_source,
+    },
 };
 
 /// What a node does, in full.
@@ -97,7 +100,7 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
 
 /// What a step of a stage does.
 pub(super) fn step(step: &Step, stage: &Stage) -> String {
-    let below = |index: crate::plan::StepIndex| &stage.steps[index.0].schema;
+    let below = |index: StepIndex| &stage.steps[index.0].schema;
     match &step.kind {
         StepKind::Source { format, .. } => format!("read {}", format_name(format)),
         StepKind::Read { stage: from, share } => match share {
@@ -113,8 +116,9 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         StepKind::Map { columns, .. } => format!("map {}", columns_of(&step.schema, columns)),
         StepKind::Sleep { row_ms, .. } => format!("sleep {row_ms} ms a row"),
         StepKind::Filter { predicate, .. } => format!("filter {}", predicate.0),
-        StepKind::Tokenize { input, columns } => {
-            format!("tokenize {}", names(columns, Some(below(*input))))
+        StepKind::Tokenize { input, columns, lower } => {
+            let case = if *lower { ", in lower case" } else { "" };
+            format!("tokenize {}{case}", names(columns, Some(below(*input))))
         }
         StepKind::Hash { keys, .. } => format!("hash {}", exprs(keys)),
         StepKind::PartialReduce { keys, .. } => format!("partial aggregate by {}", exprs(keys)),
@@ -124,7 +128,14 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
         }
         StepKind::Join { probe_keys, build, .. } => {
             let node = build.0;
-            format!("hash join on {}, step {node} in the table", exprs(probe_keys))
+            let own = stage.steps.iter().position(|other| std::ptr::eq(other, step));
+            let filtered = own.and_then(|own| filtered_source(&stage.steps, StepIndex(own)));
+            let filtered = filtered.map(|(source, column)| {
+                let name = below(source).field(column).name();
+                format!(", whose keys filter {name} of step {}", source.0)
+            });
+            let on = exprs(probe_keys);
+            format!("hash join on {on}, step {node} in the table{}", filtered.unwrap_or_default())
         }
         StepKind::Union { .. } => String::from("union"),
         StepKind::Explode { column, .. } => {

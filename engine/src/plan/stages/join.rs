@@ -3,7 +3,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::{Cutter, Pipeline, reading, with_hash};
+use super::{BROADCAST_BYTES, Cutter, Pipeline, reading, relational::as_it_is};
 use crate::{
     expr::{Expr, Predicate},
     plan::{
@@ -12,10 +12,20 @@ use crate::{
     },
 };
 
+/// A bucket of the build side is to take this part of what a bucket may have: with its table it
+/// takes as much again, and each thread has one.
+const HELD_FACTOR: u64 = 2;
+
+/// One table is made by one task while others wait for it. A large one pays where the other side, which
+/// then need not be moved, is so many times larger.
+const MOVED_FACTOR: u64 = 3;
+
 /// A join's inputs, and what pairs of them must fulfil.
 pub(super) struct Sides {
     pub(super) left: Pipeline,
     pub(super) right: Pipeline,
+    /// What the rows of either side may take in memory.
+    pub(super) held: [u64; 2],
     pub(super) left_keys: Vec<Expr>,
     pub(super) right_keys: Vec<Expr>,
     pub(super) null_safe: bool,
@@ -43,7 +53,7 @@ impl Cutter<'_> {
         columns: &[JoinColumn],
     ) -> Pipeline {
         let Strategy { builds_left, rows, is_broadcast } = self.strategy(how, &sides);
-        let Sides { left, right, left_keys, right_keys, null_safe, on } = sides;
+        let Sides { left, right, held, left_keys, right_keys, null_safe, on } = sides;
         let (left_columns, right_columns) =
             (left.schema().fields().len(), right.schema().fields().len());
         let columns = columns.iter().map(|column| probe_column(*column, builds_left)).collect();
@@ -67,10 +77,16 @@ impl Cutter<'_> {
             ((left, left_keys), (right, right_keys))
         };
         let (probe, build) = if is_broadcast {
-            (with_hash(node, probe, &probe_keys), self.broadcast(node, build, &build_keys))
+            // Each row is looked up where it is, so that no hash has to travel with it.
+            (probe, self.broadcast(node, build))
         } else {
             // Without a key all rows belong together.
-            let buckets = if probe_keys.is_empty() { 1 } else { self.buckets(bytes) };
+            let held = held[usize::from(!builds_left)];
+            let buckets = if probe_keys.is_empty() {
+                1
+            } else {
+                self.buckets(bytes.max(held.saturating_mul(HELD_FACTOR)))
+            };
             (
                 self.hashed(node, probe, &probe_keys, buckets),
                 self.hashed(node, build, &build_keys, buckets),
@@ -88,6 +104,7 @@ impl Cutter<'_> {
             build: StepIndex(probe_step.0 + 1),
             probe_keys,
             build_keys,
+            is_hashed: !is_broadcast,
             null_safe,
             condition,
             rows,
@@ -100,11 +117,15 @@ impl Cutter<'_> {
     fn strategy(&self, how: JoinKind, sides: &Sides) -> Strategy {
         let (left, right) = (sides.left.bytes, sides.right.bytes);
         let has_keys = !sides.left_keys.is_empty();
-        let is_small = |bytes: u64| bytes <= self.sizes.broadcast_bytes;
+        let is_small = |bytes: u64, other: u64| {
+            let pays = bytes <= BROADCAST_BYTES || bytes.saturating_mul(MOVED_FACTOR) <= other;
+            pays && bytes <= self.sizes.broadcast_bytes
+        };
         let pairs = |lonely_probe, lonely_build| JoinRows::Pairs { lonely_probe, lonely_build };
         // Building the other side costs the broadcast, and is done only where a table may be large.
         // Without keys there is no other way to have more than one task.
-        let is_pinned = |bytes: u64, other: u64| !has_keys || is_small(bytes) || bytes <= other;
+        let is_pinned =
+            |bytes: u64, other: u64| !has_keys || is_small(bytes, other) || bytes <= other;
         let (builds_left, rows) = match how {
             JoinKind::Inner | JoinKind::Cross => (left < right, pairs(false, false)),
             JoinKind::Left if is_pinned(right, left) => (false, pairs(true, false)),
@@ -122,18 +143,19 @@ impl Cutter<'_> {
             }
             JoinKind::Anti { null_aware: false } => (true, JoinRows::BuildWithout),
         };
-        let build = if builds_left { left } else { right };
+        let (build, probe) = if builds_left { (left, right) } else { (right, left) };
         // One null on the right decides about all rows of the left, and without keys any row.
         let must = !has_keys || matches!(rows, JoinRows::ProbeWithout { null_aware: true });
-        let is_broadcast = !rows.asks_build() && (must || is_small(build));
+        let is_broadcast = !rows.asks_build() && (must || is_small(build, probe));
         Strategy { builds_left, rows, is_broadcast }
     }
 
-    /// A build side with its keys' hash, all of it read by each task.
-    fn broadcast(&mut self, node: NodeIndex, build: Pipeline, keys: &[Expr]) -> Pipeline {
-        let (bytes, hashed) = (build.bytes, with_hash(node, build, keys));
-        let schema = hashed.schema();
-        let stage = self.close(hashed, Output::Exchange(Distribution::Broadcast));
+    /// A build side, all of it read by each task.
+    fn broadcast(&mut self, node: NodeIndex, build: Pipeline) -> Pipeline {
+        // A step of the node's own, which counts what goes into it.
+        let build = as_it_is(node, build);
+        let (bytes, schema) = (build.bytes, build.schema());
+        let stage = self.close(build, Output::Exchange(Distribution::Broadcast));
         reading(node, schema, stage, Share::All, 1, bytes)
     }
 }

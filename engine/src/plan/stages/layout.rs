@@ -34,8 +34,9 @@ impl Cutter<'_> {
             Some(files) if files < in_order.partitions => {
                 let (schema, bytes) = (in_order.schema(), in_order.bytes);
                 let distribution = Distribution::Gather { ordered: false };
+                let (in_order, from) = in_order.leaving_for(leaf);
                 let stage = self.close(in_order, Output::Exchange(distribution));
-                reading(leaf, schema, stage, Share::Neighbours { readers: files }, files, bytes)
+                reading(from, schema, stage, Share::Neighbours { readers: files }, files, bytes)
             }
             // Nothing cuts a partition in order without counting its rows first.
             None | Some(_) => in_order,

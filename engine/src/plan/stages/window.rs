@@ -92,8 +92,16 @@ mod tests {
         let rows = plan.nodes.iter().map(|_| Rows::None).collect();
         let (consumers, wanted) = (consumers(&plan), order::wanted(&plan));
         let sizes = Sizes::default();
-        let mut cutter =
-            Cutter { consumers, wanted, plan, disk: &disk, stages: Vec::new(), rows, sizes };
+        let mut cutter = Cutter {
+            consumers,
+            wanted,
+            estimates: Vec::new(),
+            plan,
+            disk: &disk,
+            stages: Vec::new(),
+            rows,
+            sizes,
+        };
         let mut read = cutter.pipeline(NodeIndex(0)).unwrap();
         read.bytes = 100 << 20;
         cutter.rows[0] = Rows::Open(read);

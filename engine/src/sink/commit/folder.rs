@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -17,11 +18,15 @@ use super::{
 };
 use crate::{
     Error, Result,
-    disk::remote::is_remote,
+    disk::{Lock, remote::is_remote},
     id::JobId,
     plan::{Sink, Write, WriteMode},
     task::Part,
 };
+
+/// How often, and after how long, a target that another job has is tried again.
+const TRIES: u32 = 3_000;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// What stands at a target.
 pub(super) enum Target {
@@ -92,10 +97,16 @@ impl Publisher {
         parts: &[Part],
     ) -> Result<Vec<PublishedFile>> {
         let target = &write.path;
+        let _turn = self.turn_at(target)?;
         match self.fit(job, sink, write)? {
             // An earlier try got so far and could not say so. What is there counts, since its rows
             // may stand in another order than those of the parts that were made since.
-            Target::Result(manifest) if manifest.job_id == job && manifest.sink == sink.id => {
+            // Another job may have added to it since.
+            Target::Result(manifest)
+                if manifest.job_id == job && manifest.sink == sink.id
+                    || names_jobs(write)
+                        && !own_files(&manifest, job, write, target).is_empty() =>
+            {
                 Ok(own_files(&manifest, job, write, target))
             }
             Target::Nothing => {
@@ -122,6 +133,29 @@ impl Publisher {
                 }
             },
         }
+    }
+
+    /// Waits until no other job changes what stands at a target: of two that add to one folder each
+    /// must list the other's files. The lock is that of the folder above, which no rename touches.
+    ///
+    /// # Errors
+    /// [`Error::OutputUnfit`] where another job has it for half a minute.
+    pub(super) fn turn_at(&self, target: &Path) -> Result<Option<Lock>> {
+        let above = target.parent().unwrap_or(target);
+        for _ in 0..TRIES {
+            match self.disk.lock_dir(above) {
+                Ok(None) => std::thread::sleep(BETWEEN_TRIES),
+                Ok(lock) => return Ok(lock),
+                // Filesystems without locks, and targets of which nothing is there yet.
+                Err(source) => {
+                    let error = Error::io("lock", above)(source);
+                    tracing::debug!(error = %error.chain(), "published without a lock");
+                    return Ok(None);
+                }
+            }
+        }
+        let reason = "is being written by another job, or one beside it is; submit it again";
+        Err(Error::OutputUnfit { path: target.to_owned(), reason: String::from(reason) })
     }
 
     /// A new folder by one rename.
@@ -332,11 +366,18 @@ pub(crate) const FOREIGN: &str = "is there and was not written by minispark (it 
 /// The name of a part: with the job's id where it stands among others.
 fn part_name(job: JobId, write: &Write, number: usize) -> String {
     let extension = write.extension();
+    if names_jobs(write) {
+        format!("part-{job}-{number:05}.{extension}")
+    } else {
+        format!("part-{number:05}.{extension}")
+    }
+}
+
+/// Whether a writer's files have their job's id in their names, since they stand among others'.
+fn names_jobs(write: &Write) -> bool {
     match write.mode {
-        WriteMode::Error | WriteMode::Overwrite => format!("part-{number:05}.{extension}"),
-        WriteMode::Append | WriteMode::OverwritePartitions => {
-            format!("part-{job}-{number:05}.{extension}")
-        }
+        WriteMode::Error | WriteMode::Overwrite => false,
+        WriteMode::Append | WriteMode::OverwritePartitions => true,
     }
 }
 
@@ -348,7 +389,7 @@ pub(super) fn own_files(
     target: &Path,
 ) -> Vec<PublishedFile> {
     let mut files = manifest.files_in(target);
-    if matches!(write.mode, WriteMode::Append | WriteMode::OverwritePartitions) {
+    if names_jobs(write) {
         let own = format!("part-{job}-");
         files.retain(|file| {
             let name = file.path.file_name().and_then(|name| name.to_str());

@@ -12,7 +12,10 @@ use arrow::{
     datatypes::{DataType, Float32Type, Float64Type},
 };
 
-use crate::expr::{BinaryOp, Expr, Literal, Predicate};
+use crate::{
+    expr::{BinaryOp, Expr, Literal, Predicate},
+    source::runtime_filter::KnownKeys,
+};
 
 /// A predicate as far as bounds tell.
 #[derive(Debug)]
@@ -62,6 +65,20 @@ pub(crate) struct Bounds {
 impl Condition {
     pub(crate) fn of(predicate: &Predicate) -> Self {
         condition(&predicate.0, false)
+    }
+
+    /// Of a scan's predicate, and of the bounds of keys that rows must have.
+    pub(crate) fn of_scan(predicate: Option<&Predicate>, keys: &KnownKeys) -> Option<Self> {
+        let mut parts: Vec<Self> = predicate.map(Self::of).into_iter().collect();
+        for (column, (least, greatest)) in keys.bounds() {
+            for (op, value) in
+                [(BinaryOp::GreaterOrEqual, least), (BinaryOp::LessOrEqual, greatest)]
+            {
+                let test = Test::Compare { through: None, op, value };
+                parts.push(Self::Claim(Claim { column, test }));
+            }
+        }
+        if parts.len() < 2 { parts.pop() } else { Some(Self::All(parts)) }
     }
 
     /// Folds the tree from its claims up; `unknown` stands for what bounds can't decide.

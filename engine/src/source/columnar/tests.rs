@@ -271,8 +271,7 @@ fn take(input: &Input, columns: &[usize], predicate: Option<&str>) -> Taken {
     let mut rows = Vec::new();
     for split in &splits {
         let schema = SchemaRef::clone(&schema);
-        let mut source =
-            ColumnarSource::over(split, &read.format, &read.scan, schema, &disk).unwrap();
+        let mut source = ColumnarSource::over(split, &read.format, &read.scan, schema, &disk);
         while let Some(batch) = source.next().unwrap() {
             assert_eq!(batch.num_columns(), columns.len());
             rows.extend(batch.column(0).as_primitive::<Int64Type>().values());
@@ -428,7 +427,7 @@ fn attempt(bytes: &[u8], format: &Format) -> Result<usize> {
     }
     for split in splits(&read, &schema, &input.disk)? {
         let schema = SchemaRef::clone(&schema);
-        let mut source = ColumnarSource::over(&split, format, &read.scan, schema, &input.disk)?;
+        let mut source = ColumnarSource::over(&split, format, &read.scan, schema, &input.disk);
         while let Some(batch) = source.next()? {
             rows += batch.num_rows();
         }
@@ -535,8 +534,7 @@ fn a_scan_without_a_column_still_counts_rows() {
     let schema = Arc::new(Schema::empty());
     let scan = Scan { projection: Some(Vec::new()), ..Scan::default() };
     let split = &input.splits(&Format::Parquet, 1).unwrap()[0];
-    let mut source =
-        ColumnarSource::over(split, &Format::Parquet, &scan, schema, &input.disk).unwrap();
+    let mut source = ColumnarSource::over(split, &Format::Parquet, &scan, schema, &input.disk);
     let mut rows = 0;
     while let Some(batch) = source.next().unwrap() {
         rows += batch.num_rows();

@@ -42,8 +42,8 @@ pub(super) struct Prepared {
 enum Kind {
     /// Whether it has a row.
     Exists { negated: bool },
-    /// Whether it has a value, the last of the keys.
-    In { negated: bool },
+    /// Whether it has a value: the last of the keys, so many columns.
+    In { negated: bool, columns: usize },
     /// Its value, over the columns of its rows.
     Scalar {
         value: Box<Sql>,
@@ -276,8 +276,9 @@ impl Translator<'_, '_, '_, '_> {
             return Err(SqlError::new(ParseErrorKind::Syntax, span, message));
         }
         let (inner, columns) = self.attached_all(inner, columns)?;
+        let kind = Kind::In { negated, columns: items.len() };
         keys.extend(items.into_iter().zip(columns));
-        Ok(self.prepared(Kind::In { negated }, inner, keys, others, span))
+        Ok(self.prepared(kind, inner, keys, others, span))
     }
 
     /// Expressions over a relation, with the subqueries that they hold beside it.

@@ -312,6 +312,11 @@ pub(super) fn number(value: i64, span: Span) -> Sql {
     Sql::Value(sqlparser::ast::ValueWithSpan { value, span })
 }
 
+/// A null, of whatever type fits, said at `span`.
+pub(super) fn null(span: Span) -> Sql {
+    Sql::Value(sqlparser::ast::ValueWithSpan { value: sqlparser::ast::Value::Null, span })
+}
+
 /// A call of a function by its name, said at `span`.
 pub(super) fn call(name: &str, arguments: Vec<FunctionArgExpr>, span: Span) -> Sql {
     let name = Ident { value: String::from(name), quote_style: None, span };

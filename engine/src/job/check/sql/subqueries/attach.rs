@@ -27,11 +27,11 @@ impl Translator<'_, '_, '_, '_> {
         {
             match self.subqueries[place].kind {
                 Kind::Exists { negated } => return self.having_partner(relation, place, negated),
-                Kind::In { negated } => return self.having_value(relation, place, negated),
+                Kind::In { negated, .. } => return self.having_value(relation, place, negated),
                 Kind::Scalar { .. } => {}
             }
         }
-        let columns = relation.names();
+        let columns = identities(&relation, span_of(&sql));
         let is_comparison = matches!(
             tree::without_parentheses(&sql),
             Sql::BinaryOp {
@@ -45,10 +45,7 @@ impl Translator<'_, '_, '_, '_> {
             }
         );
         let relation = self.attached_as(relation, &sql, is_comparison)?;
-        let span = span_of(&sql);
         let relation = self.filter(relation, vec![sql])?;
-        let columns: Vec<_> =
-            columns.into_iter().map(|name| (name.clone(), tree::column(&name, span))).collect();
         self.map(&relation, &columns)
     }
 
@@ -62,11 +59,9 @@ impl Translator<'_, '_, '_, '_> {
         if on.keys.is_empty() && on.others.is_empty() {
             // Whether it has a row is the same for all.
             let condition = tree::column(&self.subqueries[place].name.clone(), span);
-            let columns = relation.names();
+            let columns = identities(&relation, span);
             let relation = self.attached(relation, &condition)?;
             let relation = self.filter(relation, vec![condition])?;
-            let columns: Vec<_> =
-                columns.into_iter().map(|name| (name.clone(), tree::column(&name, span))).collect();
             return self.map(&relation, &columns);
         }
         let how = if negated { JoinKind::Anti { null_aware: false } } else { JoinKind::Semi };
@@ -173,7 +168,7 @@ impl Translator<'_, '_, '_, '_> {
                 // A comparison with null is not true, so that rows without a partner may go.
                 let is_inner = is_comparison && is_strict && count.is_none();
                 let how = if is_inner { JoinKind::Inner } else { JoinKind::Left };
-                let columns = relation.names();
+                let mut columns = identities(&relation, span);
                 let rows = relation.rows;
                 let mut joined = self.join(how, &relation, &inner, on, rows)?;
                 if let Some(count) = count {
@@ -182,24 +177,95 @@ impl Translator<'_, '_, '_, '_> {
                     let holds = tree::binary(none, BinaryOperator::Or, one);
                     joined = self.expect(&joined, &holds, MORE_THAN_ONE)?;
                 }
-                let mut columns: Vec<_> = columns
-                    .into_iter()
-                    .map(|column| (column.clone(), tree::column(&column, span)))
-                    .collect();
                 columns.push((name, value));
                 self.map(&joined, &columns)
             }
-            Kind::In { negated: true } => {
-                let message = "`not in (select ...)` is supported only as a condition of its own, \
-                               joined to others by `and`; say `not exists` here";
+            Kind::In { columns, .. } if *columns > 1 => {
+                let message = "`in` of several columns is supported only as a condition of its \
+                               own, joined to others by `and`; say `exists` here";
                 Err(SqlError::unsupported(span, message))
             }
-            Kind::In { negated: false } => self.flagged(relation, &inner, on, &name, false, span),
+            Kind::In { negated, .. } => {
+                let negated = *negated;
+                self.member(relation, &inner, on, &name, negated, span)
+            }
             Kind::Exists { negated } => {
                 let negated = *negated;
                 self.flagged(relation, &inner, on, &name, negated, span)
             }
         }
+    }
+
+    /// The relation with a column that says whether a value, the last of the keys, is among those
+    /// of `inner`; null where none is equal and the value, or one of them, is null.
+    fn member(
+        &mut self,
+        relation: Relation,
+        inner: &Relation,
+        on: On,
+        name: &str,
+        negated: bool,
+        span: Span,
+    ) -> Result<Relation> {
+        let Some(((sought, found), around)) = on.keys.split_last() else {
+            let message = "`in` compares a value";
+            return Err(SqlError::new(ParseErrorKind::Syntax, span, message));
+        };
+        let (sought, found, around) = (sought.clone(), found.clone(), around.to_vec());
+        let relation = self.attached_keys(relation, &on.keys)?;
+        let mut columns = identities(&relation, span);
+        let is_found = self.own_name("found#1");
+        let relation = self.flagged(relation, inner, on, &is_found, false, span)?;
+        let (rows, values) = (self.own_name("rows#1"), self.own_name("values#1"));
+        let value = FunctionArgExpr::Expr(found);
+        let counted = [
+            (rows.clone(), tree::call("count", vec![FunctionArgExpr::Wildcard], span)),
+            (values.clone(), tree::call("count", vec![value], span)),
+        ];
+        let joined = self.beside_groups(relation, inner, around, &counted, span)?;
+        let of = |own: &str| tree::column(own, span);
+        let has_rows = compare(&rows, BinaryOperator::Gt, tree::number(0, span), span);
+        let has_null = tree::binary(of(&values), BinaryOperator::Lt, of(&rows));
+        let is_null = Sql::IsNull(Box::new(sought));
+        let may_be = tree::binary(is_null, BinaryOperator::Or, has_null);
+        let is_some = Sql::IsTrue(Box::new(has_rows));
+        let unknown = [is_some, Sql::Nested(Box::new(may_be)), tree::null(span)];
+        let unknown = unknown
+            .into_iter()
+            .reduce(|left, right| tree::binary(left, BinaryOperator::And, right));
+        let is_in = unknown.into_iter().fold(of(&is_found), |left, right| {
+            tree::binary(left, BinaryOperator::Or, Sql::Nested(Box::new(right)))
+        });
+        let is_in = Sql::Nested(Box::new(is_in));
+        columns.push((String::from(name), if negated { tree::negated(is_in) } else { is_in }));
+        self.map(&joined, &columns)
+    }
+
+    /// The relation with aggregates of the rows of `inner` that have equal keys, null where there
+    /// are none; without keys of all its rows.
+    fn beside_groups(
+        &mut self,
+        relation: Relation,
+        inner: &Relation,
+        keys: Keys,
+        aggregates: &[(String, Sql)],
+        span: Span,
+    ) -> Result<Relation> {
+        let rows = relation.rows;
+        if keys.is_empty() {
+            let one = self.reduce(inner, &[], aggregates)?;
+            return self.join(JoinKind::Cross, &relation, &one, On::default(), rows);
+        }
+        let relation = self.attached_keys(relation, &keys)?;
+        let mut by = On::default();
+        let mut groups = Vec::with_capacity(keys.len());
+        for (around, own) in keys {
+            let key = self.own_name("correlated#1");
+            by.keys.push((around, tree::column(&key, span)));
+            groups.push((key, own));
+        }
+        let inner = self.reduce(inner, &groups, aggregates)?;
+        self.join(JoinKind::Left, &relation, &inner, by, rows)
     }
 
     /// The relation with a column that says whether a row has a partner.
@@ -233,29 +299,15 @@ impl Translator<'_, '_, '_, '_> {
             );
             if negated { tree::negated(some) } else { some }
         };
-        let mut columns: Vec<_> = relation
-            .names()
-            .into_iter()
-            .map(|column| (column.clone(), tree::column(&column, span)))
-            .collect();
+        let mut columns = identities(&relation, span);
         columns.push((String::from(name), value()));
-        let rows = relation.rows;
-        if on.keys.is_empty() {
-            let one = self.reduce(inner, &[], &counted)?;
-            let joined = self.join(JoinKind::Cross, &relation, &one, on, rows)?;
-            return self.map(&joined, &columns);
-        }
-        let relation = self.attached_keys(relation, &on.keys)?;
-        let mut keys = Vec::with_capacity(on.keys.len());
-        let mut groups = Vec::with_capacity(on.keys.len());
-        for (around, own) in on.keys {
-            let key = self.own_name("correlated#1");
-            keys.push((around, tree::column(&key, span)));
-            groups.push((key, own));
-        }
-        let inner = self.reduce(inner, &groups, &counted)?;
-        let by = On { keys, ..On::default() };
-        let joined = self.join(JoinKind::Left, &relation, &inner, by, rows)?;
+        let joined = self.beside_groups(relation, inner, on.keys, &counted, span)?;
         self.map(&joined, &columns)
     }
+}
+
+/// The columns of a relation, each under its name.
+fn identities(relation: &Relation, span: Span) -> Vec<(String, Sql)> {
+    let columns = relation.names().into_iter();
+    columns.map(|column| (column.clone(), tree::column(&column, span))).collect()
 }

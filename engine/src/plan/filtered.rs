@@ -1,0 +1,140 @@
+//! Which joins of a stage tell a source of the same stage what rows have no partner.
+//!
+//! A join whose probe side's rows without a partner do not come out has read its build side before
+//! the probe side's first row. So a columnar source below it may leave such rows out, as long as
+//! nothing between the two sees a difference: what can fail would fail for fewer rows, and a row
+//! that is left out must not have been a partner of others.
+
+use crate::{
+    expr::Expr,
+    plan::{JoinRows, ProbeColumn, Step, StepIndex, StepKind},
+};
+
+/// The source that the keys of a join's build side filter, and the place in its schema of what they
+/// are compared with.
+pub fn filtered_source(steps: &[Step], join: StepIndex) -> Option<(StepIndex, usize)> {
+    let StepKind::Join { probe, probe_keys, null_safe: false, rows, .. } = &steps.get(join.0)?.kind
+    else {
+        return None;
+    };
+    let drops_lonely = match rows {
+        JoinRows::Pairs { lonely_probe, .. } => !lonely_probe,
+        JoinRows::ProbeWith | JoinRows::BuildWith | JoinRows::BuildWithout => true,
+        JoinRows::ProbeWithout { .. } => false,
+    };
+    // The join's own condition sees pairs of equal keys alone, and so no difference.
+    let [Expr::Column { index, .. }] = probe_keys.as_slice() else { return None };
+    if drops_lonely { source_of(steps, *probe, *index) } else { None }
+}
+
+/// The source that a step's column comes from as it is, row by row.
+fn source_of(steps: &[Step], step: StepIndex, column: usize) -> Option<(StepIndex, usize)> {
+    let (mut step, mut column) = (step, column);
+    // A step stands behind those that it takes rows from, so that this ends.
+    loop {
+        (step, column) = match &steps.get(step.0)?.kind {
+            StepKind::Source { format, .. } => {
+                return format.is_columnar().then_some((step, column));
+            }
+            StepKind::Hash { input, keys } if keys.iter().all(|key| !key.is_fallible()) => {
+                (*input, column)
+            }
+            StepKind::Filter { input, predicate } if !predicate.0.is_fallible() => (*input, column),
+            StepKind::Map { input, columns } if columns.iter().all(|one| !one.is_fallible()) => {
+                let Expr::Column { index, .. } = columns.get(column)? else { return None };
+                (*input, *index)
+            }
+            StepKind::Join { probe, probe_keys, condition, rows, columns, .. }
+                if !rows.asks_build()
+                    && probe_keys.iter().all(|key| !key.is_fallible())
+                    && condition.as_ref().is_none_or(|one| !one.predicate.0.is_fallible()) =>
+            {
+                match columns.get(column)? {
+                    ProbeColumn::Probe(index)
+                    | ProbeColumn::Either { probe: index, prefers_build: false, .. } => {
+                        (*probe, *index)
+                    }
+                    ProbeColumn::Either { .. } | ProbeColumn::Build(_) => return None,
+                }
+            }
+            _ => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::{
+        expr::{Predicate, parse},
+        formats::{Format, intake::Intake},
+        id::StageId,
+        plan::{NodeIndex, Scan, Share},
+    };
+
+    /// A source, what `between` makes of it, a build side, and a join of these rows by column 1.
+    fn target(
+        format: Format,
+        between: impl FnOnce(&Schema) -> StepKind,
+        rows: JoinRows,
+    ) -> Option<(StepIndex, usize)> {
+        let field = |name| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("b")]));
+        let key = || vec![parse::column(&schema, 1)];
+        let kinds = [
+            StepKind::Source { format, scan: Scan::default() },
+            between(&schema),
+            StepKind::Read { stage: StageId(0), share: Share::All },
+            StepKind::Join {
+                probe: StepIndex(1),
+                build: StepIndex(2),
+                probe_keys: key(),
+                build_keys: key(),
+                is_hashed: false,
+                null_safe: false,
+                condition: None,
+                rows,
+                columns: vec![ProbeColumn::Probe(0), ProbeColumn::Probe(1)],
+            },
+        ];
+        let step = |kind| Step { node: NodeIndex(0), schema: Arc::clone(&schema), kind };
+        filtered_source(&kinds.map(step), StepIndex(3))
+    }
+
+    fn filter(text: &'static str) -> impl FnOnce(&Schema) -> StepKind {
+        move |schema| {
+            let predicate: Predicate = parse::predicate(text, schema).unwrap();
+            StepKind::Filter { input: StepIndex(0), predicate }
+        }
+    }
+
+    const INNER: JoinRows = JoinRows::Pairs { lonely_probe: false, lonely_build: false };
+
+    #[test]
+    fn a_source_is_found_below_what_keeps_its_values() {
+        assert_eq!(target(Format::Parquet, filter("a > 1"), INNER), Some((StepIndex(0), 1)));
+        let swapped = |schema: &Schema| StepKind::Map {
+            input: StepIndex(0),
+            columns: vec![parse::column(schema, 1), parse::column(schema, 0)],
+        };
+        assert_eq!(target(Format::Parquet, swapped, INNER), Some((StepIndex(0), 0)));
+    }
+
+    #[test]
+    fn what_could_see_a_difference_keeps_all_rows() {
+        // A row that is left out could not fail any more.
+        assert_eq!(target(Format::Parquet, filter("a + b > 1"), INNER), None);
+        // Rows of text are all decoded, and counted, in any case.
+        assert_eq!(target(Format::Text(Intake::default()), filter("a > 1"), INNER), None);
+        let outer = JoinRows::Pairs { lonely_probe: true, lonely_build: false };
+        assert_eq!(target(Format::Parquet, filter("a > 1"), outer), None);
+        let without = JoinRows::ProbeWithout { null_aware: false };
+        assert_eq!(target(Format::Parquet, filter("a > 1"), without), None);
+        let ends = |_: &Schema| StepKind::Limit { input: StepIndex(0), offset: 0, n: 5 };
+        assert_eq!(target(Format::Parquet, ends, INNER), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! [`RuntimeFilter`]: what the keys of a join's build side say of the rows that are read for its
+//! probe side.
+//!
+//! A hint. Where the build side is in memory before the first row is read, rows without a partner
+//! need not be decoded; where it is not, all rows are. Nobody waits for it, and no result depends
+//! on it.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::{array::ArrayRef, buffer::BooleanBuffer};
+
+use crate::Result;
+
+/// So many rows of a split are tested before it is judged whether that pays.
+const JUDGED_ROWS: u64 = 16 << 10;
+
+/// Keys that some rows must have.
+pub trait KeySet: Send + Sync {
+    /// The least and the greatest of them, as arrays of one value; `None` where it is not known.
+    fn bounds(&self) -> Option<(ArrayRef, ArrayRef)>;
+
+    /// Which of these values are among them; none that is null.
+    ///
+    /// # Errors
+    /// Those of a type that no key has.
+    fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer>;
+}
+
+/// Where a join leaves its keys for the source below it; clones are the same.
+#[derive(Clone, Default)]
+pub struct RuntimeFilter(Arc<OnceLock<Arc<dyn KeySet>>>);
+
+impl RuntimeFilter {
+    /// Says which keys there are; the first time counts.
+    pub fn set(&self, keys: Arc<dyn KeySet>) {
+        // Whoever comes second says the same.
+        self.0.get_or_init(|| keys);
+    }
+
+    /// The keys, where they are known by now.
+    pub(crate) fn keys(&self) -> Option<&Arc<dyn KeySet>> {
+        self.0.get()
+    }
+}
+
+/// Filters whose keys are known, of one split's source.
+#[derive(Default)]
+pub(crate) struct KnownKeys(Vec<Known>);
+
+struct Known {
+    /// The place of what is tested in the source's schema.
+    column: usize,
+    keys: Arc<dyn KeySet>,
+    tested_rows: u64,
+    found_rows: u64,
+}
+
+impl Known {
+    /// Whether testing more rows pays: it does until it is known that most of them pass. What was
+    /// found in other splits does not count, so that a task leaves out the same rows each time.
+    fn pays(&self) -> bool {
+        self.tested_rows < JUDGED_ROWS || self.found_rows <= self.tested_rows / 2
+    }
+}
+
+impl KnownKeys {
+    /// Of these filters, each with the place of its column, those that are known.
+    pub(crate) fn of(filters: &[(usize, RuntimeFilter)]) -> Self {
+        let known = |(column, filter): &(usize, RuntimeFilter)| {
+            let keys = Arc::clone(filter.keys()?);
+            Some(Known { column: *column, keys, tested_rows: 0, found_rows: 0 })
+        };
+        Self(filters.iter().filter_map(known).collect())
+    }
+
+    /// The columns whose values lie between bounds, with these.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = (usize, (ArrayRef, ArrayRef))> {
+        self.0.iter().filter_map(|known| Some((known.column, known.keys.bounds()?)))
+    }
+
+    /// Which rows may have a partner by all of them; `None` where all rows may. `column` gives the
+    /// values at a place.
+    ///
+    /// # Errors
+    /// As [`KeySet::contains`].
+    pub(crate) fn test<'a>(
+        &mut self,
+        column: impl Fn(usize) -> Option<&'a ArrayRef>,
+    ) -> Result<Option<BooleanBuffer>> {
+        let mut may_meet: Option<BooleanBuffer> = None;
+        for known in self.0.iter_mut().filter(|known| known.pays()) {
+            let Some(values) = column(known.column) else { continue };
+            let found = known.keys.contains(values)?;
+            known.tested_rows += found.len() as u64;
+            known.found_rows += found.count_set_bits() as u64;
+            may_meet = Some(match may_meet {
+                Some(before) => &before & &found,
+                None => found,
+            });
+        }
+        Ok(may_meet.filter(|rows| rows.count_set_bits() < rows.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{Array, AsArray, Int64Array},
+        datatypes::Int64Type,
+    };
+
+    use super::*;
+
+    /// The numbers below a limit.
+    struct Below(i64);
+
+    impl KeySet for Below {
+        fn bounds(&self) -> Option<(ArrayRef, ArrayRef)> {
+            let value = |value| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+            Some((value(0), value(self.0 - 1)))
+        }
+
+        fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
+            let values = values.as_primitive::<Int64Type>();
+            Ok(BooleanBuffer::collect_bool(values.len(), |row| {
+                values.is_valid(row) && values.value(row) < self.0
+            }))
+        }
+    }
+
+    fn known(limits: &[i64]) -> KnownKeys {
+        let filter = |limit: &i64| {
+            let filter = RuntimeFilter::default();
+            filter.set(Arc::new(Below(*limit)));
+            (0, filter)
+        };
+        KnownKeys::of(&limits.iter().map(filter).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_row_must_be_among_the_keys_of_all_filters() {
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(5), Some(9)]));
+        let test = |limits: &[i64]| known(limits).test(|_| Some(&rows)).unwrap();
+        assert_eq!(test(&[6, 9]), Some(BooleanBuffer::from(vec![true, false, true, false])));
+        assert_eq!(test(&[]), None);
+        // A filter whose keys are not known, or whose column is not there, says nothing.
+        let unknown = KnownKeys::of(&[(0, RuntimeFilter::default())]).test(|_| Some(&rows));
+        assert_eq!(unknown.unwrap(), None);
+        assert_eq!(known(&[6]).test(|_| None).unwrap(), None);
+    }
+
+    #[test]
+    fn rows_are_tested_until_it_is_known_that_most_of_them_pass() {
+        let rows: ArrayRef = Arc::new((0..10_000).collect::<Int64Array>());
+        let left_out = |limit| {
+            let mut keys = known(&[limit]);
+            let mut test = || keys.test(|_| Some(&rows)).unwrap().is_some();
+            (0..4).map(|_| test()).collect::<Vec<_>>()
+        };
+        assert_eq!(left_out(5_000), [true; 4]);
+        assert_eq!(left_out(5_001), [true, true, false, false]);
+    }
+}
