@@ -32,7 +32,10 @@ fi
 data=${QUERIES_DATA:-$folder/data}
 tpch=$data/tpch-$scale h2o=$data/h2o
 [ -d "$tpch" ] || "$venv/bin/tpchgen-cli" parquet -s "$scale" -q --output-dir="$tpch"
-[ -e "$h2o/G1_$rows.parquet" ] || "$venv/bin/python" benches/compare/h2o_data.py "$h2o" "$rows"
 
-TMPDIR=$folder "$venv/bin/python" tests/spark.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$rows" \
+size=$("$venv/bin/python" -c "import sys; sys.path.insert(0, 'benches/compare')
+from h2o_data import size_name; print(size_name(float('$rows')))")
+[ -e "$h2o/G1_$size.parquet" ] || "$venv/bin/python" benches/compare/h2o_data.py "$h2o" "$rows"
+
+TMPDIR=$folder "$venv/bin/python" tests/spark.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$size" \
   --seed "$seed" --jobs "$jobs" 2>"$folder/spark.log" || { tail -n 20 "$folder/spark.log" >&2; exit 1; }

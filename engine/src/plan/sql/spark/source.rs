@@ -1,7 +1,5 @@
 //! The files of a reader as tables of Spark's by their paths, with the reader's options.
 
-use std::path::Path;
-
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{
@@ -21,6 +19,9 @@ use crate::{
     plan::{InputFile, Read},
     source::folders,
 };
+
+/// Signs that make a path a pattern.
+const PATTERN_SIGNS: [char; 8] = ['\\', '{', '}', '[', ']', '*', '?', ','];
 
 /// The query that gives the rows of `read`, with the columns of `schema`.
 ///
@@ -153,26 +154,20 @@ fn typed(text: &str, field: &Field, date: Option<&str>, timestamp: Option<&str>)
 
 /// The files' path: one, or a pattern that says them all.
 fn paths(files: &[&InputFile]) -> Written {
-    let text = |path: &Path| {
-        let text = path.to_str().map(String::from);
-        text.ok_or_else(|| format!("{} is no text", path.display()))
-    };
-    let escaped = |path: &str| {
-        let mut escaped = String::new();
-        for sign in path.chars() {
-            if r"\{}[]*?,".contains(sign) {
-                escaped.push('\\');
-            }
-            escaped.push(sign);
+    let paths = files.iter().map(|file| match file.path.to_str() {
+        None => Err(format!("{} is no text", file.path.display())),
+        // It takes them by escapes in some places and not in others.
+        Some(text) if text.contains(PATTERN_SIGNS) => {
+            Err(format!("{text} has a sign that makes it a pattern in Spark"))
         }
-        escaped
-    };
-    let paths = files.iter().map(|file| text(&file.path)).collect::<Result<Vec<_>, String>>()?;
+        Some(text) => Ok(text),
+    });
+    let paths = paths.collect::<Result<Vec<&str>, String>>()?;
     let [first, others @ ..] = &paths[..] else {
         return refused("a reader without files has no SQL");
     };
     if others.is_empty() {
-        return Ok(escaped(first));
+        return Ok(String::from(*first));
     }
     // The folder that all are in.
     let shared = |one: &str, other: &str| {
@@ -180,8 +175,8 @@ fn paths(files: &[&InputFile]) -> Written {
         one.as_bytes()[..same].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)
     };
     let folder = others.iter().map(|other| shared(first, other)).min().unwrap_or(0);
-    let rest: Vec<_> = paths.iter().map(|path| escaped(&path[folder..])).collect();
-    Ok(format!("{}{{{}}}", escaped(&first[..folder]), rest.join(",")))
+    let rest: Vec<_> = paths.iter().map(|path| &path[folder..]).collect();
+    Ok(format!("{}{{{}}}", &first[..folder], rest.join(",")))
 }
 
 /// How CSV is written.
