@@ -99,12 +99,16 @@ def benchmark(options, spark, connection):
             try:
                 target = os.path.join(scratch, "result")
                 job = queries.prepare(document, {"data": os.path.abspath(data), **parameters}, target)
+                path = os.path.join(scratch, "job.json")
+                with open(path, "w") as file:
+                    json.dump(job, file)
+                # Before the run, whose result would be in its own way.
+                statement, told = explained(options.binary, path)
+                if statement is None:
+                    raise RuntimeError(f"no SQL: {told}")
                 queries.run(options, job, scratch)
                 difference = queries.compare(connection, target, sql)
                 if difference is None:
-                    statement, told = explained(options.binary, os.path.join(scratch, "job.json"))
-                    if statement is None:
-                        raise RuntimeError(f"no SQL: {told}")
                     ours = connection.execute(f"from read_parquet('{target}/*.parquet')").fetchall()
                     theirs = answer(spark, statement)[1]
                     difference = queries.same_rows(ours, theirs)
