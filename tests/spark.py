@@ -38,10 +38,13 @@ THEIRS = re.compile(
 
 def session():
     settings = {
-        "spark.ui.enabled": "false", "spark.sql.session.timeZone": "UTC", "spark.sql.shuffle.partitions": "4",
+        "spark.ui.enabled": "false", "spark.sql.session.timeZone": "UTC", "spark.sql.shuffle.partitions": "1",
         "spark.sql.ansi.enabled": "true", "spark.driver.memory": "2g", "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1", "spark.sql.warehouse.dir": os.path.join(tempfile.gettempdir(), "warehouse"),
         "spark.log.level": "OFF",
+        # Of so few rows compiling a plan would be most of the time.
+        "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
     builder = SparkSession.builder.master("local[2]").appName("minispark")
     for name, value in settings.items():
