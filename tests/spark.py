@@ -35,6 +35,9 @@ THEIRS = re.compile(
     r"CAST_OVERFLOW|CAST_INVALID_INPUT|ARITHMETIC_OVERFLOW|DIVIDE_BY_ZERO|NUMERIC_VALUE_OUT_OF_RANGE|DATETIME_FIELD_OUT_OF_BOUNDS"
     r"|REMAINDER_BY_ZERO|DATETIME_OVERFLOW|INVALID_DATETIME|CANNOT_PARSE|BINARY_ARITHMETIC_OVERFLOW|INTERVAL_ARITHMETIC")
 
+# A share of a sum of decimals has more digits there than Spark's decimals.
+REFUSED = {"tpch q11": "Spark has no type for Decimal256"}
+
 
 def session():
     settings = {
@@ -82,7 +85,7 @@ def short(error):
 
 
 def benchmark(options, spark, connection):
-    """Runs the benchmark jobs; how many there were, and how many differ."""
+    """Runs the benchmark jobs; how many are compared, and how many differ."""
     count = failures = 0
     for suite, (folder, parameters, tables) in queries.suites(options.size).items():
         data = options.tpch if suite.startswith("tpch") else options.h2o
@@ -108,7 +111,10 @@ def benchmark(options, spark, connection):
                 # Before the run, whose result would be in its own way.
                 statement, told = explained(options.binary, path)
                 if statement is None:
-                    raise RuntimeError(f"no SQL: {told}")
+                    if REFUSED.get(f"{suite} {stem}", told + "!") not in told:
+                        raise RuntimeError(f"no SQL: {told}")
+                    print(f"{suite} {stem}: refused: {refusal(told)}", flush=True)
+                    continue
                 queries.run(options, job, scratch)
                 difference = queries.compare(connection, target, sql)
                 if difference is None:
