@@ -89,6 +89,17 @@ fn a_job_is_one_statement_with_a_table_expression_a_node() {
 }
 
 #[test]
+fn a_job_is_a_statement_in_sparks_words_where_these_are_asked_for() {
+    let sql = explain(&[JOB, "--format", "sql", "--dialect", "spark"]).expect_done().stdout;
+    for part in ["-- Spark 4, ANSI mode", "`count` as (", "explode(", "text.`", "nulls last"] {
+        assert!(sql.contains(part), "{part} in {sql}");
+    }
+    let told = explain(&[JOB, "--dialect", "spark"]);
+    assert_eq!(told.code(), 2);
+    assert!(told.stderr.contains("--format sql"), "{}", told.stderr);
+}
+
+#[test]
 fn a_master_explains_a_job_without_starting_it_and_one_that_ran() {
     let cluster = Cluster::start(Settings { workers: 1, ..Settings::default() });
     let document = fs::read_to_string(root().join(JOB)).unwrap();

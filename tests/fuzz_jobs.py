@@ -737,12 +737,21 @@ class Maker:
         inputs, query, columns, rows = rng.choice(choices)
         return self.node("q", "sql", inputs, columns, rows=rows, query=query)
 
+    def computed(self, table):
+        """Many expressions over a source, all of which its result shows."""
+        added = {self.fresh("c"): self.rng.choice(COMPUTED) for _ in range(16)}
+        texts = {name: self.typed(table, kind) for name, kind in added.items()}
+        return self.node("m", "map", [table], {**table.columns, **added}, with_=texts)
+
     def job(self):
         for _ in range(self.rng.randint(1, 3)):
             self.source()
         last = self.tables[-1]
-        for _ in range(self.rng.randint(1, 8)):
-            last = self.step()
+        if self.rng.random() < 0.2:
+            last = self.computed(last)
+        else:
+            for _ in range(self.rng.randint(1, 8)):
+                last = self.step()
         self.sorted = self.rng.random() < 0.3
         if self.sorted:
             last = self.node("o", "sort", [last], last.columns, by=self.keys(last))

@@ -227,7 +227,10 @@ pub(crate) struct Explain {
     /// Run the job, and add what each operator and partition did.
     #[arg(long)]
     pub(crate) analyze: bool,
-    /// The sink whose rows the SQL statement gives [default: the only one].
+    /// Whose SQL, with --format sql [default: duckdb].
+    #[arg(long, value_enum)]
+    pub(crate) dialect: Option<SqlDialect>,
+    /// The sink whose rows the statement gives, with --format sql [default: the only one].
     #[arg(long, value_name = "NODE")]
     pub(crate) sink: Option<String>,
     /// Tasks at once, with --analyze [default: the machine's cores].
@@ -255,6 +258,15 @@ pub(crate) enum PlanFormat {
     Dot,
     /// One SQL statement, a common table expression a node.
     Sql,
+}
+
+/// Whose SQL a statement is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SqlDialect {
+    /// `DuckDB`'s.
+    Duckdb,
+    /// Apache Spark's: version 4, in ANSI mode.
+    Spark,
 }
 
 /// `master`

@@ -3,7 +3,10 @@
 use minispark_engine::{
     disk::RealDisk,
     error::Code,
-    plan::{explain::Explanation, sql},
+    plan::{
+        explain::Explanation,
+        sql::{self, Dialect},
+    },
     runtime::{Session, SessionOptions},
     schedule::JobStatus,
     sink::STAGING,
@@ -16,7 +19,7 @@ use super::{
     warn,
 };
 use crate::{
-    args::{self, PlanFormat},
+    args::{self, PlanFormat, SqlDialect},
     error::{Error, Exit, Result},
     host,
     output::{self, Output},
@@ -30,6 +33,9 @@ pub(super) mod text;
 /// # Errors
 /// All problems of the document; with `--analyze` why the job failed.
 pub(crate) fn explain(args: &args::Explain, output: Output) -> Result<Exit> {
+    if args.format != PlanFormat::Sql && (args.dialect.is_some() || args.sink.is_some()) {
+        return Err(Error::usage("--dialect and --sink are of --format sql"));
+    }
     let disk = RealDisk;
     let document = host::read_document(&disk, &args.file)?;
     let shown = args.file.display().to_string();
@@ -51,7 +57,11 @@ pub(crate) fn explain(args: &args::Explain, output: Output) -> Result<Exit> {
         .map_err(|problems| invalid(&document, &shown, &problems))?;
     warn(&checked.warnings.iter().map(finding).collect::<Vec<_>>(), output);
     if args.format == PlanFormat::Sql {
-        let statement = sql::statement(&checked.plan, args.sink.as_deref());
+        let dialect = match args.dialect {
+            None | Some(SqlDialect::Duckdb) => Dialect::DuckDb,
+            Some(SqlDialect::Spark) => Dialect::Spark,
+        };
+        let statement = sql::statement(&checked.plan, args.sink.as_deref(), dialect);
         let statement = statement.map_err(|refusal| refused(&shown, &refusal))?;
         output::data(statement.as_bytes())?;
         return Ok(Exit::Done);

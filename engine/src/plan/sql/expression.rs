@@ -1,31 +1,83 @@
-//! Expressions in `DuckDB`'s words: as they write themselves, but for what has another name there
-//! ([`function`](super::function)), computes in a narrower type or means something else.
+//! Expressions: what the dialects have in common, and where their own words are asked for.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use super::{Dialect, Written, duckdb, push, spark};
+use crate::expr::{BinaryOp, Expr, Literal};
 
-use super::{Names, Written, function, name, push, quoted};
-use crate::expr::{BinaryOp, Expr, Literal, parse::sql_type_name};
+use arrow::datatypes::DataType;
 
-/// The precision that `DuckDB` does not exceed by itself where both operands keep to it.
-const NARROW_DIGITS: u8 = 18;
+/// Where an expression stands.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// Whose words it is written in.
+    pub(super) dialect: Dialect,
+    /// What columns are called by their places; by their own names where absent.
+    pub(super) places: Option<&'a dyn Fn(usize) -> String>,
+}
 
-/// An expression whose columns have these names.
-pub(super) fn text(expr: &Expr, names: Names<'_>) -> Written {
-    let of = |inner: &Expr| text(inner, names);
+impl Scope<'_> {
+    /// Where columns have their own names.
+    pub(super) fn own(dialect: Dialect) -> Self {
+        Self { dialect, places: None }
+    }
+
+    /// What a column is called.
+    pub(super) fn column(&self, index: usize, name: &str) -> String {
+        self.places.map_or_else(|| self.dialect.name(name), |places| places(index))
+    }
+}
+
+/// An operand as it is written.
+pub(super) struct Operand<'a> {
+    /// The text.
+    pub(super) text: String,
+    /// Its type.
+    pub(super) data_type: DataType,
+    /// Its value, where it is a constant.
+    pub(super) constant: Option<&'a Literal>,
+}
+
+impl<'a> Operand<'a> {
+    fn new(expr: &'a Expr, scope: Scope<'_>) -> Result<Self, String> {
+        let constant = match expr {
+            Expr::Literal(literal) => Some(literal),
+            _ => None,
+        };
+        // An interval of the calendar is no value of Spark's; it is written with what it is added to.
+        let is_calendar = matches!(constant, Some(Literal::Interval { .. }));
+        let text = if is_calendar && scope.dialect == Dialect::Spark {
+            String::new()
+        } else {
+            text(expr, scope)?
+        };
+        Ok(Self { text, data_type: expr.data_type(), constant })
+    }
+}
+
+/// An expression in its scope.
+///
+/// # Errors
+/// Why the dialect can't say it.
+pub(super) fn text(expr: &Expr, scope: Scope<'_>) -> Written {
+    let of = |inner: &Expr| text(inner, scope);
+    let dialect = scope.dialect;
     Ok(match expr {
-        Expr::Column { index, name, .. } => names(*index, name),
-        Expr::Literal(literal) => self::literal(literal)?,
+        Expr::Column { index, name, .. } => scope.column(*index, name),
+        Expr::Literal(literal) => match dialect {
+            Dialect::DuckDb => duckdb::literal(literal)?,
+            Dialect::Spark => spark::literal(literal)?,
+        },
         Expr::Binary { op, left, right, data_type } => {
-            let (left, right) = ((of(left)?, left.data_type()), (of(right)?, right.data_type()));
-            binary(*op, &left, &right, data_type)
+            let (left, right) = (Operand::new(left, scope)?, Operand::new(right, scope)?);
+            binary(*op, &left, &right, data_type, dialect)?
         }
         Expr::Chain { first, steps } => {
-            let mut left = (of(first)?, first.data_type());
+            let mut left = Operand::new(first, scope)?;
             for step in steps {
-                let right = (of(&step.right)?, step.right.data_type());
-                left = (binary(step.op, &left, &right, &step.data_type), step.data_type.clone());
+                let right = Operand::new(&step.right, scope)?;
+                let text = binary(step.op, &left, &right, &step.data_type, dialect)?;
+                left = Operand { text, data_type: step.data_type.clone(), constant: None };
             }
-            left.0
+            left.text
         }
         Expr::Not(input) => format!("(not {})", of(input)?),
         Expr::Negate(input) => format!("(- {})", of(input)?),
@@ -34,14 +86,16 @@ pub(super) fn text(expr: &Expr, names: Names<'_>) -> Written {
             format!("({} is {}{value})", of(input)?, not(*negated))
         }
         Expr::InList { input, list, negated } => {
-            format!("({} {}in ({}))", of(input)?, not(*negated), all(list, names)?.join(", "))
+            format!("({} {}in ({}))", of(input)?, not(*negated), all(list, scope)?.join(", "))
         }
         Expr::Like { input, pattern, escape, ignores_case, negated } => {
             let word = if *ignores_case { "ilike" } else { "like" };
-            let escape = escape.map(|escape| format!(" escape {}", quoted(&escape.to_string())));
-            let (input, pattern) = (of(input)?, of(pattern)?);
-            let escape = escape.unwrap_or_default();
-            format!("({input} {}{word} {pattern}{escape})", not(*negated))
+            let input = of(input)?;
+            let pattern = match dialect {
+                Dialect::DuckDb => duckdb::pattern(pattern, *escape, scope)?,
+                Dialect::Spark => spark::pattern(pattern, *escape, scope)?,
+            };
+            format!("({input} {}{word} {pattern})", not(*negated))
         }
         Expr::Case { branches, otherwise, data_type } => {
             let mut text = String::from("case");
@@ -53,130 +107,69 @@ pub(super) fn text(expr: &Expr, names: Names<'_>) -> Written {
             }
             text += " end";
             let values = branches.iter().map(|(_, value)| value).chain(otherwise.as_deref());
-            widened(text, data_type, values)?
-        }
-        Expr::Cast { input, to, or_null } => {
-            let word = if *or_null { "try_cast" } else { "cast" };
-            format!("{word}({} as {})", of(input)?, type_name(to)?)
-        }
-        Expr::Field { input, name, .. } => {
-            format!("struct_extract({}, {})", of(input)?, quoted(name))
-        }
-        Expr::Element { input, index, .. } => {
-            format!("list_extract({}, {})", of(input)?, of(index)?)
-        }
-        Expr::Call { function, arguments, data_type } => {
-            let texts = all(arguments, names)?;
-            let call = function::call(function.name(), arguments, &texts, data_type)?;
-            match function.name() {
-                "coalesce" | "nullif" | "greatest" | "least" | "if" | "list_value" => {
-                    widened(call, data_type, arguments.iter())?
-                }
-                _ => call,
+            match dialect {
+                Dialect::DuckDb => duckdb::widened(text, data_type, values)?,
+                Dialect::Spark => text,
             }
         }
+        Expr::Cast { input, to, or_null } => match dialect {
+            Dialect::DuckDb => duckdb::cast(&of(input)?, &input.data_type(), to, *or_null)?,
+            Dialect::Spark => spark::cast(&of(input)?, &input.data_type(), to, *or_null)?,
+        },
+        Expr::Field { input, name, .. } => match dialect {
+            Dialect::DuckDb => {
+                format!("struct_extract({}, {})", of(input)?, dialect.quoted(name))
+            }
+            Dialect::Spark => spark::field(&of(input)?, name),
+        },
+        Expr::Element { input, index, .. } => match dialect {
+            Dialect::DuckDb => format!("list_extract({}, {})", of(input)?, of(index)?),
+            Dialect::Spark => spark::element(&of(input)?, index, &of(index)?),
+        },
+        Expr::Call { function, arguments, data_type } => match dialect {
+            Dialect::DuckDb => {
+                let texts = all(arguments, scope)?;
+                duckdb::call(function.name(), arguments, &texts, data_type)?
+            }
+            Dialect::Spark => spark::call(function.name(), arguments, data_type, scope)?,
+        },
     })
-}
-
-/// Several.
-pub(super) fn all(exprs: &[Expr], names: Names<'_>) -> Result<Vec<String>, String> {
-    exprs.iter().map(|expr| text(expr, names)).collect()
-}
-
-/// A choice among constants alone in its own type: whole constants are of 32 bits in `DuckDB`, and
-/// so would be what is computed of them.
-fn widened<'a>(
-    text: String,
-    data_type: &DataType,
-    values: impl Iterator<Item = &'a Expr>,
-) -> Written {
-    let is_constant = |value: &Expr| matches!(value, Expr::Literal(_));
-    let is_whole = match data_type {
-        DataType::List(item) => *item.data_type() == DataType::Int64,
-        other => *other == DataType::Int64,
-    };
-    if is_whole && { values }.all(is_constant) {
-        return Ok(format!("cast({text} as {})", type_name(data_type)?));
-    }
-    Ok(text)
-}
-
-fn is_wide(data_type: &DataType) -> bool {
-    data_type.is_integer() && *data_type != DataType::Int32
 }
 
 /// `left op right`, each with its type.
 fn binary(
     op: BinaryOp,
-    left: &(String, DataType),
-    right: &(String, DataType),
+    left: &Operand<'_>,
+    right: &Operand<'_>,
     data_type: &DataType,
-) -> String {
-    let ((left, left_type), (right, right_type)) = (left, right);
-    let word = match op {
-        BinaryOp::IntegerDivide => String::from("//"),
-        other => other.to_string(),
-    };
-    match (left_type, right_type, data_type) {
-        // It has no sum of a date and a wide whole number.
-        (DataType::Date32, other, DataType::Date32) if is_wide(other) => {
-            format!("({left} {word} cast({right} as INTEGER))")
-        }
-        (other, DataType::Date32, DataType::Date32) if is_wide(other) => {
-            format!("(cast({left} as INTEGER) {word} {right})")
-        }
-        (
-            DataType::Decimal128(left_digits, scale),
-            DataType::Decimal128(right_digits, _),
-            DataType::Decimal128(digits, _),
-        ) if *digits > NARROW_DIGITS && *left_digits.max(right_digits) <= NARROW_DIGITS => {
-            format!("(cast({left} as DECIMAL(38,{scale})) {word} {right})")
-        }
-        // A timestamp there, also where the interval is of days alone.
-        (_, DataType::Interval(_), DataType::Date32)
-        | (DataType::Interval(_), _, DataType::Date32) => {
-            format!("cast({left} {word} {right} as DATE)")
-        }
-        _ => format!("({left} {word} {right})"),
+    dialect: Dialect,
+) -> Written {
+    match dialect {
+        Dialect::DuckDb => Ok(duckdb::binary(op, left, right, data_type)),
+        Dialect::Spark => spark::binary(op, left, right, data_type),
     }
 }
 
-fn literal(literal: &Literal) -> Written {
-    Ok(match literal {
-        Literal::Null(data_type) => format!("cast(null as {})", type_name(data_type)?),
-        Literal::Duration { .. } => return Err(String::from("a constant duration has no SQL")),
-        Literal::Timestamp { zone: Some(_), .. } => {
-            type_name(&literal.data_type())?;
-            literal.to_string()
-        }
-        other => other.to_string(),
-    })
+/// Several.
+pub(super) fn all(exprs: &[Expr], scope: Scope<'_>) -> Result<Vec<String>, String> {
+    exprs.iter().map(|expr| text(expr, scope)).collect()
 }
 
-/// A type's name.
-pub(super) fn type_name(data_type: &DataType) -> Written {
-    Ok(match data_type {
-        DataType::Null => String::from("INTEGER"),
-        DataType::Duration(_) => String::from("INTERVAL"),
-        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => {
-            String::from("TIMESTAMPTZ")
-        }
-        DataType::Timestamp(_, Some(_)) => {
-            return Err(String::from("timestamps with a zone are microseconds of UTC in SQL"));
-        }
-        DataType::Decimal256(..) => {
-            return Err(String::from("decimals of more than 38 digits have no SQL"));
-        }
-        DataType::List(item) => format!("{}[]", type_name(item.data_type())?),
-        DataType::Struct(fields) => {
-            let field = |field: &arrow::datatypes::FieldRef| {
-                Ok(format!("{} {}", name(field.name()), type_name(field.data_type())?))
-            };
-            let fields = fields.iter().map(field).collect::<Result<Vec<_>, String>>()?;
-            format!("STRUCT({})", fields.join(", "))
-        }
-        plain => sql_type_name(plain),
-    })
+/// `value as name, …`; a value that is its own name needs none.
+pub(super) fn select<'a>(
+    columns: impl Iterator<Item = (&'a str, String)>,
+    dialect: Dialect,
+) -> String {
+    let column = |(label, value): (&str, String)| {
+        let label = dialect.name(label);
+        if value == label { value } else { format!("{value} as {label}") }
+    };
+    columns.map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// A number, or `least` where it is less; null where it is null, which `greatest` would pass over.
+pub(super) fn at_least(number: &str, least: &str) -> String {
+    format!("case when {number} < {least} then {least} else {number} end")
 }
 
 fn not(negated: bool) -> &'static str {

@@ -3,15 +3,22 @@
 
 use std::{io::Write, path::Path};
 
-use super::statement;
+use super::{Dialect, statement};
 use crate::{
     disk::{DataDisks, RealDisk},
     job::check::{Site, check},
 };
 
+mod spark;
+
 /// The query of the node `id` in a job of `nodes` one behind the other, the first behind a reader
 /// `r` of g (text), n (int64), x (float64), d (date) and p (decimal); or why there is none.
 fn query(nodes: &[&str], id: &str) -> Result<String, String> {
+    query_in(Dialect::DuckDb, nodes, id)
+}
+
+/// As [`query`], in a dialect.
+fn query_in(dialect: Dialect, nodes: &[&str], id: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let disk = RealDisk::shared();
     let mut file = disk.create(&folder.path().join("in.csv")).unwrap();
@@ -38,28 +45,39 @@ fn query(nodes: &[&str], id: &str) -> Result<String, String> {
         edges.join(", ")
     );
     let plan = check(&document, true, &site).unwrap_or_else(|p| panic!("{p:?}")).plan;
-    let text = statement(&plan, None).map_err(|refusal| refusal.reason)?;
-    let (_, rest) = text.split_once(&format!("\"{id}\" as (\n    ")).unwrap();
+    let text = statement(&plan, None, dialect).map_err(|refusal| refusal.reason)?;
+    let (_, rest) = text.split_once(&format!("{} as (\n    ", dialect.name(id))).unwrap();
     Ok(String::from(rest.split_once("\n  )").unwrap().0))
 }
 
 /// What an expression of a map is written as.
 fn written(expr: &str) -> Result<String, String> {
+    written_in(Dialect::DuckDb, expr)
+}
+
+/// As [`written`], in a dialect.
+fn written_in(dialect: Dialect, expr: &str) -> Result<String, String> {
     let node = serde_json::json!({"id": "m", "op": "map", "select": {"v": expr}}).to_string();
-    let text = query(&[&node], "m")?;
-    let text =
-        text.strip_prefix("select ").and_then(|text| text.strip_suffix(" as \"v\" from \"r\""));
+    let text = query_in(dialect, &[&node], "m")?;
+    let end = format!(" as {} from {}", dialect.name("v"), dialect.name("r"));
+    let text = text.strip_prefix("select ").and_then(|text| text.strip_suffix(&end));
     Ok(String::from(text.unwrap()))
 }
 
 /// What an aggregate by `g` is written as, over rows without an order.
 fn aggregated(call: &str) -> Result<String, String> {
+    aggregated_in(Dialect::DuckDb, call)
+}
+
+/// As [`aggregated`], in a dialect.
+fn aggregated_in(dialect: Dialect, call: &str) -> Result<String, String> {
     let distinct = r#"{"id": "u", "op": "distinct"}"#;
     let node =
         serde_json::json!({"id": "a", "op": "reduce_by_key", "key": "g", "aggs": {"v": call}});
-    let text = query(&[distinct, &node.to_string()], "a")?;
-    let text =
-        text.strip_prefix("select \"g\", ").and_then(|text| text.split_once(" as \"v\" from"));
+    let text = query_in(dialect, &[distinct, &node.to_string()], "a")?;
+    let (begin, end) =
+        (format!("select {}, ", dialect.name("g")), format!(" as {} from", dialect.name("v")));
+    let text = text.strip_prefix(&begin).and_then(|text| text.split_once(&end));
     Ok(String::from(text.unwrap().0))
 }
 
@@ -90,6 +108,28 @@ fn functions_that_duckdb_calls_otherwise_are_called_so() {
 }
 
 #[test]
+fn texts_are_values_in_the_same_forms_and_values_the_same_texts() {
+    for (expr, expected) in [
+        ("cast(g as int64)", r#"cast("g" as BIGINT)"#),
+        ("try_cast(g as int64)", r#"try_cast(regexp_extract("g", '^[+-]?[0-9]+$') as BIGINT)"#),
+        ("cast(n as string)", r#"cast("n" as VARCHAR)"#),
+        (
+            "cast(cast(d as timestamp) as string)",
+            r#"regexp_replace(strftime(cast("d" as TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%f'), '[.]000000$', '')"#,
+        ),
+        (
+            "concat(x, 'a')",
+            r#"concat(replace(regexp_replace(regexp_replace(cast("x" as VARCHAR), '[.]0$', ''), 'e[+]?(-?)0*', 'e\1'), 'nan', 'NaN'), 'a')"#,
+        ),
+        ("encode(g)", r#"encode("g")"#),
+        ("cast(encode(g) as string)", r#"decode(encode("g"))"#),
+    ] {
+        assert_eq!(written(expr).as_deref(), Ok(expected), "{expr}");
+    }
+    assert!(written("cast(array[n] as string)").is_err());
+}
+
+#[test]
 fn a_date_and_days_are_a_date_as_here() {
     let expected = r#"cast("d" + interval '0 months 27 days 0 seconds' as DATE)"#;
     assert_eq!(written("d + interval '27' day").as_deref(), Ok(expected));
@@ -98,7 +138,18 @@ fn a_date_and_days_are_a_date_as_here() {
 #[test]
 fn places_before_the_first_character_are_not_places_from_the_end() {
     assert_eq!(written("substr(g, 2, 3)").as_deref(), Ok(r#"substr("g", 2, 3)"#));
-    assert_eq!(written("substr(g, -1)").as_deref(), Ok(r#"substr("g", greatest(-1, 1))"#));
+    let expected = r#"substr("g", case when "n" < 1 then 1 else "n" end)"#;
+    assert_eq!(written("substr(g, n)").as_deref(), Ok(expected));
+}
+
+#[test]
+fn a_place_that_is_null_gives_null() {
+    // `greatest` passes nulls over, in both dialects.
+    for expr in ["substr(g, n)", "substr(g, n, n)", "overlay(g placing 'x' from n)"] {
+        for dialect in [Dialect::DuckDb, Dialect::Spark] {
+            assert!(!written_in(dialect, expr).unwrap().contains("greatest"), "{expr}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,11 @@
 
 use arrow::datatypes::DataType;
 
-use super::{Written, expression::type_name, name, quoted};
+use super::{
+    super::{Written, expression::at_least},
+    cast::cast,
+    name, quoted, type_name,
+};
 use crate::expr::{Expr, Literal};
 
 /// A call of `function`; its arguments, and what they are written as.
@@ -31,7 +35,22 @@ pub(super) fn call(
     let typed =
         |text: String| -> Written { Ok(format!("cast({text} as {})", type_name(data_type)?)) };
     let none = |why: &str| -> Written { Err(format!("`{function}` {why}")) };
+    // What becomes text is written as here.
+    let shown = |from: usize| -> Result<Vec<String>, String> {
+        let of = |at: usize| {
+            let data_type = arguments.get(at).map_or(DataType::Null, Expr::data_type);
+            if at < from {
+                Ok(texts[at].clone())
+            } else {
+                cast(&texts[at], &data_type, &DataType::Utf8View, false)
+            }
+        };
+        (0..texts.len()).map(of).collect()
+    };
     Ok(match (function, texts) {
+        ("concat", _) => format!("concat({})", shown(0)?.join(", ")),
+        ("concat_ws", _) => format!("concat_ws({})", shown(1)?.join(", ")),
+        ("||", _) if *data_type == DataType::Utf8View => format!("({})", shown(0)?.join(" || ")),
         ("||", _) => infix("||"),
         ("bitand", _) => infix("&"),
         ("bitor", _) => infix("|"),
@@ -87,11 +106,12 @@ pub(super) fn call(
         }
         // Places before the first hold nothing, where it counts them from the end.
         ("substr", [text, from, rest @ ..]) if !is_positive(arguments.get(1)) => match rest {
-            [] => format!("substr({text}, greatest({from}, 1))"),
-            [count, ..] => format!(
-                "substr({text}, greatest({from}, 1), \
-                 greatest({from} + greatest({count}, 0), 1) - greatest({from}, 1))"
-            ),
+            [] => format!("substr({text}, {})", at_least(from, "1")),
+            [count, ..] => {
+                let end = format!("({from} + {})", at_least(count, "0"));
+                let (from, end) = (at_least(from, "1"), at_least(&end, "1"));
+                format!("substr({text}, {from}, {end} - {from})")
+            }
         },
         ("round" | "trunc" | "lpad" | "rpad", [_, _, ..]) => narrow(&[1]),
         ("regexp_extract", _) => narrow(&[2]),
@@ -102,15 +122,23 @@ pub(super) fn call(
             | "json_extract",
             _,
         ) => typed(plain(function))?,
-        ("array_to_string", [list, separator]) => {
-            format!("array_to_string(cast({list} as VARCHAR[]), {separator})")
-        }
+        ("array_to_string", [list, separator]) => match &first {
+            Some(DataType::List(item)) => {
+                let shown = cast("e", item.data_type(), &DataType::Utf8View, false)?;
+                let texts = match shown.as_str() {
+                    "e" => list.clone(),
+                    "cast(e as VARCHAR)" => format!("cast({list} as VARCHAR[])"),
+                    shown => format!("[{shown} for e in {list}]"),
+                };
+                format!("array_to_string({texts}, {separator})")
+            }
+            _ => return none("takes a list"),
+        },
         ("overlay", [text, new, from, rest @ ..]) => {
             let count = rest.first().map_or_else(|| format!("length({new})"), Clone::clone);
-            format!(
-                "(left({text}, greatest({from} - 1, 0)) || {new} || \
-                 substr({text}, greatest({from} + {count}, 1)))"
-            )
+            let before = at_least(&format!("({from} - 1)"), "0");
+            let behind = at_least(&format!("({from} + {count})"), "1");
+            format!("(left({text}, {before}) || {new} || substr({text}, {behind}))")
         }
         ("first_field", [line]) => format!("trim(split_part({line}, ',', 1))"),
         ("rest_of_line", [line]) => format!("({})", rest_of_line(line)),

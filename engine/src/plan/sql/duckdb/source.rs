@@ -2,7 +2,10 @@
 
 use arrow::datatypes::{Field, Schema};
 
-use super::{Written, expression::type_name, name, push, quoted, refused, select};
+use super::{
+    super::{Dialect, Written, expression::select, push, refused},
+    name, quoted, type_name,
+};
 use crate::{
     formats::{
         Format,
@@ -15,7 +18,7 @@ use crate::{
 };
 
 /// The rows of `read`, with the columns of `schema`.
-pub(super) fn table(read: &Read, schema: &Schema) -> Written {
+pub(in crate::plan::sql) fn table(read: &Read, schema: &Schema) -> Written {
     let paths: Vec<_> = read.files.iter().map(|f| quoted(&f.path.display().to_string())).collect();
     let paths = format!("[{}]", paths.join(", "));
     let is_folder = |field: &Field| read.scan.folders.iter().any(|of| of.name == *field.name());
@@ -67,10 +70,13 @@ pub(super) fn table(read: &Read, schema: &Schema) -> Written {
             )
         }
         Format::Parquet => {
-            let names = select(schema.fields().iter().map(|field| {
-                let field = field.name().as_str();
-                (field, name(field))
-            }));
+            let names = select(
+                schema.fields().iter().map(|field| {
+                    let field = field.name().as_str();
+                    (field, name(field))
+                }),
+                Dialect::DuckDb,
+            );
             format!("(select {names} from read_parquet({paths}, union_by_name = true{hive}))")
         }
         Format::Arrow => return refused("DuckDB reads no Arrow files by itself"),
