@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-. tests/support/cluster.sh
+. tests/support/cluster.bash
 
 promtool=${PROMTOOL:-$(command -v promtool || true)}
 if [ -z "$promtool" ]; then

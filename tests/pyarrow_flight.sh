@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-. tests/support/cluster.sh
+. tests/support/cluster.bash
 command -v python3 >/dev/null || skip "there is no python3"
 
 venv=${PYARROW_VENV:-target/pyarrow-venv}

@@ -265,7 +265,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "select id from customers where (id, id) in (select customer, id from orders) or id = 1",
-        "`in` of several columns is supported only as a condition of its own, joined to others by `and`; say `exists` here (at byte 31)",
+        "`in` of several columns is supported only as a condition of its own, joined to others by `and`; say `exists` here (at byte 32)",
     ),
     ("select id + name from customers", "`+` does not take int64 and string (at byte 7)"),
     ("select id from customers where name", "a condition must be bool, not string (at byte 31)"),

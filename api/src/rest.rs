@@ -402,7 +402,7 @@ mod tests {
                 Register { version: String::from("0.0.9"), ..register("w") },
                 ["0.0.9", crate::VERSION],
             ),
-            (Register { hash_version: 9, ..register("w") }, ["9", "1"]),
+            (Register { hash_version: 9, ..register("w") }, ["9", "2"]),
         ] {
             let (status, body) = call(&master, protocol::REGISTER, &message).await;
             assert_eq!(status, StatusCode::UPGRADE_REQUIRED);

@@ -461,7 +461,7 @@ mod tests {
     use crate::args::{Cli, Verb};
 
     /// Flags that are about one call, not about a place: what they say belongs into no file.
-    const NO_KEYS: [&str; 14] = [
+    const NO_KEYS: [&str; 15] = [
         "config",
         "repair-state",
         "json",
@@ -470,6 +470,7 @@ mod tests {
         "no-progress",
         "insecure",
         "strict",
+        "no-sync",
         "show",
         "set",
         "explain",

@@ -114,7 +114,7 @@ mod tests {
                 (result.sink.as_str(), numbers.collect())
             })
             .collect();
-        assert_eq!(rows, [("file", vec![3, 2, 1]), ("text", vec![2, 3])]);
+        assert_eq!(rows, [("file", vec![3, 2, 1]), ("text", vec![3, 2])]);
         assert!(!RealDisk.exists(&folder.path().join("file")));
         assert!(RealDisk.list(&folder.path().join("scratch")).unwrap().is_empty());
     }

@@ -184,7 +184,9 @@ mod tests {
         };
         assert_eq!(product(3, 4, 4), Some(12));
         assert_eq!(product(300, 400, 4), None);
-        assert_eq!(product(i64::MAX.into(), i64::MAX.into(), 38), None);
+        // 38 digits, just.
+        let greatest = 85_070_591_730_234_615_847_396_907_784_232_501_249;
+        assert_eq!(product(i64::MAX.into(), i64::MAX.into(), 38), Some(greatest));
         assert_eq!(product(1 << 60, 1 << 60, 38), Some(1 << 120));
         assert_eq!(product(1 << 64, 1, 38), None);
     }

@@ -40,9 +40,9 @@ pub(in crate::plan::sql) fn cast(
 
 /// As text.
 fn as_text(text: &str, from: &DataType, or_null: bool) -> Written {
-    let moment = |text: &str| {
+    let moment = |of: &str| {
         let format = quoted("%Y-%m-%dT%H:%M:%S.%f");
-        format!("regexp_replace(strftime({text}, {format}), '[.]000000$', '')")
+        format!("regexp_replace(strftime({of}, {format}), '[.]000000$', '')")
     };
     Ok(match from {
         DataType::BinaryView if or_null => format!("try(decode({text}))"),

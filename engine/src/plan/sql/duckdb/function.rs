@@ -38,11 +38,11 @@ pub(super) fn call(
     // What becomes text is written as here.
     let shown = |from: usize| -> Result<Vec<String>, String> {
         let of = |at: usize| {
-            let data_type = arguments.get(at).map_or(DataType::Null, Expr::data_type);
+            let own = arguments.get(at).map_or(DataType::Null, Expr::data_type);
             if at < from {
                 Ok(texts[at].clone())
             } else {
-                cast(&texts[at], &data_type, &DataType::Utf8View, false)
+                cast(&texts[at], &own, &DataType::Utf8View, false)
             }
         };
         (0..texts.len()).map(of).collect()
@@ -124,13 +124,13 @@ pub(super) fn call(
         ) => typed(plain(function))?,
         ("array_to_string", [list, separator]) => match &first {
             Some(DataType::List(item)) => {
-                let shown = cast("e", item.data_type(), &DataType::Utf8View, false)?;
-                let texts = match shown.as_str() {
+                let each = cast("e", item.data_type(), &DataType::Utf8View, false)?;
+                let all = match each.as_str() {
                     "e" => list.clone(),
                     "cast(e as VARCHAR)" => format!("cast({list} as VARCHAR[])"),
-                    shown => format!("[{shown} for e in {list}]"),
+                    each => format!("[{each} for e in {list}]"),
                 };
-                format!("array_to_string({texts}, {separator})")
+                format!("array_to_string({all}, {separator})")
             }
             _ => return none("takes a list"),
         },

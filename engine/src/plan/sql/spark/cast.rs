@@ -25,7 +25,7 @@ pub(in crate::plan::sql) fn cast(
         return Ok(String::from(text));
     }
     let word = if or_null { "try_cast" } else { "cast" };
-    let plain = |text: &str| -> Written { Ok(format!("{word}({text} as {})", type_name(to)?)) };
+    let plain = |of: &str| -> Written { Ok(format!("{word}({of} as {})", type_name(to)?)) };
     if *to == DataType::Utf8View {
         return as_text(text, from, or_null);
     }

@@ -43,8 +43,8 @@ pub(super) fn call(call: &Call<'_>) -> Tried {
         ("list_position", [list, value]) => format!("nullif(array_position({list}, {value}), 0)"),
         ("list_extract", [list, index]) => element(list, &call.arguments[1], index),
         ("list_slice", [list, _, _]) => match (call.whole(1), call.whole(2)) {
-            (Some(first @ 1..), Some(last)) if last >= first => {
-                format!("slice({list}, {first}, {})", last - first + 1)
+            (Some(begin @ 1..), Some(end)) if end >= begin => {
+                format!("slice({list}, {begin}, {})", end - begin + 1)
             }
             _ => return call.refused("takes constant places from the front in Spark"),
         },

@@ -73,12 +73,11 @@ fn part(
 ) -> Written {
     let columns = |value: &dyn Fn(usize, &Field) -> Written| {
         let mut inside = 0;
-        let mut column = |field: &Field| match of_folder(field) {
-            Some(value) => value,
-            None => {
+        let mut column = |field: &Field| {
+            of_folder(field).unwrap_or_else(|| {
                 inside += 1;
                 value(inside - 1, field)
-            }
+            })
         };
         let values = schema.fields().iter().map(|field| column(field));
         let values = values.collect::<Result<Vec<_>, String>>()?;
@@ -115,7 +114,7 @@ fn part(
                 let is_time = field.data_type().is_temporal();
                 let kind =
                     if is_time { String::from("STRING") } else { type_name(field.data_type())? };
-                if is_nested && kind.contains("DATE") || is_nested && kind.contains("TIMESTAMP") {
+                if is_nested && (kind.contains("DATE") || kind.contains("TIMESTAMP")) {
                     return refused(
                         "dates inside of lists and structs of JSON have no SQL in Spark",
                     );
@@ -198,7 +197,8 @@ fn csv(options: &CsvOptions) -> Written {
         text += ", multiLine = true";
     }
     if let Some(comment) = comment {
-        text += &format!(", comment = {}", character(Some(*comment)));
+        text += ", comment = ";
+        text += &character(Some(*comment));
     }
     if options.intake.encoding == Encoding::Latin1 {
         text += ", encoding = 'ISO-8859-1'";

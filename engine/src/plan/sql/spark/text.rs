@@ -13,9 +13,9 @@ pub(super) fn call(call: &Call<'_>) -> Tried {
     let is_text = |at: usize| call.type_of(at) == DataType::Utf8View;
     let int = |text: &str| format!("cast({text} as INT)");
     Ok(Some(match (call.name, &call.texts[..]) {
-        ("lower" | "upper" | "replace" | "translate" | "md5", _) => call.plain(call.name),
+        ("lower" | "upper" | "replace" | "translate" | "md5", _)
+        | ("trim" | "ltrim" | "rtrim", [_]) => call.plain(call.name),
         ("reverse", [x]) if is_text(0) => format!("reverse({x})"),
-        ("trim" | "ltrim" | "rtrim", [_]) => call.plain(call.name),
         ("trim", [x, marks]) => format!("trim(both {marks} from {x})"),
         ("ltrim", [x, marks]) => format!("trim(leading {marks} from {x})"),
         ("rtrim", [x, marks]) => format!("trim(trailing {marks} from {x})"),

@@ -23,8 +23,7 @@ pub(super) fn arithmetic(
     right: &Operand<'_>,
     data_type: &DataType,
 ) -> Tried {
-    let is_length =
-        |data_type: &DataType| *data_type == INTERVAL || matches!(data_type, DataType::Duration(_));
+    let is_length = |of: &DataType| *of == INTERVAL || matches!(of, DataType::Duration(_));
     let is_negative = op == BinaryOp::Subtract;
     Ok(Some(match (&left.data_type, &right.data_type) {
         (DataType::Date32, DataType::Date32) if is_negative => {
@@ -158,9 +157,8 @@ pub(super) fn call(call: &Call<'_>) -> Tried {
         ("date_diff", [_, from, to]) if none(&second) => boundaries(call, from, to, &second)?,
         ("date_sub", [_, from, to]) if none(&second) => {
             let (from, to) = (since_epoch(from, &second), since_epoch(to, &second));
-            let unit = match call.constant(0).and_then(seconds_of) {
-                Some(unit) => unit,
-                None => return call.refused("of months and years counts otherwise in Spark"),
+            let Some(unit) = call.constant(0).and_then(seconds_of) else {
+                return call.refused("of months and years counts otherwise in Spark");
             };
             format!("(({to} - {from}) div {unit})")
         }
@@ -182,9 +180,9 @@ pub(super) fn call(call: &Call<'_>) -> Tried {
         ("make_date", [_, _, _]) => {
             format!("make_date({}, {}, {})", call.int(0), call.int(1), call.int(2))
         }
-        ("make_timestamp", [.., second]) if call.texts.len() == 6 => {
+        ("make_timestamp", [.., seconds]) if call.texts.len() == 6 => {
             let whole = (0..5).map(|at| call.int(at)).collect::<Vec<_>>().join(", ");
-            format!("make_timestamp_ntz({whole}, cast({second} as DECIMAL(16,6)))")
+            format!("make_timestamp_ntz({whole}, cast({seconds} as DECIMAL(16,6)))")
         }
         ("to_date", [x]) => cast(x, &first, &DataType::Date32, false)?,
         ("to_timestamp", [x]) if first == DataType::Utf8View => cast(x, &first, &TIMESTAMP, false)?,
