@@ -50,7 +50,6 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     let data = data_disks(args, &output_dir)?;
     let results = Arc::clone(&data.outputs);
     let memory_bytes = args.memory.unwrap_or_else(host::default_memory_bytes);
-    allocator::suit(memory_bytes);
     let session = Session::new(SessionOptions {
         data,
         base_dir: host::working_directory()?,
@@ -63,6 +62,8 @@ pub(crate) fn run(args: &args::Run, output: Output) -> Result<Exit> {
     let checked = session
         .check(&document, args.strict)
         .map_err(|problems| invalid(&document, &shown, &problems))?;
+    let limit = checked.plan.limits.memory_bytes.unwrap_or(memory_bytes);
+    allocator::suit(memory_bytes.min(limit));
     warn(&checked.warnings.iter().map(finding).collect::<Vec<_>>(), output);
     let cancel = CancelFlag::default();
     let interrupt = Interrupt::listen(cancel.clone(), output)?;

@@ -114,7 +114,8 @@ impl PartialReduce {
                 self.refused = Some(rows);
                 return Ok(grouping);
             }
-            if grouping.hardly_repeats(self.probed_rows) {
+            // Without keys there is one group, whatever the first rows look like.
+            if !self.intake.keys.is_empty() && grouping.hardly_repeats(self.probed_rows) {
                 self.passing = PASSED_ROWS;
                 return Ok(grouping);
             }
