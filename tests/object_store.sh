@@ -5,21 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-skip() { echo "skipped: $*"; exit 0; }
-
-binary=${MINISPARK:-target/release/minispark}
-[ -x "$binary" ] || cargo build --release
+. tests/support/cluster.bash
 binary=$(realpath "$binary")
 command -v python3 >/dev/null || skip "there is no python3"
-
-folder=$(mktemp -d)
-pids=()
-finish() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait || true
-  rm -rf "$folder"
-}
-trap finish EXIT
 
 venv=${OBJECT_STORE_VENV:-target/object-store-venv}
 if ! "$venv/bin/python" -c 'import moto.server, boto3, duckdb, pyarrow' 2>/dev/null; then

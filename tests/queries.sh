@@ -7,21 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scale=${1:-0.01} rows=${2:-1e5} jobs=${3:-60} seed=${SEED:-1}
-skip() { echo "skipped: $*"; exit 0; }
-
-binary=${MINISPARK:-target/release/minispark}
-[ -x "$binary" ] || cargo build --release
+. tests/support/cluster.bash
 binary=$(realpath "$binary")
 command -v python3 >/dev/null || skip "there is no python3"
-
-folder=$(mktemp -d)
-pids=()
-finish() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait || true
-  rm -rf "$folder"
-}
-trap finish EXIT
 
 packages=(duckdb==2.0.1 pyarrow==26.0.1 numpy tpchgen-cli==4.0.0)
 venv=${QUERIES_VENV:-target/queries-venv}
@@ -39,19 +27,6 @@ from h2o_data import size_name; print(size_name($rows))")
 
 echo "embedded"
 "$venv/bin/python" tests/queries.py --binary "$binary" --tpch "$tpch" --h2o "$h2o" --size "$size"
-
-# The value of a field of the first log line that has it.
-logged() {
-  local file=$1 field=$2 value
-  for _ in $(seq 200); do
-    value=$(sed -n "s/.*\"$field\":\"\([^\"]*\)\".*/\1/p" "$file" | head -n 1)
-    if [ -n "$value" ]; then echo "$value"; return; fi
-    read -rt 0.05 <> <(:) || true
-  done
-  echo "no $field in $file" >&2
-  cat "$file" >&2
-  return 1
-}
 
 echo "on a master and two workers"
 roots=(--read-root "$(realpath "$data")" --read-root "$folder")
