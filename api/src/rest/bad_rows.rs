@@ -48,9 +48,12 @@ pub(crate) struct BadRowsQuery {
     operation_id = "listBadRows",
     tag = "results",
     params(("id" = String, Path, description = "the job"), BadRowsQuery),
-    responses((status = 200, description = "a page; empty where no row was put aside",
-        content_type = "application/x-ndjson", body = String,
-        headers(("link" = Option<String>, description = "`rel=\"next\"`: the next page"))))
+    responses(
+        (status = 200, description = "a page; empty where no row was put aside",
+            content_type = "application/x-ndjson", body = String,
+            headers(("link" = Option<String>, description = "`rel=\"next\"`: the next page"))),
+        (status = 409, description = "`NOT_FINISHED`, `JOB_FAILED` or `CANCELLED`"),
+    )
 )]
 pub(crate) async fn list(
     State(master): State<Arc<Master>>,

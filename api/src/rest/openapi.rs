@@ -230,6 +230,11 @@ mod tests {
                     responses.contains_key("413"),
                     method == "post" && path.ends_with("jobs")
                 );
+                // What a job that has no result, or not yet, is answered with.
+                assert!(
+                    operation["tags"][0] != "results" || responses.contains_key("409"),
+                    "{path}"
+                );
                 assert!(responses["400"]["headers"]["x-request-id"].is_object());
             }
         }

@@ -18,6 +18,9 @@ use minispark_flight::bridge::Steps;
 
 /// About the bytes of a chunk.
 const CHUNK_BYTES: usize = 256 << 10;
+/// What a format may hold back of a download: a row group goes into one chunk, which stands in
+/// memory beside it, and there are many downloads at once.
+const HELD_BYTES: u64 = 4 << 20;
 
 /// A range of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl Steps for PieceBytes {
 /// The bytes of rows in a format.
 ///
 /// - Memory: a batch, a chunk of its bytes that waits and one that is made, and what the format
-///   holds back, charged to the budget; refused, the format gives out what it holds.
+///   holds back, charged to the budget; refused, or beyond 4 MiB, the format gives out what it holds.
 pub(super) struct RowBytes {
     /// Absent once the last row is encoded.
     rows: Option<Box<dyn Operator>>,
@@ -105,7 +108,8 @@ impl RowBytes {
 
     fn charge(&mut self, batch_bytes: u64) -> Result<()> {
         let needed = |chunk: &Vec<u8>| batch_bytes + 2 * chunk.capacity() as u64;
-        if self.held.try_resize(needed(&self.chunk) + self.encoder.held_bytes()) {
+        let held = self.encoder.held_bytes();
+        if held <= HELD_BYTES && self.held.try_resize(needed(&self.chunk) + held) {
             return Ok(());
         }
         self.encoder.release(&mut self.chunk)?;
