@@ -13,5 +13,7 @@ pub mod float_sum;
 pub mod growth;
 pub mod accumulate;
 pub(crate) mod column;
+pub(crate) mod gather;
+pub(crate) mod prefetch;
 mod text_column;
 mod validity;

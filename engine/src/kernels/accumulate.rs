@@ -35,7 +35,10 @@ use arrow::{
 use crate::{
     Error, Result,
     expr::{Aggregate, AggregateFunction as F, Expr, Literal},
-    kernels::{growth::Growth, growth::reserve},
+    kernels::{
+        growth::{Growth, reserve},
+        prefetch::for_each_at,
+    },
 };
 
 mod number;
@@ -451,6 +454,23 @@ fn each_valid(nulls: Option<&NullBuffer>, groups: &[u32], mut each: impl FnMut(u
         Some(nulls) => {
             for row in nulls.valid_indices() {
                 each(row, groups[row] as usize);
+            }
+        }
+    }
+}
+
+/// Calls `each(row, state)` for the rows that are not null with their group's state.
+fn each_state<S>(
+    states: &mut [S],
+    nulls: Option<&NullBuffer>,
+    groups: &[u32],
+    mut each: impl FnMut(usize, &mut S),
+) {
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => for_each_at(states, groups, each),
+        Some(nulls) => {
+            for row in nulls.valid_indices() {
+                each(row, &mut states[groups[row] as usize]);
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     kernels::{
         growth::{Growth, bytes_of, growth_of, reserve},
         hash::{canonical_float, canonical_words},
+        prefetch::prefetch_each,
         text_column::{TextColumn, TextInput},
         validity::Validity,
     },
@@ -215,6 +216,15 @@ impl Column {
     /// [`Self::growth`] where entries may be null before they have a value.
     pub(crate) fn growth_of_nullable(&self, input: &ColumnInput, more: usize) -> Growth {
         self.growth(input, more) + self.validity.growth(more)
+    }
+
+    /// Asks for some entries before they are compared; one that does not exist costs nothing.
+    pub(crate) fn prefetch(&self, entries: &[u32]) {
+        match &self.values {
+            Values::Words(words) => prefetch_each(words, entries),
+            Values::Wide(values) => prefetch_each(values, entries),
+            Values::Bytes { bytes, .. } => bytes.prefetch(entries),
+        }
     }
 
     /// Clears `equal` for the rows, from `first` on, that differ from the entry of their place. An

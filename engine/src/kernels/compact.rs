@@ -133,7 +133,10 @@ impl Usage {
         let views = array.views();
         let is_new = self.add(views.inner(), views.len() * size_of::<u128>());
         let mut used_bytes = vec![0; array.data_buffers().len()];
-        if is_new {
+        // Without a branch a row: most batches of short text have no long one.
+        let has_long =
+            || views.iter().fold(false, |any, view| any | (text_of(*view).0 > INLINE_VIEW_BYTES));
+        if is_new && !used_bytes.is_empty() && has_long() {
             for view in views {
                 let (len, index) = text_of(*view);
                 if len > INLINE_VIEW_BYTES

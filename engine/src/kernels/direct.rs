@@ -7,9 +7,7 @@
 //! goes the usual way, through a [`KeyTable`](crate::kernels::key_table::KeyTable), which stays the
 //! owner of keys and groups.
 //!
-//! An index that keys don't suit (wide ranges, many texts, long ones) says so and is dropped. Only that
-//! of a single text stays, as a cache of the texts that came first, as long as most rows have one of
-//! them: with words of a language, of which few are frequent, they do.
+//! An index that keys don't suit (wide ranges, many texts, long ones) says so and is dropped.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
@@ -20,21 +18,22 @@ use arrow::{
     },
 };
 
-use crate::kernels::{growth::bytes_of, key_table::NO_GROUP};
+use crate::kernels::{growth::bytes_of, key_table::NO_GROUP, prefetch::prefetch_each};
 
 /// So many cells there may be for however few groups: 1 MiB, which stays in the second-level cache.
 const SPARSE_CELLS: u64 = 1 << 18;
 /// So many cells there may be where one in [`LEAST_USE`] has a group.
 const DENSE_CELLS: u64 = 1 << 22;
 const LEAST_USE: u64 = 4;
-/// The most different texts of a column.
+/// The most different texts of a column among others.
 const MAX_TEXTS: usize = 4096;
+/// The most of a column that is the only one: they stay in the first-level cache, and a single
+/// column is found in a table, which asks for its memory early, as soon as more would be here.
+const MAX_SINGLE_TEXTS: usize = 512;
 /// A text that is not found after so many steps makes the index give up: its texts collide.
 const MAX_STEPS: usize = 64;
-/// The cell of a text that has no code.
-const NO_CELL: u32 = u32::MAX;
-/// Of so many rows at least a half must be found in a cache.
-const CACHE_WINDOW: u64 = 1 << 16;
+/// Rows whose cells are asked for together.
+const CHUNK: usize = 512;
 /// The longest text that a view holds itself, in bytes.
 const INLINE_BYTES: u128 = 12;
 
@@ -52,8 +51,6 @@ pub(crate) struct DirectIndex {
     rows: Vec<u32>,
     /// How many cells have a group.
     used: u64,
-    /// Rows of this window of a cache, and how many it did not know.
-    window: (u64, u64),
 }
 
 /// What came of looking rows up.
@@ -87,16 +84,20 @@ struct Numbers {
 }
 
 /// Short texts by the order of their coming.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Texts {
     /// Views with their codes, by a hash of the view; code 0 is an empty place.
     places: Vec<(u128, u32)>,
     count: usize,
+    /// The most that there may be.
+    most: usize,
 }
 
 impl DirectIndex {
     /// An index for keys of these types; `None` where one is not for it.
     pub(crate) fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Option<Self> {
+        let types: Vec<&DataType> = types.into_iter().collect();
+        let most = if types.len() == 1 { MAX_SINGLE_TEXTS } else { MAX_TEXTS };
         let coder = |of: &DataType| match of {
             DataType::Boolean
             | DataType::Int8
@@ -107,13 +108,13 @@ impl DirectIndex {
             | DataType::UInt16
             | DataType::UInt32
             | DataType::Date32 => Some(Coder::Numbers(Numbers::default())),
-            DataType::Utf8View => Some(Coder::Texts(Texts::default())),
+            DataType::Utf8View => Some(Coder::Texts(Texts { places: Vec::new(), count: 0, most })),
             _ => None,
         };
         let coders: Vec<Coder> = types.into_iter().map(coder).collect::<Option<_>>()?;
         let widths = vec![1; coders.len()];
         let (cells, rows) = (vec![NO_GROUP], Vec::new());
-        Some(Self { coders, widths, cells, rows, used: 0, window: (0, 0) })
+        Some(Self { coders, widths, cells, rows, used: 0 })
     }
 
     /// Bytes held.
@@ -134,9 +135,6 @@ impl DirectIndex {
         groups: &mut Vec<u32>,
         missing: &mut Vec<u32>,
     ) -> Found {
-        if let ([Coder::Texts(_)], [key]) = (&self.coders[..], keys) {
-            return self.find_cached(key, groups, missing);
-        }
         self.rows.clear();
         self.rows.resize(rows, 0);
         let mut is_covered = true;
@@ -159,7 +157,10 @@ impl DirectIndex {
             };
         }
         groups.clear();
-        groups.extend(self.rows.iter().map(|cell| self.cells[*cell as usize]));
+        for cells in self.rows.chunks(CHUNK) {
+            prefetch_each(&self.cells, cells);
+            groups.extend(cells.iter().map(|cell| self.cells[*cell as usize]));
+        }
         missing.clear();
         if groups.contains(&NO_GROUP) {
             let without = (0_u32..).zip(groups.iter()).filter(|(_, group)| **group == NO_GROUP);
@@ -168,56 +169,12 @@ impl DirectIndex {
         Found::Rows
     }
 
-    /// [`Self::find`] of a single text, where some may have no code.
-    fn find_cached(
-        &mut self,
-        key: &ArrayRef,
-        groups: &mut Vec<u32>,
-        missing: &mut Vec<u32>,
-    ) -> Found {
-        let ([Coder::Texts(texts)], Some(key)) = (&mut self.coders[..], key.as_string_view_opt())
-        else {
-            return Found::Unfit;
-        };
-        let nulls = key.nulls().filter(|nulls| nulls.null_count() > 0);
-        self.rows.clear();
-        self.rows.extend(key.views().iter().enumerate().map(|(row, view)| match nulls {
-            Some(nulls) if nulls.is_null(row) => 0,
-            _ => texts.code(*view).unwrap_or(NO_CELL),
-        }));
-        if texts.width() > u64::from(self.widths[0]) {
-            return Found::Wider(4 * texts.width());
-        }
-        groups.clear();
-        missing.clear();
-        let cells = &self.cells[..];
-        for (row, cell) in (0_u32..).zip(&self.rows) {
-            let group = cells.get(*cell as usize).copied().unwrap_or(NO_GROUP);
-            groups.push(group);
-            if group == NO_GROUP {
-                missing.push(row);
-            }
-        }
-        let (seen, unknown) = &mut self.window;
-        *seen += self.rows.len() as u64;
-        *unknown += missing.len() as u64;
-        if *seen >= CACHE_WINDOW {
-            if *unknown > *seen / 2 {
-                return Found::Unfit;
-            }
-            self.window = (0, 0);
-        }
-        Found::Rows
-    }
-
     /// Gives the cells of rows of the last [`Self::find`] their groups.
     pub(crate) fn enter(&mut self, rows: &[u32], groups: &[u32]) {
         for (row, group) in rows.iter().zip(groups) {
-            // A text without a code has no cell.
-            if let Some(cell) = self.cells.get_mut(self.rows[*row as usize] as usize) {
-                self.used += u64::from(*cell == NO_GROUP);
-                *cell = *group;
-            }
+            let cell = &mut self.cells[self.rows[*row as usize] as usize];
+            self.used += u64::from(*cell == NO_GROUP);
+            *cell = *group;
         }
     }
 
@@ -428,7 +385,7 @@ impl Texts {
 
     #[cold]
     fn add(&mut self, view: u128) -> Option<u32> {
-        if self.count == MAX_TEXTS {
+        if self.count == self.most {
             return None;
         }
         if self.count * 2 >= self.places.len() {
@@ -585,25 +542,17 @@ mod tests {
     }
 
     #[test]
-    fn many_texts_leave_a_cache_of_the_first_as_long_as_it_helps() {
-        let mut index = DirectIndex::new(&[arrow::datatypes::DataType::Utf8View]).unwrap();
-        let (groups, missing) = find_one(&mut index, texts(0..6_000)).unwrap();
-        assert_eq!((groups[5_999], missing.len()), (NO_GROUP, 6_000));
-        let entered: Vec<u32> = (0..6_000).collect();
-        index.enter(&missing, &entered);
-        let (found, uncached) = find_one(&mut index, texts(0..6_000)).unwrap();
-        assert!(found.iter().zip(&entered).all(|(group, own)| group == own || *group == NO_GROUP));
-        assert!(found[..4_000].iter().zip(&entered).all(|(group, own)| group == own));
-        assert_eq!(uncached.len(), 6_000 - 4_096);
+    fn a_single_text_has_fewer_codes_than_texts_side_by_side() {
+        let text = [arrow::datatypes::DataType::Utf8View];
+        let mut index = DirectIndex::new(&text).unwrap();
+        let (groups, missing) = find_one(&mut index, texts(0..500)).unwrap();
+        assert_eq!((groups[499], missing.len()), (NO_GROUP, 500));
+        index.enter(&missing, &(0..500).collect::<Vec<_>>());
+        assert_eq!(find_one(&mut index, texts(7..9)).unwrap(), (vec![7, 8], vec![]));
+        assert_eq!(find_one(&mut index, texts(500..600)), None);
         let long: ArrayRef =
             Arc::new(StringViewArray::from(vec![Some("longer than a view"), None]));
-        assert_eq!(find_one(&mut index, long).unwrap(), (vec![NO_GROUP; 2], vec![0, 1]));
-        for _ in 0..20 {
-            if find_one(&mut index, texts(10_000..18_000)).is_none() {
-                return;
-            }
-        }
-        panic!("a cache that knows no row is kept");
+        assert_eq!(find_one(&mut DirectIndex::new(&text).unwrap(), long), None);
     }
 
     #[test]

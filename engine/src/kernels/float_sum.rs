@@ -25,6 +25,8 @@
 //! Source: J. Demmel and H. D. Nguyen, "Parallel Reproducible Summation", IEEE Transactions on
 //! Computers 64 (2015); their bins hold floats and carry, these hold integers and don't.
 
+use crate::kernels::prefetch::{is_far, prefetch};
+
 /// Bits of a bin.
 const WIDTH: u32 = 26;
 /// Bins of a window.
@@ -222,8 +224,7 @@ impl FloatSum {
 
 /// Adds each value to the sum of its group: that of group `g` is number `g × stride + offset`.
 ///
-/// Values are cut into slices some at a time first. The second loop is short, so that the processor
-/// has many groups' cache misses under way at once.
+/// Values are cut into slices some at a time first, and meanwhile the sums are asked for.
 ///
 /// # Panics
 /// Where a group has no such sum; callers know their groups.
@@ -235,6 +236,11 @@ pub(crate) fn add_each(
 ) {
     let mut slices = [Slices::NONE; CHUNK];
     for (group_chunk, value_chunk) in groups.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        if is_far(sums) {
+            for group in group_chunk {
+                prefetch(sums, *group as usize * stride + offset);
+            }
+        }
         for (cut, value) in slices.iter_mut().zip(value_chunk) {
             *cut = Slices::of(*value);
         }

@@ -5,10 +5,9 @@
 //! the slots alone until the tag agrees.
 //!
 //! A batch is looked up in steps over some hundred rows: candidates by tag from all the slots, then
-//! one column after the other compares all its candidates with all its rows. The steps have no
-//! dependency from row to row, so the processor has many cache misses under way at once; that is
-//! what an explicit prefetch would do. Only rows that are left (new keys, and the one tag in
-//! 2³² that lies) are looked up one by one.
+//! one column after the other compares all its candidates with all its rows. What a step reads is
+//! [asked for](crate::kernels::prefetch) before it begins. Only rows that are left (new keys, and the
+//! one tag in 2³² that lies) are looked up one by one.
 //!
 //! Source: the tags and the columnwise comparison are those of `DuckDB`'s and Velox's aggregate
 //! tables (Leis et al., "Morsel-Driven Parallelism", SIGMOD 2014, has the tag).
@@ -20,6 +19,7 @@ use crate::{
     kernels::{
         column::{Column, ColumnInput},
         growth::{Growth, bytes_of, growth_from, growth_of, reserve},
+        prefetch::{is_far, prefetch},
     },
 };
 
@@ -37,6 +37,9 @@ const LEAST_SLOTS: usize = 128;
 
 /// Rows that go through the steps together; what they need stays in the first-level cache.
 const CHUNK: usize = 512;
+
+/// So many groups before its own a group's slot is asked for, where slots are filled anew.
+const AHEAD: usize = 32;
 
 /// Keys as columns, found by their hashes and numbered from 0 in the order of their coming.
 ///
@@ -184,6 +187,9 @@ impl KeyTable {
     ) -> [bool; CHUNK] {
         let mut equal = [false; CHUNK];
         candidates(&self.slots, hashes, groups);
+        for column in &self.keys.columns {
+            column.prefetch(groups);
+        }
         for (is_equal, group) in equal.iter_mut().zip(&*groups) {
             *is_equal = *group != NO_GROUP;
         }
@@ -323,6 +329,11 @@ fn group_of(slot: u64) -> u32 {
 /// [`NO_GROUP`].
 fn candidates(slots: &[u64], hashes: &[u64], groups: &mut [u32]) {
     let mask = slots.len() - 1;
+    if is_far(slots) {
+        for hash in hashes {
+            prefetch(slots, home(*hash, mask));
+        }
+    }
     // All homes are fetched before any of them is judged: a branch that goes the other way would
     // throw away the fetches behind it.
     let mut homes = [EMPTY; CHUNK];
@@ -343,6 +354,9 @@ fn candidates(slots: &[u64], hashes: &[u64], groups: &mut [u32]) {
 fn fill(slots: &mut [u64], hashes: &[u64]) {
     let mask = slots.len() - 1;
     for (group, hash) in (0u32..).zip(hashes) {
+        if let Some(ahead) = hashes.get(group as usize + AHEAD) {
+            prefetch(slots, home(*ahead, mask));
+        }
         let mut index = home(*hash, mask);
         while slots[index] != EMPTY {
             index = (index + 1) & mask;

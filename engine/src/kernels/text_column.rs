@@ -15,7 +15,10 @@ use arrow::{
 
 use crate::{
     Error, Result,
-    kernels::growth::{Growth, bytes_of, growth_of, reserve},
+    kernels::{
+        growth::{Growth, bytes_of, growth_of, reserve},
+        prefetch::prefetch_each,
+    },
 };
 
 /// The longest text that a view holds itself.
@@ -172,6 +175,11 @@ impl TextColumn {
         clean.has_binary = self.has_binary;
         clean.views = std::mem::take(&mut self.views);
         *self = clean;
+    }
+
+    /// Asks for the views of some entries.
+    pub(crate) fn prefetch(&self, entries: &[u32]) {
+        prefetch_each(&self.views, entries);
     }
 
     /// For each candidate entry and the row that goes with it: clears `equal` unless they are the

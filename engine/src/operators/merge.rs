@@ -9,14 +9,13 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, RecordBatch, RecordBatchOptions},
-    compute::interleave,
     datatypes::SchemaRef,
 };
 
 use crate::{
     Result,
     expr::SortKey,
-    kernels::compact::row_bytes,
+    kernels::{compact::row_bytes, gather::interleave_rows},
     memory::{
         Budget, Reservation,
         spill::{SpillFile, SpillWriter},
@@ -120,7 +119,7 @@ pub(crate) fn gather<'a>(
         .map(|column| {
             let arrays: Vec<&dyn Array> =
                 batches.clone().map(|batch| batch.column(column).as_ref()).collect();
-            Ok(interleave(&arrays, indices)?)
+            interleave_rows(&arrays, indices)
         })
         .collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));

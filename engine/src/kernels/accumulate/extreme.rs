@@ -9,7 +9,8 @@ use arrow::{
 };
 
 use super::{
-    Accumulator, Coming, Taken, as_type, column, each_valid, extend, no_state, state_of_nothing,
+    Accumulator, Coming, Taken, as_type, column, each_state, each_valid, extend, no_state,
+    state_of_nothing,
 };
 use crate::{
     Result,
@@ -88,8 +89,8 @@ impl Words {
         extend(all, taken.count, first);
         self.seen.see(nulls.as_ref(), taken.groups, taken.count, taken.is_whole);
         let mut fold = |fold: fn(i64, i64) -> i64| {
-            each_valid(nulls.as_ref(), taken.groups, |row, group| {
-                all[group] = fold(all[group], order(words[row].cast_signed()));
+            each_state(all, nulls.as_ref(), taken.groups, |row, value| {
+                *value = fold(*value, order(words[row].cast_signed()));
             });
         };
         match self.fold {

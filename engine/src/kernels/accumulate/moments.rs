@@ -39,6 +39,7 @@ use crate::{
     kernels::{
         float_sum::{FloatSum, add_each},
         growth::{Growth, bytes_of, growth_from},
+        prefetch::{for_each_at, is_far, prefetch},
     },
 };
 
@@ -381,11 +382,8 @@ impl Accumulator for Moments {
         } else {
             ArrayRef::clone(&first)
         };
-        for group in taken.groups {
-            self.counts[*group as usize] += 1;
-        }
+        for_each_at(&mut self.counts, taken.groups, |_, count| *count += 1);
         let (terms, width) = (self.terms, self.terms.len());
-        let groups = taken.groups.iter().map(|group| *group as usize * width);
         match &mut self.sums {
             Kept::Floats(sums) => {
                 let first = first.as_primitive::<Float64Type>().values();
@@ -395,14 +393,21 @@ impl Accumulator for Moments {
             Kept::Whole(sums) => {
                 let first = first.as_primitive::<Int64Type>().values();
                 let second = second.as_primitive::<Int64Type>().values();
-                let rows = groups.zip(first.iter().zip(second));
-                if terms == WHOLE_PAIR {
-                    for (start, (x, y)) in rows {
-                        add_whole_pair(*x, *y, &mut sums[start..start + width]);
+                let rows = first.chunks(CHUNK).zip(second.chunks(CHUNK));
+                for ((xs, ys), groups) in rows.zip(taken.groups.chunks(CHUNK)) {
+                    let starts = groups.iter().map(|group| *group as usize * width);
+                    if is_far(sums) {
+                        for start in starts.clone() {
+                            (start..start + width).step_by(4).for_each(|sum| prefetch(sums, sum));
+                        }
                     }
-                } else {
-                    for (start, (x, y)) in rows {
-                        add_whole(terms, *x, *y, &mut sums[start..start + width]);
+                    for (start, (x, y)) in starts.zip(xs.iter().zip(ys)) {
+                        let sums = &mut sums[start..start + width];
+                        if terms == WHOLE_PAIR {
+                            add_whole_pair(*x, *y, sums);
+                        } else {
+                            add_whole(terms, *x, *y, sums);
+                        }
                     }
                 }
             }

@@ -12,7 +12,7 @@ use arrow::{
 };
 
 use super::{
-    Accumulator, Coming, Taken, column, each_valid, extend, no_state, state_of_nothing,
+    Accumulator, Coming, Taken, column, each_state, extend, no_state, state_of_nothing,
     sums::{Kept, Sums},
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     kernels::{
         column::from_canonical_words,
         growth::{Growth, bytes_of, growth_from},
+        prefetch::for_each_at,
         validity::Validity,
     },
 };
@@ -43,7 +44,7 @@ impl Count {
 
     pub(super) fn count(&mut self, nulls: Option<&NullBuffer>, groups: &[u32], count: usize) {
         self.extend(count);
-        each_valid(nulls, groups, |_, group| self.0[group] += 1);
+        each_state(&mut self.0, nulls, groups, |_, count| *count += 1);
     }
 
     pub(super) fn add(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
@@ -51,9 +52,8 @@ impl Count {
             return Err(no_state(states));
         };
         self.extend(count);
-        for (group, more) in groups.iter().zip(states.values()) {
-            self.0[*group as usize] += more;
-        }
+        let states = states.values();
+        for_each_at(&mut self.0, groups, |row, count| *count += states[row]);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use arrow::{
     },
 };
 
-use super::{Coming, Taken, as_type, column, each_valid, extend, no_state, refused};
+use super::{Coming, Taken, as_type, column, each_state, extend, no_state, refused};
 use crate::{
     Error, Result,
     kernels::{
@@ -167,25 +167,25 @@ impl Sums {
             Kept::Narrow { sums, seen, .. } => {
                 extend(sums, count, 0);
                 seen.see(nulls, groups, count, taken.is_whole);
-                each_whole(argument, nulls, groups, |group, value| {
-                    sums[group] = sums[group].wrapping_add(value);
+                each_whole(sums, argument, nulls, groups, |sum, value| {
+                    *sum = sum.wrapping_add(value);
                 })?;
             }
             Kept::Int { sums, seen } => {
                 extend(sums, count, 0);
                 seen.see(nulls, groups, count, taken.is_whole);
                 if let Some(values) = argument.as_primitive_opt::<Decimal128Type>() {
-                    each_value(values.values(), nulls, groups, |group, value| {
-                        sums[group] += value;
+                    each_value(sums, values.values(), nulls, groups, |sum, value| {
+                        *sum += value;
                     });
                 } else if *argument.data_type() == DataType::UInt64 {
                     let words = canonical_words(argument).ok_or_else(|| no_state(argument))?;
-                    each_value(&words, nulls, groups, |group, word| {
-                        sums[group] += i128::from(word);
+                    each_value(sums, &words, nulls, groups, |sum, word| {
+                        *sum += i128::from(word);
                     });
                 } else {
-                    each_whole(argument, nulls, groups, |group, value| {
-                        sums[group] += i128::from(value);
+                    each_whole(sums, argument, nulls, groups, |sum, value| {
+                        *sum += i128::from(value);
                     })?;
                 }
             }
@@ -202,8 +202,8 @@ impl Sums {
                 extend(sums, count, i256::ZERO);
                 seen.see(nulls, groups, count, taken.is_whole);
                 let mut fits = true;
-                each_valid(nulls, groups, |row, group| {
-                    fits &= add_wide(&mut sums[group], values.value(row));
+                each_state(sums, nulls, groups, |row, sum| {
+                    fits &= add_wide(sum, values.value(row));
                 });
                 wide_fits(fits)?;
             }
@@ -213,9 +213,9 @@ impl Sums {
                 extend(sums, count, FloatSum::EMPTY);
                 match nulls.filter(|nulls| nulls.null_count() > 0) {
                     None => add_each(sums, (1, 0), groups, values),
-                    Some(_) => each_value(values, nulls, groups, |group, value| {
-                        sums[group].add(value);
-                    }),
+                    Some(_) => {
+                        each_value(sums, values, nulls, groups, |sum, value| sum.add(value));
+                    }
                 }
             }
         }
@@ -242,18 +242,18 @@ impl Sums {
                 extend(sums, count, 0);
                 seen.see(nulls, groups, count, taken.is_whole);
                 let (states, _) = states.value_data().as_chunks::<16>();
-                each_valid(nulls, groups, |row, group| {
+                each_state(sums, nulls, groups, |row, sum| {
                     #[expect(clippy::cast_possible_truncation, reason = "no state is greater")]
                     let state = i128::from_le_bytes(states[row]) as i64;
-                    sums[group] = sums[group].wrapping_add(state);
+                    *sum = sum.wrapping_add(state);
                 });
             }
             Kept::Int { sums, seen } => {
                 extend(sums, count, 0);
                 seen.see(nulls, groups, count, taken.is_whole);
                 let (states, _) = states.value_data().as_chunks::<16>();
-                each_valid(nulls, groups, |row, group| {
-                    sums[group] += i128::from_le_bytes(states[row]);
+                each_state(sums, nulls, groups, |row, sum| {
+                    *sum += i128::from_le_bytes(states[row]);
                 });
             }
             Kept::Wide { sums, seen } => {
@@ -261,8 +261,8 @@ impl Sums {
                 seen.see(nulls, groups, count, taken.is_whole);
                 let mut fits = true;
                 let (states, _) = states.value_data().as_chunks::<32>();
-                each_valid(nulls, groups, |row, group| {
-                    fits &= add_wide(&mut sums[group], i256::from_le_bytes(states[row]));
+                each_state(sums, nulls, groups, |row, sum| {
+                    fits &= add_wide(sum, i256::from_le_bytes(states[row]));
                 });
                 wide_fits(fits)?;
             }
@@ -377,66 +377,58 @@ fn most_with(most: u64, values: &ArrayRef, rows: usize) -> Option<u64> {
 }
 
 /// Calls `each(group, value)` for the rows that are not null.
-fn each_value<T: Copy>(
+fn each_value<S, T: Copy>(
+    sums: &mut [S],
     values: &[T],
     nulls: Option<&NullBuffer>,
     groups: &[u32],
-    mut each: impl FnMut(usize, T),
+    mut each: impl FnMut(&mut S, T),
 ) {
-    match nulls.filter(|nulls| nulls.null_count() > 0) {
-        None => {
-            for (group, value) in groups.iter().zip(values) {
-                each(*group as usize, *value);
-            }
-        }
-        Some(nulls) => {
-            for row in nulls.valid_indices() {
-                each(groups[row] as usize, values[row]);
-            }
-        }
-    }
+    each_state(sums, nulls, groups, |row, sum| each(sum, values[row]));
 }
 
 /// [`each_value`] of whole numbers and durations, widened; not for numbers beyond 63 bits.
-fn each_whole(
+fn each_whole<S>(
+    sums: &mut [S],
     values: &ArrayRef,
     nulls: Option<&NullBuffer>,
     groups: &[u32],
-    mut each: impl FnMut(usize, i64),
+    mut each: impl FnMut(&mut S, i64),
 ) -> Result<()> {
-    fn widened<T: Copy + Into<i64>>(
+    fn widened<S, T: Copy + Into<i64>>(
+        sums: &mut [S],
         values: &[T],
         nulls: Option<&NullBuffer>,
         groups: &[u32],
-        mut each: impl FnMut(usize, i64),
+        mut each: impl FnMut(&mut S, i64),
     ) {
-        each_value(values, nulls, groups, |group, value| each(group, value.into()));
+        each_value(sums, values, nulls, groups, |sum, value| each(sum, value.into()));
     }
     match values.data_type() {
         DataType::Int8 => {
-            widened(values.as_primitive::<Int8Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<Int8Type>().values(), nulls, groups, each);
         }
         DataType::Int16 => {
-            widened(values.as_primitive::<Int16Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<Int16Type>().values(), nulls, groups, each);
         }
         DataType::Int32 => {
-            widened(values.as_primitive::<Int32Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<Int32Type>().values(), nulls, groups, each);
         }
         DataType::Int64 => {
-            widened(values.as_primitive::<Int64Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<Int64Type>().values(), nulls, groups, each);
         }
         DataType::UInt8 => {
-            widened(values.as_primitive::<UInt8Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<UInt8Type>().values(), nulls, groups, each);
         }
         DataType::UInt16 => {
-            widened(values.as_primitive::<UInt16Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<UInt16Type>().values(), nulls, groups, each);
         }
         DataType::UInt32 => {
-            widened(values.as_primitive::<UInt32Type>().values(), nulls, groups, each);
+            widened(sums, values.as_primitive::<UInt32Type>().values(), nulls, groups, each);
         }
         _ => {
             let words = canonical_words(values).ok_or_else(|| no_state(values))?;
-            each_value(&words, nulls, groups, |group, word| each(group, word.cast_signed()));
+            each_value(sums, &words, nulls, groups, |sum, word| each(sum, word.cast_signed()));
         }
     }
     Ok(())

@@ -19,6 +19,7 @@ use crate::{
         growth::{bytes_of, growth_of, reserve},
         hash::{canonical_words, hash_columns},
         key_table::{KeyBatch, KeyTable, NO_GROUP},
+        prefetch::{for_each_at, is_far, prefetch},
     },
 };
 
@@ -28,6 +29,12 @@ const DENSE_FACTOR: u64 = 8;
 
 /// An array of so many groups is always worth it.
 const DENSE_LEAST: u64 = 1 << 14;
+
+/// Rows whose groups are asked for together.
+const CHUNK: usize = 512;
+
+/// So many rows before its own a row's place is asked for.
+const AHEAD: usize = 32;
 
 /// The rows of each key.
 #[derive(Debug)]
@@ -192,10 +199,14 @@ impl Keys {
 /// The groups of keys by their distance from the least one.
 fn find_dense(least: u64, by_place: &[u32], words: &[u64], groups: &mut Vec<u32>) {
     groups.clear();
-    groups.extend(words.iter().map(|word| {
-        let place = usize::try_from(word.wrapping_sub(least)).unwrap_or(usize::MAX);
-        by_place.get(place).copied().unwrap_or(NO_GROUP)
-    }));
+    let place = |word: &u64| usize::try_from(word.wrapping_sub(least)).unwrap_or(usize::MAX);
+    for words in words.chunks(CHUNK) {
+        if is_far(by_place) {
+            words.iter().for_each(|word| prefetch(by_place, place(word)));
+        }
+        let found = |word| by_place.get(place(word)).copied().unwrap_or(NO_GROUP);
+        groups.extend(words.iter().map(found));
+    }
 }
 
 /// Rows with a null are in no group.
@@ -263,15 +274,19 @@ impl Range {
         group_of_row.reserve_exact(batches.iter().map(RecordBatch::num_rows).sum());
         for batch in batches {
             let (words, _) = words(&shape.build_keys[0].evaluate(batch)?);
-            group_of_row.extend(words.iter().map(|word| {
-                // Within the range, which these very keys have made.
-                let place = usize::try_from(word.wrapping_sub(self.least)).unwrap_or(0);
-                if groups[place] == NO_GROUP {
-                    groups[place] = next;
-                    next += 1;
-                }
-                groups[place]
-            }));
+            // Within the range, which these very keys have made.
+            let place = |word: &u64| usize::try_from(word.wrapping_sub(self.least)).unwrap_or(0);
+            for words in words.chunks(CHUNK) {
+                words.iter().for_each(|word| prefetch(&groups, place(word)));
+                group_of_row.extend(words.iter().map(|word| {
+                    let group = &mut groups[place(word)];
+                    if *group == NO_GROUP {
+                        *group = next;
+                        next += 1;
+                    }
+                    *group
+                }));
+            }
         }
         Ok(Keys::Dense { least: self.least, groups })
     }
@@ -321,9 +336,7 @@ fn rows_by_group(group_of_row: &[u32], groups: usize) -> (Vec<u32>, Vec<u32>) {
     // Counts are kept two places on: the first sum makes them starts one place on, and placing the
     // rows, which moves each start to its end, the starts themselves.
     let mut starts = vec![0; groups + 2];
-    for group in group_of_row {
-        starts[*group as usize + 2] += 1;
-    }
+    for_each_at(&mut starts[2..], group_of_row, |_, count| *count += 1);
     let mut sum = 0;
     for start in &mut starts {
         sum += *start;
@@ -331,6 +344,12 @@ fn rows_by_group(group_of_row: &[u32], groups: usize) -> (Vec<u32>, Vec<u32>) {
     }
     let mut rows = vec![NO_ROW; group_of_row.len()];
     for (row, group) in group_of_row.iter().enumerate() {
+        if let Some(group) = group_of_row.get(row + 2 * AHEAD) {
+            prefetch(&starts, *group as usize + 1);
+        }
+        if let Some(group) = group_of_row.get(row + AHEAD) {
+            prefetch(&rows, starts[*group as usize + 1] as usize);
+        }
         let next = &mut starts[*group as usize + 1];
         rows[*next as usize] = row as u32;
         *next += 1;

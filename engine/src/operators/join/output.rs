@@ -15,6 +15,7 @@ use arrow::{
 use super::{NO_ROW, build::Built, probe::Pairs, shape::Shape};
 use crate::{
     Error, Result,
+    kernels::gather::take_rows,
     plan::{JoinCondition, ProbeColumn},
 };
 
@@ -52,7 +53,7 @@ pub(super) fn holds(
     let column = |column: &Option<ProbeColumn>| -> Result<ArrayRef> {
         Ok(match column {
             Some(ProbeColumn::Probe(index)) => take(probe.column(*index), &probe_rows, None)?,
-            Some(ProbeColumn::Build(index)) => take(built.column(*index)?, &build_rows, None)?,
+            Some(ProbeColumn::Build(index)) => take_rows(built.column(*index)?, &build_rows)?,
             // What the condition does not read only keeps its place.
             Some(ProbeColumn::Either { .. }) | None => Arc::new(NullArray::new(rows)),
         })
@@ -94,11 +95,7 @@ pub(super) fn output(
             None => Ok(nulls(place)),
         };
         let of_build = |index: usize| {
-            if has_build {
-                Ok(take(build.column(index)?, &build_rows, None)?)
-            } else {
-                Ok(nulls(place))
-            }
+            if has_build { take_rows(build.column(index)?, &build_rows) } else { Ok(nulls(place)) }
         };
         match *column {
             ProbeColumn::Probe(index) => of_probe(index),

@@ -8,7 +8,13 @@ use super::{
     lookup::{Partners, forget_nulls},
     shape::Shape,
 };
-use crate::{Result, kernels::key_table::NO_GROUP};
+use crate::{
+    Result,
+    kernels::{key_table::NO_GROUP, prefetch::prefetch},
+};
+
+/// So many rows before its own a row's partners are asked for.
+const AHEAD: usize = 32;
 
 /// A batch of the probe side, and how far it has come.
 pub(super) struct Probing {
@@ -144,6 +150,13 @@ impl Probing {
             (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
         let mut has_lonely = false;
         while let Some(group) = self.groups.get(self.row).copied() {
+            if let Some(group) = self.groups.get(self.row + 2 * AHEAD) {
+                prefetch(starts, *group as usize);
+            }
+            let ahead = self.groups.get(self.row + AHEAD);
+            if let Some(start) = ahead.and_then(|group| starts.get(*group as usize)) {
+                prefetch(rows, *start as usize);
+            }
             let room = BATCH_ROWS - probe_rows.len();
             if room == 0 {
                 break;

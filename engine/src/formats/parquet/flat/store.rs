@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parquet::basic::Type as PhysicalType;
 
 use super::Broken;
-use crate::Result;
+use crate::{Result, kernels::prefetch::extend_from};
 
 /// How a column's values are stored in the file, and what they are decoded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,15 +135,12 @@ impl Store {
 
     /// Appends the values at some places of another store of the same kind.
     pub(super) fn take(&mut self, other: &Self, places: impl Iterator<Item = usize>) {
-        fn gather<T: Copy>(own: &mut Vec<T>, other: &[T], places: impl Iterator<Item = usize>) {
-            own.extend(places.map(|place| other[place]));
-        }
         match (self, other) {
-            (Self::I32(own), Self::I32(other)) => gather(own, other, places),
-            (Self::I64(own), Self::I64(other)) => gather(own, other, places),
-            (Self::F32(own), Self::F32(other)) => gather(own, other, places),
-            (Self::F64(own), Self::F64(other)) => gather(own, other, places),
-            (Self::Decimal(own), Self::Decimal(other)) => gather(own, other, places),
+            (Self::I32(own), Self::I32(other)) => extend_from(own, other, places),
+            (Self::I64(own), Self::I64(other)) => extend_from(own, other, places),
+            (Self::F32(own), Self::F32(other)) => extend_from(own, other, places),
+            (Self::F64(own), Self::F64(other)) => extend_from(own, other, places),
+            (Self::Decimal(own), Self::Decimal(other)) => extend_from(own, other, places),
             (Self::Views(own), Self::Views(other)) => own.take(other, places),
             // A column's stores are of its kind.
             _ => {}
@@ -295,11 +292,13 @@ impl Views {
             self.buffers.extend(other.buffers.iter().cloned());
             self.buffers.len() - other.buffers.len()
         });
-        if first == 0 {
-            self.views.extend(places.map(|place| other.views[place]));
-            return;
+        let start = self.views.len();
+        extend_from(&mut self.views, &other.views, places);
+        if first > 0 {
+            for view in &mut self.views[start..] {
+                *view = moved(*view, first);
+            }
         }
-        self.views.extend(places.map(|place| moved(other.views[place], first)));
     }
 
     fn into_array(self, is_text: bool, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
