@@ -23,6 +23,10 @@ const LONG_PURGE_DELAY_MS: i64 = 100;
 /// From so many bytes on a budget is large: a quarter of it may be resident on top.
 const LARGE_BUDGET_BYTES: u64 = 512 << 20;
 
+/// The same where the budget is larger still, and memory that goes back is cleared anew by huge pages:
+/// TPC-H at scale factor 1 took 13 % less time than with 100 ms, and a word count had 20 MiB more.
+const LONGEST_PURGE_DELAY_MS: i64 = 1000;
+
 /// From so many bytes on a budget leaves room for huge pages, which are resident as a whole as soon as
 /// a byte of them is used. Where a miss of the page table is dear, as in a virtual machine, they made
 /// group-bys and joins of ten million rows 10 to 40 % faster, and a word count's peak 20 MiB larger.
@@ -48,6 +52,7 @@ pub(crate) fn suit(budget_bytes: u64) {
     if budget_bytes >= HUGE_BUDGET_BYTES {
         rustix::thread::disable_transparent_huge_pages(false).unwrap_or_default();
         set(HUGE_PAGES, 1);
+        set(PURGE_DELAY, LONGEST_PURGE_DELAY_MS);
     }
 }
 

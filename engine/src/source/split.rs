@@ -36,7 +36,7 @@ pub struct Split {
 }
 
 /// A source is cut into about so many splits, where their sizes allow.
-const SPLITS: u64 = 32;
+const SPLITS: u64 = 16;
 /// The least bytes of a split that was not asked for.
 const MIN_SPLIT_BYTES: u64 = 1 << 20;
 /// The most bytes of a split that was not asked for.
@@ -45,7 +45,7 @@ const MAX_SPLIT_BYTES: u64 = 64 << 20;
 /// Cuts a reader's files into splits, in the order of the files and of their bytes; `schema` is the
 /// reader's node's own.
 ///
-/// - Shape: as many as `partitions` asks for, or one for every 32nd of the bytes, between 1 MiB
+/// - Shape: as many as `partitions` asks for, or one for every 16th of the bytes, between 1 MiB
 ///   and 64 MiB. Files are not joined: each that is not empty has at least one split, so files in
 ///   greater number than `partitions` make more. Some splits may be empty; at least one is given,
 ///   if there is a file.
@@ -203,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn a_split_has_a_32nd_of_the_bytes_between_1_and_64_mebibytes() {
+    fn a_split_has_a_16th_of_the_bytes_between_1_and_64_mebibytes() {
         const MIB: u64 = 1 << 20;
         assert_eq!(pieces_by_size(&[10]), [1]);
         assert_eq!(pieces_by_size(&[3 * MIB + 1]), [4]);
-        assert_eq!(pieces_by_size(&[1_000_000_001]), [32]);
-        assert_eq!(pieces_by_size(&[640 * MIB, 64 * MIB]), [30, 3]);
+        assert_eq!(pieces_by_size(&[1_000_000_001]), [16]);
+        assert_eq!(pieces_by_size(&[640 * MIB, 64 * MIB]), [15, 2]);
         assert_eq!(pieces_by_size(&[64 * 1024 * MIB]), [1024]);
     }
 

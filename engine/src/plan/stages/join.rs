@@ -70,7 +70,8 @@ impl Cutter<'_> {
                 predicate: predicate.clone(),
             }
         });
-        let bytes = left.bytes + right.bytes;
+        let moved = left.bytes + right.bytes;
+        let bytes = if how.is_left_only() { left.bytes } else { moved };
         let ((probe, probe_keys), (build, build_keys)) = if builds_left {
             ((right, right_keys), (left, left_keys))
         } else {
@@ -85,7 +86,7 @@ impl Cutter<'_> {
             let buckets = if probe_keys.is_empty() {
                 1
             } else {
-                self.buckets(bytes.max(held.saturating_mul(HELD_FACTOR)))
+                self.buckets(moved.max(held.saturating_mul(HELD_FACTOR)))
             };
             (
                 self.hashed(node, probe, &probe_keys, buckets),
@@ -123,22 +124,27 @@ impl Cutter<'_> {
         };
         let pairs = |lonely_probe, lonely_build| JoinRows::Pairs { lonely_probe, lonely_build };
         // Building the other side costs the broadcast, and is done only where a table may be large.
-        // Without keys there is no other way to have more than one task.
-        let is_pinned =
-            |bytes: u64, other: u64| !has_keys || is_small(bytes, other) || bytes <= other;
+        // Without keys there is no other way to have more than one task. Which side has fewer rows is
+        // guessed, as what was read says nothing of what filters and joins left of it.
+        let [left_held, right_held] = sides.held;
+        let of_left = (left_held, left);
+        let of_right = (right_held, right);
+        let is_pinned = |side: (u64, u64), other: (u64, u64)| {
+            !has_keys || is_small(side.1, other.1) || side <= other
+        };
         let (builds_left, rows) = match how {
             JoinKind::Inner | JoinKind::Cross => (left < right, pairs(false, false)),
-            JoinKind::Left if is_pinned(right, left) => (false, pairs(true, false)),
+            JoinKind::Left if is_pinned(of_right, of_left) => (false, pairs(true, false)),
             JoinKind::Left => (true, pairs(false, true)),
-            JoinKind::Right if is_pinned(left, right) => (true, pairs(true, false)),
+            JoinKind::Right if is_pinned(of_left, of_right) => (true, pairs(true, false)),
             JoinKind::Right => (false, pairs(false, true)),
             JoinKind::Full => (left < right, pairs(true, true)),
             JoinKind::Anti { null_aware: true } => {
                 (false, JoinRows::ProbeWithout { null_aware: true })
             }
-            JoinKind::Semi if is_pinned(right, left) => (false, JoinRows::ProbeWith),
+            JoinKind::Semi if is_pinned(of_right, of_left) => (false, JoinRows::ProbeWith),
             JoinKind::Semi => (true, JoinRows::BuildWith),
-            JoinKind::Anti { null_aware: false } if is_pinned(right, left) => {
+            JoinKind::Anti { null_aware: false } if is_pinned(of_right, of_left) => {
                 (false, JoinRows::ProbeWithout { null_aware: false })
             }
             JoinKind::Anti { null_aware: false } => (true, JoinRows::BuildWithout),
