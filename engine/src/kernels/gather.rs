@@ -274,9 +274,9 @@ mod tests {
 
     #[test]
     fn rows_are_those_that_arrow_takes() {
-        let places = || (0..5000).map(|n| u32::try_from(n * 7919 % ROWS).unwrap());
-        let all = UInt32Array::from_iter_values(places());
-        let some: UInt32Array = places().map(|n| (n % 5 > 0).then_some(n)).collect();
+        let rows = || (0..5000).map(|n| u32::try_from(n * 7919 % ROWS).unwrap());
+        let all = UInt32Array::from_iter_values(rows());
+        let some: UInt32Array = rows().map(|n| (n % 5 > 0).then_some(n)).collect();
         for column in columns(0) {
             for places in [&all, &some] {
                 let taken = take_rows(&column, places).unwrap();

@@ -128,9 +128,12 @@ mod tests {
     fn every_index_has_its_state_once_and_in_order() {
         for len in [1, 10, NEAR_BYTES / 8 + 1] {
             for rows in [0, 1, 63, 64, 65, 128, 1000] {
-                let indices: Vec<u32> = (0..len as u32).cycle().step_by(7).take(rows).collect();
+                let all = 0..u32::try_from(len).unwrap();
+                let indices: Vec<u32> = all.cycle().step_by(7).take(rows).collect();
                 let mut expected = vec![0; len];
-                indices.iter().for_each(|index| expected[*index as usize] += 1);
+                for index in &indices {
+                    expected[*index as usize] += 1;
+                }
                 let (mut states, mut places) = (vec![0_u64; len], Vec::new());
                 for_each_at(&mut states, &indices, |place, state| {
                     places.push(place);

@@ -44,7 +44,7 @@ impl Count {
 
     pub(super) fn count(&mut self, nulls: Option<&NullBuffer>, groups: &[u32], count: usize) {
         self.extend(count);
-        each_state(&mut self.0, nulls, groups, |_, count| *count += 1);
+        each_state(&mut self.0, nulls, groups, |_, rows| *rows += 1);
     }
 
     pub(super) fn add(&mut self, states: &ArrayRef, groups: &[u32], count: usize) -> Result<()> {
@@ -53,7 +53,7 @@ impl Count {
         };
         self.extend(count);
         let states = states.values();
-        for_each_at(&mut self.0, groups, |row, count| *count += states[row]);
+        for_each_at(&mut self.0, groups, |row, rows| *rows += states[row]);
         Ok(())
     }
 

@@ -214,7 +214,7 @@ impl Sums {
                 match nulls.filter(|nulls| nulls.null_count() > 0) {
                     None => add_each(sums, (1, 0), groups, values),
                     Some(_) => {
-                        each_value(sums, values, nulls, groups, |sum, value| sum.add(value));
+                        each_value(sums, values, nulls, groups, FloatSum::add);
                     }
                 }
             }

@@ -200,12 +200,14 @@ impl Keys {
 fn find_dense(least: u64, by_place: &[u32], words: &[u64], groups: &mut Vec<u32>) {
     groups.clear();
     let place = |word: &u64| usize::try_from(word.wrapping_sub(least)).unwrap_or(usize::MAX);
-    for words in words.chunks(CHUNK) {
+    let found = |word| by_place.get(place(word)).copied().unwrap_or(NO_GROUP);
+    for chunk in words.chunks(CHUNK) {
         if is_far(by_place) {
-            words.iter().for_each(|word| prefetch(by_place, place(word)));
+            for word in chunk {
+                prefetch(by_place, place(word));
+            }
         }
-        let found = |word| by_place.get(place(word)).copied().unwrap_or(NO_GROUP);
-        groups.extend(words.iter().map(found));
+        groups.extend(chunk.iter().map(found));
     }
 }
 
@@ -276,9 +278,11 @@ impl Range {
             let (words, _) = words(&shape.build_keys[0].evaluate(batch)?);
             // Within the range, which these very keys have made.
             let place = |word: &u64| usize::try_from(word.wrapping_sub(self.least)).unwrap_or(0);
-            for words in words.chunks(CHUNK) {
-                words.iter().for_each(|word| prefetch(&groups, place(word)));
-                group_of_row.extend(words.iter().map(|word| {
+            for chunk in words.chunks(CHUNK) {
+                for word in chunk {
+                    prefetch(&groups, place(word));
+                }
+                group_of_row.extend(chunk.iter().map(|word| {
                     let group = &mut groups[place(word)];
                     if *group == NO_GROUP {
                         *group = next;
@@ -344,11 +348,11 @@ fn rows_by_group(group_of_row: &[u32], groups: usize) -> (Vec<u32>, Vec<u32>) {
     }
     let mut rows = vec![NO_ROW; group_of_row.len()];
     for (row, group) in group_of_row.iter().enumerate() {
-        if let Some(group) = group_of_row.get(row + 2 * AHEAD) {
-            prefetch(&starts, *group as usize + 1);
+        if let Some(far) = group_of_row.get(row + 2 * AHEAD) {
+            prefetch(&starts, *far as usize + 1);
         }
-        if let Some(group) = group_of_row.get(row + AHEAD) {
-            prefetch(&rows, starts[*group as usize + 1] as usize);
+        if let Some(near) = group_of_row.get(row + AHEAD) {
+            prefetch(&rows, starts[*near as usize + 1] as usize);
         }
         let next = &mut starts[*group as usize + 1];
         rows[*next as usize] = row as u32;

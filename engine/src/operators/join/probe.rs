@@ -150,12 +150,12 @@ impl Probing {
             (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
         let mut has_lonely = false;
         while let Some(group) = self.groups.get(self.row).copied() {
-            if let Some(group) = self.groups.get(self.row + 2 * AHEAD) {
-                prefetch(starts, *group as usize);
+            if let Some(far) = self.groups.get(self.row + 2 * AHEAD) {
+                prefetch(starts, *far as usize);
             }
-            let ahead = self.groups.get(self.row + AHEAD);
-            if let Some(start) = ahead.and_then(|group| starts.get(*group as usize)) {
-                prefetch(rows, *start as usize);
+            let near = self.groups.get(self.row + AHEAD);
+            if let Some(first) = near.and_then(|near| starts.get(*near as usize)) {
+                prefetch(rows, *first as usize);
             }
             let room = BATCH_ROWS - probe_rows.len();
             if room == 0 {
