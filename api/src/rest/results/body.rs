@@ -173,6 +173,18 @@ mod tests {
         }
     }
 
+    /// A batch in parts of 8000 rows, from a row on.
+    struct Parts(RecordBatch, usize);
+
+    impl Operator for Parts {
+        fn next(&mut self) -> Result<Option<RecordBatch>> {
+            let rows = (self.0.num_rows() - self.1).min(8000);
+            let part = self.0.slice(self.1, rows);
+            self.1 += rows;
+            Ok((rows > 0).then_some(part))
+        }
+    }
+
     fn rows(format: &WriteFormat, count: usize, fails: bool, budget: &Budget) -> RowBytes {
         let sevens = Arc::new(Int64Array::from(vec![7; 1000]));
         let batch = RecordBatch::try_from_iter([("n", sevens as _)]).unwrap();
@@ -215,6 +227,26 @@ mod tests {
             assert_eq!(reader.metadata().num_row_groups(), groups);
             assert_eq!(reader.metadata().file_metadata().num_rows(), 5000);
         }
+    }
+
+    #[test]
+    fn a_row_group_does_not_wait_beyond_4_mebibytes_whatever_the_budget() {
+        let numbers =
+            (0..1_000_000_i64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()));
+        let column = Arc::new(Int64Array::from_iter_values(numbers));
+        let all = RecordBatch::try_from_iter([("n", column as _)]).unwrap();
+        let budget = Budget::new(1 << 30);
+        let encoder = formats::encoder(&WriteFormat::Parquet, &all.schema()).unwrap();
+        let batch = Box::new(Parts(all, 0));
+        let mut steps = RowBytes::new(batch, encoder, budget.reservation("download")).unwrap();
+        let mut bytes = Vec::new();
+        while let Some(chunks) = steps.step().unwrap() {
+            bytes.extend_from_slice(&chunks[0]);
+        }
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap();
+        // Eight bytes a row, which nothing makes smaller.
+        assert!(reader.metadata().num_row_groups() > 1);
+        assert_eq!(reader.metadata().file_metadata().num_rows(), 1_000_000);
     }
 
     #[test]
