@@ -43,7 +43,7 @@ class Cluster:
                 work = os.path.join(self.folder, f"worker-{number}")
                 self.start(f"worker-{number}", ["--server", f"http://{self.address}", "worker", "--port", "0",
                                                 "--slots", str(slots), "--memory", f"{memory}B",
-                                                "--work-dir", work, *roots])
+                                                "--work-dir", work, *roots, "--write-root", setting.work])
             self.wait_for(workers)
         except BaseException:
             self.__exit__()

@@ -1,6 +1,7 @@
 //! Kernels: the hot loops that operators call. Free functions over arrays, slices and buffers.
 
 pub mod hash;
+pub(crate) mod bloom;
 pub mod key_table;
 pub(crate) mod direct;
 pub(crate) mod group_index;

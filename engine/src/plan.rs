@@ -397,6 +397,7 @@ impl Stage {
                     Share::Bucket
                     | Share::Neighbours { .. }
                     | Share::All
+                    | Share::Buckets { .. }
                     | Share::Merged { .. } => return 0..tasks,
                 },
                 _ => continue,
@@ -486,6 +487,7 @@ impl Step {
             | StepKind::FirstRows { input, .. }
             | StepKind::Limit { input, .. } => vec![*input],
             StepKind::Join { probe, build, .. } => vec![*probe, *build],
+            StepKind::KeyFilter { input, build } => vec![*input, *build],
             StepKind::Range { input, sample, .. } => vec![*input, *sample],
             StepKind::Union { inputs } => inputs.clone(),
             StepKind::Expect { input, offences, .. } => {
@@ -551,6 +553,14 @@ pub enum StepKind {
         input: StepIndex,
         /// What is hashed.
         keys: Vec<Expr>,
+    },
+    /// Rows whose keys the build side of the join behind it may have, by a Bloom filter of both
+    /// sides' hashes, which are their last columns. A hint: a row without a partner may pass.
+    KeyFilter {
+        /// Whose rows it takes.
+        input: StepIndex,
+        /// All rows of the build side.
+        build: StepIndex,
     },
     /// Map-side aggregation: keys, then the aggregates' states, then the keys' hash.
     PartialReduce {
@@ -748,6 +758,12 @@ pub enum Share {
     },
     /// Everything, map task after map task.
     All,
+    /// Everything of a stage whose rows go by buckets ([`Distribution::Hash`]), of each map task bucket
+    /// after bucket.
+    Buckets {
+        /// How many buckets there are.
+        buckets: u32,
+    },
     /// Everything, merged by keys from map tasks that are each sorted; ties by map task.
     Merged {
         /// The order of each and of the whole.

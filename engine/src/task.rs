@@ -24,7 +24,7 @@ use crate::{
         first_rows::{FirstRows, Wanted},
         flat_map::Tokenize,
         hash::Hash,
-        join::{Join, JoinInput, shared::BuildKey},
+        join::{Join, JoinInput, key_filter::KeyFilter, shared::BuildKey},
         limit::Limit,
         map::Map,
         range::{Range, SampleKeys},
@@ -475,6 +475,15 @@ impl Builder<'_> {
                 Box::new(FinalReduce::new(input, *keys, aggregates.clone(), schema, context))
             }
             StepKind::Join { .. } => self.join(index, step)?,
+            StepKind::KeyFilter { input, build } => {
+                let stage = Arc::clone(&self.task.stage);
+                let task = self.task.attempt.task;
+                let key = BuildKey { job: task.job, stage: task.stage, step: *build };
+                let filter = self.filter_of(index);
+                let build = self.input(step.node, *build)?;
+                let input = self.input(step.node, *input)?;
+                Box::new(KeyFilter::new(input, build, (key, stage.partitions), filter, context))
+            }
             StepKind::Union { inputs } => {
                 let inputs = inputs.iter().map(|input| self.input(step.node, *input));
                 Box::new(Union::new(inputs.collect::<Result<_>>()?, schema))
@@ -591,11 +600,7 @@ impl Builder<'_> {
         let is_shared = stage.partitions > 1
             && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
         let key = BuildKey { job: task.job, stage: task.stage, step: *build };
-        let filter = filtered_source(&stage.steps, index).map(|(source, column)| {
-            let filter = RuntimeFilter::default();
-            self.filters.entry(source).or_default().push((column, filter.clone()));
-            filter
-        });
+        let filter = self.filter_of(index);
         let input = JoinInput {
             build_schema: Arc::clone(&build_step.schema),
             shared: is_shared.then_some((key, stage.partitions)),
@@ -612,6 +617,14 @@ impl Builder<'_> {
             filter,
         };
         Ok(Box::new(Join::new(input, self.context)))
+    }
+
+    /// Where a step leaves the keys of its build side for a source below it.
+    fn filter_of(&mut self, index: StepIndex) -> Option<RuntimeFilter> {
+        let (source, column) = filtered_source(&self.task.stage.steps, index)?;
+        let filter = RuntimeFilter::default();
+        self.filters.entry(source).or_default().push((column, filter.clone()));
+        Some(filter)
     }
 
     /// The outputs of one stage among the task's inputs, by map task.

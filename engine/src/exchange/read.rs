@@ -3,7 +3,7 @@
 //! What is read one after another is opened one after another; what is merged is open at once,
 //! but never more of it than the budget bears.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
@@ -39,14 +39,16 @@ pub fn read(
     schema: &SchemaRef,
     context: &TaskContext,
 ) -> Result<Box<dyn Operator>> {
-    let in_turn = |chosen: &[MapOutput], bucket| {
-        Ok(Box::new(InTurn {
-            outputs: Vec::from(chosen).into_iter(),
-            bucket,
-            context: context.clone(),
-            current: None,
-        }) as _)
+    let each_of = |chosen: &[MapOutput], buckets: Range<u32>| {
+        let parts: Vec<_> = chosen
+            .iter()
+            .flat_map(|output| buckets.clone().map(move |bucket| (output.clone(), bucket)))
+            .collect();
+        let (parts, context) = (parts.into_iter(), context.clone());
+        Ok(Box::new(InTurn { parts, context, current: None }) as _)
     };
+    let in_turn =
+        |chosen: &[MapOutput], bucket: u32| each_of(chosen, bucket..bucket.saturating_add(1));
     match share {
         Share::Bucket => in_turn(outputs, partition),
         Share::Partition => {
@@ -69,6 +71,7 @@ pub fn read(
             in_turn(&outputs[cut(partition)..cut(partition.saturating_add(1))], 0)
         }
         Share::All => in_turn(outputs, 0),
+        Share::Buckets { buckets } => each_of(outputs, 0..*buckets),
         Share::Merged { .. } if outputs.len() < 2 => in_turn(outputs, 0),
         Share::Merged { keys } => Ok(Box::new(Merged {
             outputs: outputs.to_vec(),
@@ -80,10 +83,9 @@ pub fn read(
     }
 }
 
-/// One bucket of each output, one output after another.
+/// Buckets of outputs, one after another.
 struct InTurn {
-    outputs: std::vec::IntoIter<MapOutput>,
-    bucket: u32,
+    parts: std::vec::IntoIter<(MapOutput, u32)>,
     context: TaskContext,
     current: Option<Box<dyn Operator>>,
 }
@@ -97,8 +99,8 @@ impl Operator for InTurn {
                 }
                 self.current = None;
             }
-            let Some(output) = self.outputs.next() else { return Ok(None) };
-            self.current = Some(open(&output, self.bucket, &self.context)?);
+            let Some((output, bucket)) = self.parts.next() else { return Ok(None) };
+            self.current = Some(open(&output, bucket, &self.context)?);
         }
     }
 }
@@ -234,6 +236,8 @@ mod tests {
             writer.finish().unwrap();
         }
         let schema = numbered(0, 0).schema();
+        let read_all = || read(&outputs, &Share::Buckets { buckets: 2 }, 0, &schema, &context);
+        assert_eq!(pull(read_all().unwrap()).unwrap(), [15, 10, 25, 20]);
         for (bucket, expected) in [(0, [15, 25]), (1, [10, 20])] {
             let read = read(&outputs, &Share::Bucket, bucket, &schema, &context).unwrap();
             assert_eq!(pull(read).unwrap(), expected);

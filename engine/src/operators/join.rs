@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::{
-    Result,
+    Error, Result,
     expr::Expr,
     memory::spill::SpillReader,
     operators::Operator,
@@ -27,6 +27,7 @@ mod probe;
 mod output;
 mod pass;
 mod split;
+pub mod key_filter;
 pub mod shared;
 #[cfg(test)]
 mod tests;
@@ -167,6 +168,7 @@ impl Join {
                 Current::Pass(Pass::new(built, probe, shape))
             }
             Side::Parted(parts) => Current::Splitting(Splitting::new(parts, probe)),
+            Side::Keys(_) => return Err(keys_alone()),
         })
     }
 
@@ -188,6 +190,7 @@ impl Join {
             return Ok(match side(shape, &mut *rest, level, Place::Attempt, context)? {
                 Side::Whole(whole) => Current::Pass(Pass::new(whole, all_of(&probe), shape)),
                 Side::Parted(parts) => Current::Splitting(Splitting::new(parts, all_of(&probe))),
+                Side::Keys(_) => return Err(keys_alone()),
             });
         }
         Ok(match gather(shape, None, &mut *rest, context)? {
@@ -201,6 +204,10 @@ impl Join {
             }
         })
     }
+}
+
+fn keys_alone() -> Error {
+    Error::Internal(String::from("keys alone can't be joined"))
 }
 
 /// All rows of a build side, in memory or in parts.

@@ -17,6 +17,9 @@ use crate::{
 /// How much of a file is looked at, in bytes.
 const SAMPLE_BYTES: usize = 64 << 10;
 
+/// The least part of the rows that is taken to have no partner.
+const LEAST_ALONE: f64 = 0.1;
+
 /// What a node may give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -24,26 +27,74 @@ pub struct Estimate {
     pub rows: u64,
     /// Bytes of their values in memory.
     pub bytes: u64,
+    /// Rows that there would be if no condition had left any out.
+    #[serde(skip)]
+    pub unfiltered_rows: u64,
 }
 
 /// An estimate for each of a plan's nodes, which stand behind their inputs.
 pub fn of(nodes: &[Node], disk: &Arc<dyn Disk>) -> Vec<Estimate> {
-    let mut estimates: Vec<Estimate> = Vec::with_capacity(nodes.len());
+    let mut guesses: Vec<Guess> = Vec::with_capacity(nodes.len());
+    let mut estimates = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let inputs: Vec<Estimate> =
-            node.inputs.iter().map(|input| estimates[input.index()]).collect();
-        let rows = rows(&node.op, &inputs, disk);
-        let bytes = rows.saturating_mul(row_bytes(&node.schema));
-        estimates.push(Estimate { rows, bytes });
+        let inputs: Vec<Guess> = node.inputs.iter().map(|input| guesses[input.index()]).collect();
+        let guess = guess(&node.op, &inputs, disk);
+        let bytes = guess.rows.saturating_mul(row_bytes(&node.schema));
+        estimates.push(Estimate { rows: guess.rows, bytes, unfiltered_rows: guess.of });
+        guesses.push(guess);
     }
     estimates
 }
 
-fn rows(op: &Op, inputs: &[Estimate], disk: &Arc<dyn Disk>) -> u64 {
-    let first = inputs.first().map_or(0, |input| input.rows);
-    let second = inputs.get(1).map_or(0, |input| input.rows);
+/// How many rows a node may give, and how many there would be if no condition had left any out. The
+/// second stands for how many keys there are: of two tables that are joined by a key, the one with
+/// fewer rows is taken to have each key once, so that a condition on it leaves the same part of the
+/// other.
+#[derive(Clone, Copy, Default)]
+struct Guess {
+    rows: u64,
+    of: u64,
+}
+
+impl Guess {
+    fn all(rows: u64) -> Self {
+        Self { rows, of: rows }
+    }
+
+    /// The same, of which a condition leaves a part.
+    fn filtered(self, of: f64) -> Self {
+        Self { rows: part(self.rows, of), ..self }
+    }
+
+    /// Which part of the rows conditions have left.
+    fn kept(self) -> f64 {
+        if self.of == 0 { 1.0 } else { lossy(self.rows) / lossy(self.of) }
+    }
+
+    /// Pairs with equal keys.
+    fn joined(self, other: Self) -> Self {
+        let of = self.of.max(other.of);
+        Self { rows: part(of, self.kept() * other.kept()), of }
+    }
+
+    /// Which part of the rows has a partner on the other side, of which a key has several rows where
+    /// it is the larger one: then the chance that none of them is left counts (a Poisson one).
+    fn met_by(self, other: Self) -> f64 {
+        if other.of <= self.of {
+            other.kept()
+        } else {
+            1.0 - (-lossy(other.rows) / lossy(self.of.max(1))).exp()
+        }
+    }
+}
+
+fn guess(op: &Op, inputs: &[Guess], disk: &Arc<dyn Disk>) -> Guess {
+    let first = inputs.first().copied().unwrap_or_default();
+    let second = inputs.get(1).copied().unwrap_or_default();
+    let each =
+        |change: &dyn Fn(u64) -> u64| Guess { rows: change(first.rows), of: change(first.of) };
     match op {
-        Op::Read(read) => rows_of_files(read, disk),
+        Op::Read(read) => Guess::all(rows_of_files(read, disk)),
         Op::Map { .. }
         | Op::Sleep { .. }
         | Op::Repartition { .. }
@@ -51,28 +102,44 @@ fn rows(op: &Op, inputs: &[Estimate], disk: &Arc<dyn Disk>) -> u64 {
         | Op::Expect { .. }
         | Op::Window { .. }
         | Op::Write(_) => first,
-        Op::Filter { predicate } => part(first, selectivity(&predicate.0)),
-        Op::Tokenize { columns } => first.saturating_mul(8 * columns.len().max(1) as u64),
-        Op::Explode { .. } | Op::Split { .. } => first.saturating_mul(4),
-        Op::Unpivot { values, .. } => first.saturating_mul(values.len() as u64),
-        Op::Reduce { keys, .. } if keys.is_empty() => 1,
-        Op::Reduce { .. } => groups(first),
+        Op::Filter { predicate } => first.filtered(selectivity(&predicate.0)),
+        Op::Tokenize { columns } => {
+            each(&|rows| rows.saturating_mul(8 * columns.len().max(1) as u64))
+        }
+        Op::Explode { .. } | Op::Split { .. } => each(&|rows| rows.saturating_mul(4)),
+        Op::Unpivot { values, .. } => each(&|rows| rows.saturating_mul(values.len() as u64)),
+        Op::Reduce { keys, .. } if keys.is_empty() => Guess::all(1),
+        Op::Reduce { .. } => each(&groups),
         Op::Join { how, left_keys, on, .. } => {
-            let pairs =
-                if left_keys.is_empty() { first.saturating_mul(second) } else { first.max(second) };
-            let pairs = on.as_ref().map_or(pairs, |on| part(pairs, selectivity(&on.0)));
+            let of_condition = on.as_ref().map_or(1.0, |on| selectivity(&on.0));
+            let pairs = if left_keys.is_empty() {
+                Guess::all(first.rows.saturating_mul(second.rows))
+            } else {
+                first.joined(second)
+            };
+            let pairs = pairs.filtered(of_condition);
+            let at_least = |rows: u64| Guess { rows: pairs.rows.max(rows), of: pairs.of.max(rows) };
+            let met = first.met_by(second) * of_condition;
             match how {
                 JoinKind::Inner | JoinKind::Cross => pairs,
-                JoinKind::Left => pairs.max(first),
-                JoinKind::Right => pairs.max(second),
-                JoinKind::Full => pairs.max(first).max(second),
-                JoinKind::Semi | JoinKind::Anti { .. } => part(first, 0.5),
+                JoinKind::Left => at_least(first.rows),
+                JoinKind::Right => at_least(second.rows),
+                JoinKind::Full => at_least(first.rows.max(second.rows)),
+                JoinKind::Semi => first.filtered(met),
+                JoinKind::Anti { .. } => first.filtered((1.0 - met).max(LEAST_ALONE)),
             }
         }
-        Op::Union => inputs.iter().map(|input| input.rows).fold(0, u64::saturating_add),
-        Op::Sample { threshold, .. } => part(first, lossy(*threshold) / 4_294_967_296.0),
-        Op::Sort { limit, .. } => limit.map_or(first, |limit| limit.min(first)),
-        Op::Limit { offset, n } => first.saturating_sub(*offset).min(*n),
+        Op::Union => inputs.iter().fold(Guess::default(), |sum, input| Guess {
+            rows: sum.rows.saturating_add(input.rows),
+            of: sum.of.saturating_add(input.of),
+        }),
+        Op::Sample { threshold, .. } => first.filtered(lossy(*threshold) / 4_294_967_296.0),
+        Op::Sort { limit, .. } => {
+            Guess { rows: limit.map_or(first.rows, |limit| limit.min(first.rows)), ..first }
+        }
+        Op::Limit { offset, n } => {
+            Guess { rows: first.rows.saturating_sub(*offset).min(*n), ..first }
+        }
     }
 }
 
@@ -112,15 +179,18 @@ fn selectivity(condition: &Expr) -> f64 {
             _ => 0.3,
         },
         Expr::Not(input) => 1.0 - selectivity(input),
-        Expr::IsNull { negated, .. } => {
-            if *negated {
-                0.9
-            } else {
-                0.1
-            }
+        Expr::IsNull { negated, .. } => unless(*negated, 0.1),
+        Expr::InList { list, negated, .. } => {
+            unless(*negated, (0.1 * lossy(list.len() as u64)).min(0.5))
         }
+        Expr::Like { negated, .. } => unless(*negated, 0.1),
         _ => 0.25,
     }
+}
+
+/// The part that is left out where a condition is negated.
+fn unless(negated: bool, part: f64) -> f64 {
+    if negated { 1.0 - part } else { part }
 }
 
 /// What a row takes in memory, in bytes.

@@ -1,4 +1,5 @@
-//! Which joins of a stage tell a source of the same stage what rows have no partner.
+//! Which joins, and filters by a join's keys, tell a source of the same stage what rows have no
+//! partner.
 //!
 //! A join whose probe side's rows without a partner do not come out has read its build side before
 //! the probe side's first row. So a columnar source below it may leave such rows out, as long as
@@ -7,24 +8,27 @@
 
 use crate::{
     expr::Expr,
-    plan::{JoinRows, ProbeColumn, Step, StepIndex, StepKind},
+    plan::{ProbeColumn, Step, StepIndex, StepKind},
 };
 
 /// The source that the keys of a join's build side filter, and the place in its schema of what they
 /// are compared with.
 pub fn filtered_source(steps: &[Step], join: StepIndex) -> Option<(StepIndex, usize)> {
-    let StepKind::Join { probe, probe_keys, null_safe: false, rows, .. } = &steps.get(join.0)?.kind
-    else {
-        return None;
+    let (below, keys) = match &steps.get(join.0)?.kind {
+        // The join's own condition sees pairs of equal keys alone, and so no difference.
+        StepKind::Join { probe, probe_keys, null_safe: false, rows, .. }
+            if rows.drops_lonely_probe() =>
+        {
+            (*probe, probe_keys)
+        }
+        StepKind::KeyFilter { input, .. } => match &steps.get(input.0)?.kind {
+            StepKind::Hash { input, keys } => (*input, keys),
+            _ => return None,
+        },
+        _ => return None,
     };
-    let drops_lonely = match rows {
-        JoinRows::Pairs { lonely_probe, .. } => !lonely_probe,
-        JoinRows::ProbeWith | JoinRows::BuildWith | JoinRows::BuildWithout => true,
-        JoinRows::ProbeWithout { .. } => false,
-    };
-    // The join's own condition sees pairs of equal keys alone, and so no difference.
-    let [Expr::Column { index, .. }] = probe_keys.as_slice() else { return None };
-    if drops_lonely { source_of(steps, *probe, *index) } else { None }
+    let [Expr::Column { index, .. }] = keys.as_slice() else { return None };
+    source_of(steps, below, *index)
 }
 
 /// The source that a step's column comes from as it is, row by row.
@@ -73,7 +77,7 @@ mod tests {
         expr::{Predicate, parse},
         formats::{Format, intake::Intake},
         id::StageId,
-        plan::{NodeIndex, Scan, Share},
+        plan::{JoinRows, NodeIndex, Scan, Share},
     };
 
     /// A source, what `between` makes of it, a build side, and a join of these rows by column 1.

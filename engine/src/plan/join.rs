@@ -107,6 +107,15 @@ impl JoinRows {
         }
     }
 
+    /// Whether no row of the probe side comes out that has no partner.
+    pub fn drops_lonely_probe(self) -> bool {
+        match self {
+            Self::Pairs { lonely_probe, .. } => !lonely_probe,
+            Self::ProbeWith | Self::BuildWith | Self::BuildWithout => true,
+            Self::ProbeWithout { .. } => false,
+        }
+    }
+
     /// Whether the probe side's rows without a partner come out beside pairs.
     pub fn keeps_lonely_probe(self) -> bool {
         matches!(self, Self::Pairs { lonely_probe: true, .. })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Node, NodeIndex, Op, Order, Plan};
 
+mod read_apart;
 mod push_predicate;
 mod top_k;
 mod prune_columns;
@@ -28,7 +29,8 @@ pub struct Applied {
 type Rule = fn(&mut Nodes) -> Vec<String>;
 
 /// The rules, in the order in which they are applied.
-const RULES: [(&str, Rule); 3] = [
+const RULES: [(&str, Rule); 4] = [
+    ("read_apart", read_apart::apply),
     ("push_predicate", push_predicate::apply),
     ("top_k", top_k::apply),
     ("prune_columns", prune_columns::apply),
@@ -137,12 +139,13 @@ pub(super) mod tests {
         plan::{Plan, explain::detail},
     };
 
-    /// The nodes of a document before and after a rule, without its readers. There are `a.csv` with
-    /// the columns k, v, w and `b.csv` with k, x, each with a row of whole numbers.
-    pub(in crate::plan::rules) fn before_and_after(
-        rule: Rule,
-        dag: &str,
-    ) -> (Vec<String>, Vec<String>) {
+    /// The nodes of a document over `a.csv`, with the columns k, v, w, and `b.csv` with k, x, each
+    /// with a row of whole numbers.
+    pub(in crate::plan::rules) fn document_nodes(dag: &str) -> Nodes {
+        Nodes(checked(dag).nodes)
+    }
+
+    fn checked(dag: &str) -> Plan {
         let folder = TempDir::new().unwrap();
         let disk = RealDisk::shared();
         for (name, text) in [("a.csv", "k,v,w\n1,2,3\n"), ("b.csv", "k,x\n1,2\n")] {
@@ -153,10 +156,19 @@ pub(super) mod tests {
         let document = format!(r#"{{"dag": {dag}}}"#);
         let checked =
             check(&document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let before = shown(&checked.plan);
-        let mut nodes = Nodes(checked.plan.nodes.clone());
+        checked.plan
+    }
+
+    /// The [nodes](document_nodes) of a document before and after a rule, without its readers.
+    pub(in crate::plan::rules) fn before_and_after(
+        rule: Rule,
+        dag: &str,
+    ) -> (Vec<String>, Vec<String>) {
+        let plan = checked(dag);
+        let before = shown(&plan);
+        let mut nodes = Nodes(plan.nodes.clone());
         rule(&mut nodes);
-        let after = Plan { nodes: nodes.in_order(), ..checked.plan };
+        let after = Plan { nodes: nodes.in_order(), ..plan };
         (before, shown(&after))
     }
 

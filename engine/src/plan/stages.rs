@@ -45,6 +45,9 @@ pub const BROADCAST_BYTES: u64 = BUCKET_BYTES;
 /// Bytes in memory are often a few times those of the estimate.
 const BROADCAST_PART: u64 = 16;
 
+/// See [`Sizes::filter_factor`].
+const FILTER_FACTOR: u64 = 3;
+
 /// From more bytes on, by estimate, a sort goes by ranges of its keys. Below, one task that merges
 /// sorted partitions is done sooner than the input is kept, sampled and exchanged once more: with 64 MiB
 /// a join's 5 M rows of 109 MB took 15 % more CPU time and 2.8 times the memory.
@@ -65,6 +68,10 @@ pub struct Sizes {
     pub broadcast_bytes: u64,
     /// The most bytes, by estimate, that are sorted where they are and merged by one task.
     pub range_bytes: u64,
+    /// Rows of a join's larger side are kept from moving where the smaller one has not their keys, if
+    /// so many times the smaller one's rows are fewer. Who tests that must have all keys of that side:
+    /// absent where it may be in another process.
+    pub filter_factor: Option<u64>,
 }
 
 impl Default for Sizes {
@@ -73,6 +80,7 @@ impl Default for Sizes {
             bucket_bytes: BUCKET_BYTES,
             broadcast_bytes: BROADCAST_BYTES,
             range_bytes: RANGE_BYTES,
+            filter_factor: None,
         }
     }
 }
@@ -81,7 +89,7 @@ impl Sizes {
     /// Those of a plan whose tasks all run in one process of such a memory budget.
     pub fn of_process(budget_bytes: u64) -> Self {
         let broadcast_bytes = BROADCAST_BYTES.max(budget_bytes / BROADCAST_PART);
-        Self { broadcast_bytes, ..Self::default() }
+        Self { broadcast_bytes, filter_factor: Some(FILTER_FACTOR), ..Self::default() }
     }
 }
 
@@ -345,8 +353,9 @@ impl Cutter<'_> {
             Op::Join { how, left_keys, right_keys, null_safe, on, columns } => {
                 let left = self.rows_of(node.inputs[0])?;
                 let right = self.rows_of(node.inputs[1])?;
-                let held = [0, 1].map(|side| self.held_bytes(node.inputs[side]));
-                let sides = join::Sides { left, right, held, left_keys, right_keys, null_safe, on };
+                let estimates = [0, 1].map(|side| self.estimate(node.inputs[side]));
+                let sides =
+                    join::Sides { left, right, estimates, left_keys, right_keys, null_safe, on };
                 Ok(self.joined(index, schema, how, sides, &columns))
             }
             Op::Union => self.united(index, schema, &node.inputs),
@@ -468,9 +477,9 @@ impl Cutter<'_> {
         reading(from, schema, stage, share, 1, bytes)
     }
 
-    /// The bytes of a node's rows in memory, by estimate.
-    fn held_bytes(&self, node: NodeIndex) -> u64 {
-        self.estimates.get(node.index()).map_or(0, |estimate| estimate.bytes)
+    /// What a node may give.
+    fn estimate(&self, node: NodeIndex) -> Estimate {
+        self.estimates.get(node.index()).copied().unwrap_or_default()
     }
 
     /// How many buckets so many bytes go to.
@@ -489,6 +498,18 @@ impl Cutter<'_> {
     ) -> Pipeline {
         let bytes = input.bytes;
         let hashed = with_hash(node, input, keys);
+        self.exchanged_by_hash(node, hashed, keys, buckets, bytes)
+    }
+
+    /// A pipeline whose last column is the hash of some keys, behind an exchange by it.
+    fn exchanged_by_hash(
+        &mut self,
+        node: NodeIndex,
+        hashed: Pipeline,
+        keys: &[Expr],
+        buckets: u32,
+        bytes: u64,
+    ) -> Pipeline {
         let schema = hashed.schema();
         let text = keys.iter().map(ToString::to_string).collect();
         let distribution = Distribution::Hash { keys: text, buckets };
@@ -603,6 +624,7 @@ pub(super) mod tests {
                 Share::Section { first, .. } => format!("section {first} of {stage}"),
                 Share::Neighbours { .. } => format!("neighbours of {stage}"),
                 Share::All => format!("all of {stage}"),
+                Share::Buckets { .. } => format!("all buckets of {stage}"),
                 Share::Merged { .. } => format!("merge of {stage}"),
             },
             StepKind::Map { .. } => String::from("map"),
@@ -610,6 +632,7 @@ pub(super) mod tests {
             StepKind::Filter { .. } => String::from("filter"),
             StepKind::Tokenize { .. } => String::from("tokenize"),
             StepKind::Hash { .. } => String::from("hash"),
+            StepKind::KeyFilter { build, .. } => format!("keys of {}", build.0),
             StepKind::PartialReduce { .. } => String::from("partial"),
             StepKind::FinalReduce { .. } => String::from("final"),
             StepKind::Join { probe, build, rows, .. } => {

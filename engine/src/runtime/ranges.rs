@@ -86,6 +86,7 @@ fn run(rows: &[Row], nodes: &str, edges: &str, way: Way) -> Ran {
         bucket_bytes: (csv.len() as u64 / ranges / 4).max(1),
         broadcast_bytes: 0,
         range_bytes: 0,
+        filter_factor: None,
     });
     let options = SessionOptions {
         base_dir: folder.path().to_owned(),

@@ -16,9 +16,14 @@ use crate::{
 
 /// Plans are cut as by default, into many buckets, and with everything broadcast.
 const CUTS: [Sizes; 3] = [
-    Sizes { bucket_bytes: 32 << 20, broadcast_bytes: 32 << 20, range_bytes: 256 << 20 },
-    Sizes { bucket_bytes: 40, broadcast_bytes: 0, range_bytes: 0 },
-    Sizes { bucket_bytes: 40, broadcast_bytes: u64::MAX, range_bytes: 0 },
+    Sizes {
+        bucket_bytes: 32 << 20,
+        broadcast_bytes: 32 << 20,
+        range_bytes: 256 << 20,
+        filter_factor: Some(0),
+    },
+    Sizes { bucket_bytes: 40, broadcast_bytes: 0, range_bytes: 0, filter_factor: Some(0) },
+    Sizes { bucket_bytes: 40, broadcast_bytes: u64::MAX, range_bytes: 0, filter_factor: Some(0) },
 ];
 
 /// A folder with input files.

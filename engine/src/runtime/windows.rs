@@ -15,8 +15,13 @@ use crate::{
 
 /// As by default, and into many buckets.
 const CUTS: [Sizes; 2] = [
-    Sizes { bucket_bytes: 32 << 20, broadcast_bytes: 32 << 20, range_bytes: 256 << 20 },
-    Sizes { bucket_bytes: 60, broadcast_bytes: 0, range_bytes: 0 },
+    Sizes {
+        bucket_bytes: 32 << 20,
+        broadcast_bytes: 32 << 20,
+        range_bytes: 256 << 20,
+        filter_factor: Some(0),
+    },
+    Sizes { bucket_bytes: 60, broadcast_bytes: 0, range_bytes: 0, filter_factor: Some(0) },
 ];
 
 /// The text of the last node's result behind a reader `r` of `in.csv`.

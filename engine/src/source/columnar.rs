@@ -9,11 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use arrow::{
-    array::{BooleanArray, RecordBatch},
-    compute::filter_record_batch,
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::{
     Error, Result,
@@ -44,8 +40,9 @@ pub(crate) struct Unit {
 
 /// The units of one split, pulled batch by batch.
 pub(crate) trait Units: Send {
-    /// The next batch, under the plan's schema.
-    fn next(&mut self) -> Result<Option<RecordBatch>>;
+    /// The next batch, under the plan's schema and not empty. Rows that have no partner by `keys` may be
+    /// missing.
+    fn next(&mut self, keys: &mut KnownKeys) -> Result<Option<RecordBatch>>;
 
     /// How far the split's file has been read.
     fn position(&self) -> u64;
@@ -152,9 +149,8 @@ impl ColumnarSource {
     }
 }
 
-impl ColumnarSource {
-    /// The next batch as it is decoded.
-    fn decoded(&mut self) -> Result<Option<RecordBatch>> {
+impl Operator for ColumnarSource {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.cancel.check()?;
         if self.has_ended {
             return Ok(None);
@@ -165,7 +161,7 @@ impl ColumnarSource {
             self.keys = KnownKeys::of(&self.filters);
             self.units.insert(self.asked.open(&self.keys)?)
         };
-        let batch = units.next()?;
+        let batch = units.next(&mut self.keys)?;
         if let Some(memory) = &mut self.memory {
             let (held, wanted) = (memory.held_bytes(), units.held_bytes());
             memory.grow(wanted.saturating_sub(held));
@@ -182,21 +178,6 @@ impl ColumnarSource {
             self.has_ended = true;
         }
         Ok(batch)
-    }
-}
-
-impl Operator for ColumnarSource {
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(batch) = self.decoded()? {
-            let Some(may_meet) = self.keys.test(|place| batch.columns().get(place))? else {
-                return Ok(Some(batch));
-            };
-            let batch = filter_record_batch(&batch, &BooleanArray::new(may_meet, None))?;
-            if batch.num_rows() > 0 {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
     }
 }
 

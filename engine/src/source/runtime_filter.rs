@@ -7,7 +7,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::{array::ArrayRef, buffer::BooleanBuffer};
+use arrow::{
+    array::{ArrayRef, BooleanArray, RecordBatch},
+    buffer::BooleanBuffer,
+    compute::filter_record_batch,
+};
 
 use crate::Result;
 
@@ -43,22 +47,33 @@ impl RuntimeFilter {
     }
 }
 
-/// Filters whose keys are known, of one split's source.
+/// Filters whose keys are known, of one split's source, each with the place in the source's schema of
+/// what is tested.
 #[derive(Default)]
-pub(crate) struct KnownKeys(Vec<Known>);
+pub(crate) struct KnownKeys(Vec<(usize, Known<dyn KeySet>)>);
 
-struct Known {
-    /// The place of what is tested in the source's schema.
-    column: usize,
-    keys: Arc<dyn KeySet>,
+/// Keys, and how many of the rows that were tested have them.
+pub(crate) struct Known<K: ?Sized> {
+    pub(crate) keys: Arc<K>,
     tested_rows: u64,
     found_rows: u64,
 }
 
-impl Known {
+impl<K: ?Sized> Known<K> {
+    /// Before the first test.
+    pub(crate) fn new(keys: Arc<K>) -> Self {
+        Self { keys, tested_rows: 0, found_rows: 0 }
+    }
+
+    /// Counts the rows of a test, and those that may have a partner.
+    pub(crate) fn count(&mut self, tested: usize, found: usize) {
+        self.tested_rows += tested as u64;
+        self.found_rows += found as u64;
+    }
+
     /// Whether testing more rows pays: it does until it is known that most of them pass. What was
     /// found in other splits does not count, so that a task leaves out the same rows each time.
-    fn pays(&self) -> bool {
+    pub(crate) fn pays(&self) -> bool {
         self.tested_rows < JUDGED_ROWS || self.found_rows <= self.tested_rows / 2
     }
 }
@@ -67,32 +82,44 @@ impl KnownKeys {
     /// Of these filters, each with the place of its column, those that are known.
     pub(crate) fn of(filters: &[(usize, RuntimeFilter)]) -> Self {
         let known = |(column, filter): &(usize, RuntimeFilter)| {
-            let keys = Arc::clone(filter.keys()?);
-            Some(Known { column: *column, keys, tested_rows: 0, found_rows: 0 })
+            Some((*column, Known::new(Arc::clone(filter.keys()?))))
         };
         Self(filters.iter().filter_map(known).collect())
     }
 
     /// The columns whose values lie between bounds, with these.
     pub(crate) fn bounds(&self) -> impl Iterator<Item = (usize, (ArrayRef, ArrayRef))> {
-        self.0.iter().filter_map(|known| Some((known.column, known.keys.bounds()?)))
+        self.0.iter().filter_map(|(column, known)| Some((*column, known.keys.bounds()?)))
+    }
+
+    /// Each with the place of what is tested, for who tests rows before they are a batch.
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = (usize, &mut Known<dyn KeySet>)> {
+        self.0.iter_mut().map(|(place, known)| (*place, known))
+    }
+
+    /// The rows of a batch that may have a partner by all of them; `None` where none may.
+    ///
+    /// # Errors
+    /// As [`KeySet::contains`].
+    pub(crate) fn keep(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
+        let Some(may_meet) = self.test(|place| batch.columns().get(place))? else {
+            return Ok(Some(batch));
+        };
+        let batch = filter_record_batch(&batch, &BooleanArray::new(may_meet, None))?;
+        Ok(Some(batch).filter(|batch| batch.num_rows() > 0))
     }
 
     /// Which rows may have a partner by all of them; `None` where all rows may. `column` gives the
     /// values at a place.
-    ///
-    /// # Errors
-    /// As [`KeySet::contains`].
-    pub(crate) fn test<'a>(
+    fn test<'a>(
         &mut self,
         column: impl Fn(usize) -> Option<&'a ArrayRef>,
     ) -> Result<Option<BooleanBuffer>> {
         let mut may_meet: Option<BooleanBuffer> = None;
-        for known in self.0.iter_mut().filter(|known| known.pays()) {
-            let Some(values) = column(known.column) else { continue };
+        for (place, known) in self.0.iter_mut().filter(|(_, known)| known.pays()) {
+            let Some(values) = column(*place) else { continue };
             let found = known.keys.contains(values)?;
-            known.tested_rows += found.len() as u64;
-            known.found_rows += found.count_set_bits() as u64;
+            known.count(found.len(), found.count_set_bits());
             may_meet = Some(match may_meet {
                 Some(before) => &before & &found,
                 None => found,

@@ -20,6 +20,7 @@ use crate::{
     plan::{InputFile, Scan},
     source::{
         columnar::{Unit, Units, conform::Conform},
+        runtime_filter::KnownKeys,
         split::Split,
     },
 };
@@ -151,16 +152,19 @@ impl Messages {
 }
 
 impl Units for Messages {
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
+    fn next(&mut self, keys: &mut KnownKeys) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(rest) = self.rest.take().filter(|rest| rest.num_rows() > 0) {
                 let head = rest.slice(0, rest.num_rows().min(BATCH_ROWS));
                 self.rest = Some(rest.slice(head.num_rows(), rest.num_rows() - head.num_rows()));
                 let conform = &self.conform;
-                return crate::formats::parquet::file::guarded(self.file.file.path(), || {
+                let batch = crate::formats::parquet::file::guarded(self.file.file.path(), || {
                     Ok(conform.batch(&head))
-                })?
-                .map(Some);
+                })??;
+                match keys.keep(batch)? {
+                    Some(batch) => return Ok(Some(batch)),
+                    None => continue,
+                }
             }
             let Some(batch) = self.message()? else {
                 (self.state, self.position, self.held_bytes) = (State::Ended, self.end, 0);

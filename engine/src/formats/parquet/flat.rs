@@ -236,9 +236,12 @@ impl Cursor {
             Some(width) => {
                 let length = count.checked_mul(width).filter(|length| *length <= bytes.len());
                 let length = length.ok_or(Broken("fewer values than it says"))?;
+                store.reserve_exact(count + 1);
                 push_fixed(&mut store, self.kind, &bytes[..length]);
             }
             None => {
+                // Each has its length before it.
+                store.reserve_exact(count.min(bytes.len() / size_of::<u32>()) + 1);
                 store.push_views(&TextPage::new(bytes, self.kind), 0, count)?;
             }
         }

@@ -234,11 +234,21 @@ impl RowGroups {
     }
 
     /// The next rows of the row group in hand.
-    fn rows(&mut self) -> Result<Option<RecordBatch>> {
-        let (file, schema) = (&self.file, &self.schema);
+    fn rows(&mut self, keys: &mut KnownKeys) -> Result<Option<RecordBatch>> {
         if let (Some(Group::Flat(sifted)), Some(flat)) = (&mut self.current, &self.flat) {
-            return sifted.next(flat, file);
+            return sifted.next(flat, keys, &self.file);
         }
+        while let Some(batch) = self.decoded_rows()? {
+            if let Some(batch) = keys.keep(batch)? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, of the general decoder.
+    fn decoded_rows(&mut self) -> Result<Option<RecordBatch>> {
+        let (file, schema) = (&self.file, &self.schema);
         match (&mut self.current, &self.filter) {
             (Some(Group::Plain(reader)), _) => {
                 let batch = next_batch(reader, file)?;
@@ -258,9 +268,9 @@ impl RowGroups {
 const DECODED_BYTES: u64 = 2 << 20;
 
 impl Units for RowGroups {
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
+    fn next(&mut self, keys: &mut KnownKeys) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.rows()? {
+            if let Some(batch) = self.rows(keys)? {
                 return Ok(Some(batch));
             }
             self.current = None;

@@ -1,7 +1,8 @@
 //! The keys of a build side, and the rows that have each of them.
 //!
 //! Keys are numbered as groups in the order of their coming. Integers of a narrow range index an
-//! array, others go through a [`KeyTable`]. Where no key comes twice a group is its row.
+//! array, others go through a [`KeyTable`]; whether one is there at all, a bit says where their range
+//! is not too wide for that. Where no key comes twice a group is its row.
 
 use std::mem::size_of;
 
@@ -30,6 +31,11 @@ const DENSE_FACTOR: u64 = 8;
 /// An array of so many groups is always worth it.
 const DENSE_LEAST: u64 = 1 << 14;
 
+/// A bit for each integer of a range is worth it up to so many bits a row, and up to so many in all.
+const MEMBERS_FACTOR: usize = 256;
+const MEMBERS_LEAST: usize = 1 << 19;
+const MEMBERS_MOST: usize = 1 << 26;
+
 /// Rows whose groups are asked for together.
 const CHUNK: usize = 512;
 
@@ -40,6 +46,8 @@ const AHEAD: usize = 32;
 #[derive(Debug)]
 pub(super) struct Lookup {
     keys: Keys,
+    /// Which integers are keys, where a table has them.
+    members: Option<Members>,
     partners: Partners,
     /// The least and the greatest of keys that are integers without a null.
     pub(super) bounds: Option<(u64, u64)>,
@@ -80,7 +88,7 @@ impl Lookup {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if rows == 0 {
             let keys = Keys::None { is_empty: true };
-            return Ok(Some(Self { keys, partners: Partners::Unique, bounds: None }));
+            return Ok(Some(Self::without_key(keys, Partners::Unique)));
         }
         if shape.build_keys.is_empty() {
             if !room.ask(((rows + 2) * size_of::<u32>()) as u64) {
@@ -90,12 +98,13 @@ impl Lookup {
             let count = rows as u32;
             let keys = Keys::None { is_empty: false };
             let partners = Partners::Lists { starts: vec![0, count], rows: (0..count).collect() };
-            return Ok(Some(Self { keys, partners, bounds: None }));
+            return Ok(Some(Self::without_key(keys, partners)));
         }
         let mut group_of_row = Vec::new();
         let range = Range::of(shape, batches)?;
         let bounds = range.as_ref().map(|range| (range.least, range.greatest));
-        let keys = match range.filter(|range| range.is_narrow) {
+        let mut members = None;
+        let keys = match range.as_ref().filter(|range| range.is_narrow) {
             Some(range) => {
                 let held = ((range.places + rows) * size_of::<u32>()) as u64;
                 if !room.ask(held) {
@@ -104,22 +113,35 @@ impl Lookup {
                 range.dense(shape, batches, &mut group_of_row)?
             }
             None => match by_hash(shape, batches, room, &mut group_of_row)? {
-                Some(table) => Keys::Table(Box::new(table)),
+                Some(table) => {
+                    let bits = range.as_ref().and_then(|range| range.members(rows));
+                    let held = table.memory_bytes() + bytes_of(&group_of_row);
+                    members = bits.filter(|bits| room.ask(held + bytes_of(&bits.bits)));
+                    if let Some(members) = &mut members {
+                        members.take(shape, batches)?;
+                    }
+                    Keys::Table(Box::new(table))
+                }
                 None => return Ok(None),
             },
         };
+        let of_members = members.as_ref().map_or(0, |members| bytes_of(&members.bits));
         // Groups are numbered as they come, so that the last row's tells whether any came twice.
         let groups = group_of_row.iter().max().map_or(0, |last| *last as usize + 1);
         if groups == rows {
-            return Ok(Some(Self { keys, partners: Partners::Unique, bounds }));
+            return Ok(Some(Self { keys, members, partners: Partners::Unique, bounds }));
         }
         let lists = ((groups + 2 + rows) * size_of::<u32>()) as u64;
-        if !room.ask(keys.memory_bytes() + bytes_of(&group_of_row) + lists) {
+        if !room.ask(keys.memory_bytes() + of_members + bytes_of(&group_of_row) + lists) {
             return Ok(None);
         }
         let (starts, in_groups) = rows_by_group(&group_of_row, groups);
         let partners = Partners::Lists { starts, rows: in_groups };
-        Ok(Some(Self { keys, partners, bounds }))
+        Ok(Some(Self { keys, members, partners, bounds }))
+    }
+
+    fn without_key(keys: Keys, partners: Partners) -> Self {
+        Self { keys, members: None, partners, bounds: None }
     }
 
     /// Bytes held.
@@ -128,7 +150,8 @@ impl Lookup {
             Partners::Unique => 0,
             Partners::Lists { starts, rows } => bytes_of(starts) + bytes_of(rows),
         };
-        self.keys.memory_bytes() + partners
+        let members = self.members.as_ref().map_or(0, |members| bytes_of(&members.bits));
+        self.keys.memory_bytes() + members + partners
     }
 
     /// The rows of its groups.
@@ -166,6 +189,9 @@ impl Lookup {
 impl Lookup {
     /// Which of some values are keys, where there is one key; nulls are not.
     pub(super) fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
+        if let Some(members) = &self.members {
+            return Ok(members.contain(values));
+        }
         let mut groups = Vec::new();
         match &self.keys {
             Keys::None { is_empty } => {
@@ -192,6 +218,45 @@ impl Keys {
             Self::None { .. } => 0,
             Self::Dense { groups, .. } => bytes_of(groups),
             Self::Table(table) => table.memory_bytes(),
+        }
+    }
+}
+
+/// Which integers of a range are keys.
+#[derive(Debug)]
+struct Members {
+    least: u64,
+    places: usize,
+    /// By their distance from the least one.
+    bits: Vec<u64>,
+}
+
+impl Members {
+    /// Sets the bits of the keys of `batches`, all of which are within the range.
+    fn take(&mut self, shape: &Shape, batches: &[RecordBatch]) -> Result<()> {
+        for batch in batches {
+            for word in &words(&shape.build_keys[0].evaluate(batch)?).0 {
+                let place = self.place(*word);
+                self.bits[place / 64] |= 1 << (place % 64);
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, word: u64) -> usize {
+        usize::try_from(word.wrapping_sub(self.least)).unwrap_or(usize::MAX)
+    }
+
+    /// Which of these values are among them; none that is null.
+    fn contain(&self, values: &ArrayRef) -> BooleanBuffer {
+        let (words, nulls) = words(values);
+        let found = BooleanBuffer::collect_bool(words.len(), |row| {
+            let place = self.place(words[row]);
+            place < self.places && self.bits[place / 64] >> (place % 64) & 1 == 1
+        });
+        match nulls {
+            Some(nulls) => &found & nulls.inner(),
+            None => found,
         }
     }
 }
@@ -262,6 +327,16 @@ impl Range {
             places: usize::try_from(places).unwrap_or(usize::MAX),
             is_narrow,
         }))
+    }
+
+    /// A bit for each integer, none of which is set yet, where `rows` rows are worth that.
+    fn members(&self, rows: usize) -> Option<Members> {
+        let most = rows.saturating_mul(MEMBERS_FACTOR).max(MEMBERS_LEAST).min(MEMBERS_MOST);
+        (self.places <= most).then(|| Members {
+            least: self.least,
+            places: self.places,
+            bits: vec![0; self.places.div_ceil(64)],
+        })
     }
 
     /// Numbers the keys.

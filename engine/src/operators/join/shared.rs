@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{build::Built, split::Parts};
+use super::{build::Built, key_filter::KeyHashes, split::Parts};
 use crate::{
     Result,
     id::{JobId, StageId},
@@ -68,6 +68,8 @@ pub(super) enum Side {
     Whole(Arc<Built>),
     /// Apart by its keys' hash, as it does not fit the budget.
     Parted(Arc<Parts>),
+    /// Its keys alone, for rows that will meet it later.
+    Keys(Arc<KeyHashes>),
 }
 
 impl Side {
@@ -75,6 +77,7 @@ impl Side {
     fn is_idle(&self) -> bool {
         match self {
             Self::Whole(built) => Arc::strong_count(built) == 1,
+            Self::Keys(keys) => Arc::strong_count(keys) == 1,
             // Its files take no memory, and would have to be written anew.
             Self::Parted(_) => false,
         }

@@ -98,6 +98,17 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
     }
 }
 
+/// Which source's rows the keys of a step's build side filter.
+fn filtered(step: &Step, stage: &Stage) -> String {
+    let own = stage.steps.iter().position(|other| std::ptr::eq(other, step));
+    let filtered = own.and_then(|own| filtered_source(&stage.steps, StepIndex(own)));
+    let filtered = filtered.map(|(source, column)| {
+        let name = stage.steps[source.0].schema.field(column).name();
+        format!(", whose keys filter {name} of step {}", source.0)
+    });
+    filtered.unwrap_or_default()
+}
+
 /// What a step of a stage does.
 pub(super) fn step(step: &Step, stage: &Stage) -> String {
     let below = |index: StepIndex| &stage.steps[index.0].schema;
@@ -108,7 +119,7 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             Share::Partition => format!("read its partition of stage {from}"),
             Share::Section { .. } => format!("read a partition of stage {from}"),
             Share::Neighbours { .. } => format!("read neighbours of stage {from}"),
-            Share::All => format!("read all of stage {from}"),
+            Share::All | Share::Buckets { .. } => format!("read all of stage {from}"),
             Share::Merged { keys } => {
                 format!("merge stage {from} by {}", sort_keys(keys, &step.schema))
             }
@@ -127,15 +138,11 @@ pub(super) fn step(step: &Step, stage: &Stage) -> String {
             format!("nested loop join, step {} held", build.0)
         }
         StepKind::Join { probe_keys, build, .. } => {
-            let node = build.0;
-            let own = stage.steps.iter().position(|other| std::ptr::eq(other, step));
-            let filtered = own.and_then(|own| filtered_source(&stage.steps, StepIndex(own)));
-            let filtered = filtered.map(|(source, column)| {
-                let name = below(source).field(column).name();
-                format!(", whose keys filter {name} of step {}", source.0)
-            });
-            let on = exprs(probe_keys);
-            format!("hash join on {on}, step {node} in the table{}", filtered.unwrap_or_default())
+            let (on, filtered) = (exprs(probe_keys), filtered(step, stage));
+            format!("hash join on {on}, step {} in the table{filtered}", build.0)
+        }
+        StepKind::KeyFilter { build, .. } => {
+            format!("Bloom filter by the hashes of step {}{}", build.0, filtered(step, stage))
         }
         StepKind::Union { .. } => String::from("union"),
         StepKind::Explode { column, .. } => {

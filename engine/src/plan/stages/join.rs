@@ -1,14 +1,16 @@
 //! Joins: which side is held in a table, whether it goes to every task or both sides by key hash,
 //! and what that makes of the node's columns and condition.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 
-use super::{BROADCAST_BYTES, Cutter, Pipeline, reading, relational::as_it_is};
+use super::{BROADCAST_BYTES, Cutter, Pipeline, reading, relational::as_it_is, with_hash};
 use crate::{
     expr::{Expr, Predicate},
     plan::{
         Distribution, JoinColumn, JoinCondition, JoinKind, JoinRows, NodeIndex, Output,
-        ProbeColumn, Share, Step, StepIndex, StepKind,
+        ProbeColumn, Share, Step, StepIndex, StepKind, estimate::Estimate,
     },
 };
 
@@ -20,12 +22,18 @@ const HELD_FACTOR: u64 = 2;
 /// then need not be moved, is so many times larger.
 const MOVED_FACTOR: u64 = 3;
 
+/// A table of so many bytes is made in no time.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// So many times more than estimated a side may have; more is not reckoned with than what was read.
+const DOUBT: u64 = 4;
+
 /// A join's inputs, and what pairs of them must fulfil.
 pub(super) struct Sides {
     pub(super) left: Pipeline,
     pub(super) right: Pipeline,
-    /// What the rows of either side may take in memory.
-    pub(super) held: [u64; 2],
+    /// What either side may give.
+    pub(super) estimates: [Estimate; 2],
     pub(super) left_keys: Vec<Expr>,
     pub(super) right_keys: Vec<Expr>,
     pub(super) null_safe: bool,
@@ -39,6 +47,8 @@ struct Strategy {
     rows: JoinRows,
     /// Whether the table's side goes to every task of the other.
     is_broadcast: bool,
+    /// Where both sides move: whether rows of the other side whose keys the table's has not stay away.
+    is_filtered: bool,
 }
 
 impl Cutter<'_> {
@@ -52,8 +62,8 @@ impl Cutter<'_> {
         sides: Sides,
         columns: &[JoinColumn],
     ) -> Pipeline {
-        let Strategy { builds_left, rows, is_broadcast } = self.strategy(how, &sides);
-        let Sides { left, right, held, left_keys, right_keys, null_safe, on } = sides;
+        let Strategy { builds_left, rows, is_broadcast, is_filtered } = self.strategy(how, &sides);
+        let Sides { left, right, estimates, left_keys, right_keys, null_safe, on } = sides;
         let (left_columns, right_columns) =
             (left.schema().fields().len(), right.schema().fields().len());
         let columns = columns.iter().map(|column| probe_column(*column, builds_left)).collect();
@@ -82,16 +92,21 @@ impl Cutter<'_> {
             (probe, self.broadcast(node, build))
         } else {
             // Without a key all rows belong together.
-            let held = held[usize::from(!builds_left)];
+            let held = estimates[usize::from(!builds_left)].bytes;
             let buckets = if probe_keys.is_empty() {
                 1
             } else {
                 self.buckets(moved.max(held.saturating_mul(HELD_FACTOR)))
             };
-            (
-                self.hashed(node, probe, &probe_keys, buckets),
-                self.hashed(node, build, &build_keys, buckets),
-            )
+            if is_filtered {
+                let build = self.hashed(node, build, &build_keys, buckets);
+                (self.hashed_where_met(node, probe, &probe_keys, &build), build)
+            } else {
+                (
+                    self.hashed(node, probe, &probe_keys, buckets),
+                    self.hashed(node, build, &build_keys, buckets),
+                )
+            }
         };
         let mut inputs = [probe.inputs, build.inputs].concat();
         inputs.sort_unstable();
@@ -116,22 +131,33 @@ impl Cutter<'_> {
     }
 
     fn strategy(&self, how: JoinKind, sides: &Sides) -> Strategy {
-        let (left, right) = (sides.left.bytes, sides.right.bytes);
+        let [of_left, of_right] = &sides.estimates;
+        // What may be there: what was read says nothing of what filters and joins left of it, and
+        // what is estimated may be wrong.
+        let likely =
+            |bytes: u64, estimate: &Estimate| bytes.min(estimate.bytes.saturating_mul(DOUBT));
+        let left = (of_left.bytes, likely(sides.left.bytes, of_left));
+        let right = (of_right.bytes, likely(sides.right.bytes, of_right));
         let has_keys = !sides.left_keys.is_empty();
-        let is_small = |bytes: u64, other: u64| {
-            let pays = bytes <= BROADCAST_BYTES || bytes.saturating_mul(MOVED_FACTOR) <= other;
-            pays && bytes <= self.sizes.broadcast_bytes
+        let is_small = |side: (u64, u64), other: (u64, u64)| {
+            let pays = side.1 <= BROADCAST_BYTES || side.1.saturating_mul(MOVED_FACTOR) <= other.1;
+            pays && side.1 <= self.sizes.broadcast_bytes
         };
         let pairs = |lonely_probe, lonely_build| JoinRows::Pairs { lonely_probe, lonely_build };
         // Building the other side costs the broadcast, and is done only where a table may be large.
-        // Without keys there is no other way to have more than one task. Which side has fewer rows is
-        // guessed, as what was read says nothing of what filters and joins left of it.
-        let [left_held, right_held] = sides.held;
-        let of_left = (left_held, left);
-        let of_right = (right_held, right);
-        let is_pinned = |side: (u64, u64), other: (u64, u64)| {
-            !has_keys || is_small(side.1, other.1) || side <= other
+        // Without keys there is no other way to have more than one task.
+        let filter_factor = self.sizes.filter_factor.filter(|_| has_keys && !sides.null_safe);
+        let is_met_by_few = |side: &Estimate, other: &Estimate| {
+            filter_factor.is_some_and(|factor| is_met_by_few(side, other, factor))
         };
+        let is_pinned = |side: (&Estimate, (u64, u64)), other: (&Estimate, (u64, u64))| {
+            // The one task that makes the table of what goes to every task would take longer.
+            let is_far_less = other.0.bytes.saturating_mul(MOVED_FACTOR) <= side.0.bytes
+                && side.0.bytes > SMALL_BYTES;
+            let is_moved = is_far_less || is_met_by_few(side.0, other.0);
+            !has_keys || (is_small(side.1, other.1) && !is_moved) || side.1 <= other.1
+        };
+        let (of_left, of_right) = ((of_left, left), (of_right, right));
         let (builds_left, rows) = match how {
             JoinKind::Inner | JoinKind::Cross => (left < right, pairs(false, false)),
             JoinKind::Left if is_pinned(of_right, of_left) => (false, pairs(true, false)),
@@ -153,7 +179,33 @@ impl Cutter<'_> {
         // One null on the right decides about all rows of the left, and without keys any row.
         let must = !has_keys || matches!(rows, JoinRows::ProbeWithout { null_aware: true });
         let is_broadcast = !rows.asks_build() && (must || is_small(build, probe));
-        Strategy { builds_left, rows, is_broadcast }
+        let [build, probe] =
+            if builds_left { [of_left.0, of_right.0] } else { [of_right.0, of_left.0] };
+        let is_filtered = !is_broadcast && rows.drops_lonely_probe() && is_met_by_few(probe, build);
+        Strategy { builds_left, rows, is_broadcast, is_filtered }
+    }
+
+    /// As [`Cutter::hashed`], without rows whose keys `build` has not, which is there before.
+    fn hashed_where_met(
+        &mut self,
+        node: NodeIndex,
+        probe: Pipeline,
+        keys: &[Expr],
+        build: &Pipeline,
+    ) -> Pipeline {
+        let (bytes, buckets) = (probe.bytes, build.partitions);
+        let mut hashed = with_hash(node, probe, keys);
+        let (input, schema) = (hashed.top(), hashed.schema());
+        let Some(stage) = build.inputs.first().copied() else { return hashed };
+        let kind = StepKind::Read { stage, share: Share::Buckets { buckets } };
+        hashed.steps.push(Step { node, schema: build.schema(), kind });
+        let build = hashed.top();
+        let kind = StepKind::KeyFilter { input, build };
+        hashed.steps.push(Step { node, schema: Arc::clone(&schema), kind });
+        hashed.inputs.push(stage);
+        hashed.inputs.sort_unstable();
+        hashed.inputs.dedup();
+        self.exchanged_by_hash(node, hashed, keys, buckets, bytes)
     }
 
     /// A build side, all of it read by each task.
@@ -164,6 +216,12 @@ impl Cutter<'_> {
         let stage = self.close(build, Output::Exchange(Distribution::Broadcast));
         reading(node, schema, stage, Share::All, 1, bytes)
     }
+}
+
+/// Whether few rows of `side` may have a partner in `other`: `factor` times what conditions have left
+/// of that is no more than it was, and no more than `side`.
+fn is_met_by_few(side: &Estimate, other: &Estimate, factor: u64) -> bool {
+    other.rows.saturating_mul(factor) <= other.unfiltered_rows.min(side.rows)
 }
 
 /// A column of the node as one of its step.

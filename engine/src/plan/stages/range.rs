@@ -214,7 +214,8 @@ mod tests {
     use crate::expr::{Expr, Literal, Predicate};
 
     /// Everything is large, and the file of 16 bytes goes to three buckets.
-    const SMALL: Sizes = Sizes { range_bytes: 0, bucket_bytes: 6, broadcast_bytes: 0 };
+    const SMALL: Sizes =
+        Sizes { range_bytes: 0, bucket_bytes: 6, broadcast_bytes: 0, filter_factor: None };
 
     /// The stages of nodes behind a reader `r` of three partitions.
     fn stages(nodes: &[&str], edges: &str, sizes: Sizes) -> Vec<String> {

@@ -14,9 +14,13 @@ use std::{
 use arrow::{
     array::{
         ArrayRef, AsArray, BinaryViewArray, BooleanArray, Float64Array, Int32Array, Int64Array,
-        ListArray, RecordBatch, StringViewArray, StructArray,
+        ListArray, RecordBatch, Scalar, StringViewArray, StructArray,
     },
-    compute::{CastOptions, cast, cast_with_options, concat_batches},
+    buffer::BooleanBuffer,
+    compute::{
+        CastOptions, cast, cast_with_options, concat_batches, filter_record_batch,
+        kernels::cmp::eq, prep_null_mask_filter,
+    },
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit},
 };
 use base64::Engine as _;
@@ -31,7 +35,10 @@ use crate::{
     formats::{Format, WriteFormat, compression::Compression, file_encoder, infer},
     operators::Operator,
     plan::{Read, Scan},
-    source::tests::Input,
+    source::{
+        runtime_filter::{KeySet, RuntimeFilter},
+        tests::Input,
+    },
 };
 
 fn written(format: &WriteFormat, compression: Compression, batches: &[RecordBatch]) -> Vec<u8> {
@@ -378,7 +385,7 @@ fn kept_of(input: &Input, columns: &[usize], text: &str, is_told: bool) -> Recor
         let mut source = ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk);
         while let Some(batch) = source.next().unwrap() {
             let holds = predicate.evaluate(&batch).unwrap();
-            kept.push(arrow::compute::filter_record_batch(&batch, &holds).unwrap());
+            kept.push(filter_record_batch(&batch, &holds).unwrap());
         }
     }
     concat_batches(&schema, &kept).unwrap()
@@ -417,6 +424,75 @@ fn what_a_reader_decides_early_is_what_a_filter_decides() {
         let told = kept_of(&few, columns, predicate, true);
         assert_eq!(told, kept_of(&few, columns, predicate, false), "{predicate}");
         assert!(told.num_rows() > 0);
+    }
+}
+
+/// Some values of a column.
+struct Listed(ArrayRef);
+
+impl KeySet for Listed {
+    fn bounds(&self) -> Option<(ArrayRef, ArrayRef)> {
+        None
+    }
+
+    fn contains(&self, values: &ArrayRef) -> Result<BooleanBuffer> {
+        let mut found = BooleanBuffer::new_unset(values.len());
+        for key in 0..self.0.len() {
+            let equal = eq(values, &Scalar::new(self.0.slice(key, 1)))?;
+            found = &found | prep_null_mask_filter(&equal).values();
+        }
+        Ok(found)
+    }
+}
+
+#[test]
+fn rows_without_a_partner_are_left_out_and_no_others() {
+    let texts: ArrayRef =
+        Arc::new(StringViewArray::from(vec!["MAIL", "a longer text than a view"]));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, 3001, 3002, 9_999]));
+    for (predicate, keys) in [
+        ("n >= 0", vec![(3, &texts)]),
+        ("price < 50", vec![(3, &texts)]),
+        ("price < 50", vec![(0, &numbers)]),
+        ("word = 'MAIL' or n = 7", vec![(0, &numbers), (3, &texts)]),
+    ] {
+        let input = mixed(10_000, 10);
+        let mut expected = kept_of(&input, &[0, 1, 2, 3, 4], predicate, false);
+        let schema = expected.schema();
+        for (column, values) in &keys {
+            let found = Listed(ArrayRef::clone(values)).contains(expected.column(*column)).unwrap();
+            expected = filter_record_batch(&expected, &BooleanArray::new(found, None)).unwrap();
+        }
+        assert!(expected.num_rows() > 0, "{predicate}");
+        let mut read = Read::of(Format::Parquet, input.files.clone(), Some(1));
+        let predicate = parse::predicate(predicate, &schema).unwrap();
+        read.restrict(predicate.clone());
+        let filters = keys.iter().map(|(column, values)| {
+            let filter = RuntimeFilter::default();
+            filter.set(Arc::new(Listed(ArrayRef::clone(values))));
+            (*column, filter)
+        });
+        let filters: Vec<_> = filters.collect();
+        let mut given = Vec::new();
+        for split in &splits(&read, &schema, &input.disk).unwrap() {
+            let schema = SchemaRef::clone(&schema);
+            let source = ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk);
+            let mut source = source.with_filters(filters.clone());
+            while let Some(batch) = source.next().unwrap() {
+                assert!(batch.num_rows() > 0);
+                let holds = predicate.evaluate(&batch).unwrap();
+                given.push(filter_record_batch(&batch, &holds).unwrap());
+            }
+        }
+        // Keys that half of the rows have are not tested for long: then more is given.
+        let mut kept = concat_batches(&schema, &given).unwrap();
+        let is_sharp = kept.num_rows() == expected.num_rows();
+        assert!(is_sharp || keys.iter().any(|(column, _)| *column == 3));
+        for (column, values) in &keys {
+            let found = Listed(ArrayRef::clone(values)).contains(kept.column(*column)).unwrap();
+            kept = filter_record_batch(&kept, &BooleanArray::new(found, None)).unwrap();
+        }
+        assert_eq!(kept, expected);
     }
 }
 

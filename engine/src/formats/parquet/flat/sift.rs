@@ -1,5 +1,5 @@
-//! [`Sifted`]: a row group read by steps: a predicate's parts leave rows out one after another, and
-//! the columns of what they leave are made.
+//! [`Sifted`]: a row group read by steps: a predicate's parts, and then the keys that rows must have,
+//! leave rows out one after another, and the columns of what they leave are made.
 
 use std::sync::Arc;
 
@@ -16,7 +16,10 @@ use crate::{
     expr::{Expr, Predicate},
     formats::{BATCH_ROWS, normal::normal_type, parquet::file::ParquetFile},
     plan::{FolderColumn, InputFile},
-    source::columnar::{condition::certain_parts, conform::Conform},
+    source::{
+        columnar::{condition::certain_parts, conform::Conform},
+        runtime_filter::KnownKeys,
+    },
 };
 
 /// Which columns are read, and what decides about rows.
@@ -25,6 +28,8 @@ pub(in crate::formats::parquet) struct FlatColumns {
     leaves: Vec<usize>,
     /// What they are decoded to.
     schema: SchemaRef,
+    /// Of each of them its place in the node's schema, where that has it as it is decoded.
+    places: Vec<Option<usize>>,
     conform: Conform,
     /// What decides about rows, in the order in which it does.
     parts: Vec<Part>,
@@ -90,7 +95,17 @@ impl FlatColumns {
         }
         // What is cheap decides first; none of the parts can fail.
         parts.sort_by_key(|part| (part.columns.len() > 1, Expr::is_costly(&part.predicate.0)));
-        Ok(Some(Self { leaves, schema: found, conform, parts }))
+        let is_alike = |(at, place): (usize, &usize)| {
+            found.field(at).data_type() == schema.field(*place).data_type()
+        };
+        let places = places.iter().enumerate();
+        let places = places.map(|(at, place)| is_alike((at, place)).then_some(*place)).collect();
+        Ok(Some(Self { leaves, schema: found, places, conform, parts }))
+    }
+
+    /// Which of the decoded columns is the node's at a place.
+    fn column_at(&self, place: usize) -> Option<usize> {
+        self.places.iter().position(|own| *own == Some(place))
     }
 
     /// The leaves of all columns that it reads.
@@ -104,6 +119,8 @@ pub(in crate::formats::parquet) struct Sifted {
     columns: Vec<Cursor>,
     /// Of each part: what it says of each value of its column's dictionary, and of a null.
     verdicts: Vec<Verdict>,
+    /// Of each set of keys: which values of its column's dictionary are among them.
+    of_keys: Vec<Verdict>,
     rows_left: usize,
     /// Rows that are made and not given.
     made: usize,
@@ -140,19 +157,23 @@ impl Sifted {
             columns.push(cursor);
         }
         let verdicts = wanted.parts.iter().map(|_| Verdict::default()).collect();
-        let (rows_left, made, chosen) = (rows, 0, Vec::new());
-        Ok(Some(Self { columns, verdicts, rows_left, made, chosen }))
+        let (of_keys, rows_left, made, chosen) = (Vec::new(), rows, 0, Vec::new());
+        Ok(Some(Self { columns, verdicts, of_keys, rows_left, made, chosen }))
     }
 
     /// The next rows, under the node's schema.
     pub(in crate::formats::parquet) fn next(
         &mut self,
         wanted: &FlatColumns,
+        keys: &mut KnownKeys,
         file: &ParquetFile,
     ) -> Result<Option<RecordBatch>> {
         while self.rows_left > 0 {
             let count = self.rows_left.min(BATCH_ROWS);
-            let left = file.guarded(|| self.sift(wanted, count))?;
+            let left = file.guarded(|| {
+                let left = self.sift(wanted, count)?;
+                self.sift_by_keys(wanted, keys, count, left)
+            })?;
             if self.made > 0 && self.made + left > BATCH_ROWS {
                 // The step's rows are appended to what begins then.
                 let batch = self.give(wanted, file)?;
@@ -186,12 +207,54 @@ impl Sifted {
                     *verdict = Verdict { holds: part.holds(vec![values])?, is_known: true };
                 }
                 let holds = &verdict.holds;
-                left = narrow(chosen, left == count, count, |row| holds[codes[row] as usize]);
+                left = narrow(chosen, left == count, count, |_, row| holds[codes[row] as usize]);
                 continue;
             }
-            let values = part.columns.iter().map(|column| self.columns[*column].step_array(count));
+            let values =
+                part.columns.iter().map(|column| self.columns[*column].step_array(count, None));
             let holds = part.holds(values.collect::<Decoded<_>>()?)?;
-            left = narrow(chosen, left == count, count, |row| holds[row]);
+            left = narrow(chosen, left == count, count, |_, row| holds[row]);
+        }
+        Ok(left)
+    }
+
+    /// Of the `left` rows of the next `count`, those that may have a partner by all keys.
+    fn sift_by_keys(
+        &mut self,
+        wanted: &FlatColumns,
+        keys: &mut KnownKeys,
+        count: usize,
+        left: usize,
+    ) -> Decoded<usize> {
+        let mut left = left;
+        for (number, (place, known)) in keys.each().enumerate() {
+            let Some(column) = wanted.column_at(place).filter(|_| left > 0 && known.pays()) else {
+                continue;
+            };
+            if self.of_keys.len() <= number {
+                self.of_keys.resize_with(number + 1, Verdict::default);
+            }
+            let (before, contains) = (left, |values: ArrayRef| {
+                let found = known.keys.contains(&values);
+                found.map_err(|error| ParquetError::External(Box::new(error)))
+            });
+            self.columns[column].decode(count)?;
+            let (chosen, verdict) = (&mut self.chosen, &mut self.of_keys[number]);
+            if let Some((codes, dictionary)) = self.columns[column].codes()
+                && (verdict.is_known || dictionary.len() * count <= self.rows_left * left)
+            {
+                if !verdict.is_known {
+                    let found = contains(self.columns[column].dictionary_array(dictionary)?)?;
+                    *verdict = Verdict { holds: found.iter().collect(), is_known: true };
+                }
+                let holds = &verdict.holds;
+                left = narrow(chosen, left == count, count, |_, row| holds[codes[row] as usize]);
+            } else {
+                let rows = (left < count).then_some(&chosen[..]);
+                let found = contains(self.columns[column].step_array(count, rows)?)?;
+                left = narrow(chosen, left == count, count, |at, _| found.value(at));
+            }
+            known.count(before, left);
         }
         Ok(left)
     }
@@ -241,13 +304,14 @@ fn bools(holds: &BooleanArray) -> Vec<bool> {
     holds.values().iter().collect()
 }
 
-/// Leaves of the chosen rows, or of all `count`, those for which `holds`; how many they are.
+/// Leaves of the chosen rows, or of all `count`, those for which `holds`, which is given a row's place
+/// among them and the row; how many they are.
 #[expect(clippy::cast_possible_truncation, reason = "a step has a few thousand rows")]
 fn narrow(
     chosen: &mut Vec<u32>,
     are_all: bool,
     count: usize,
-    holds: impl Fn(usize) -> bool,
+    holds: impl Fn(usize, usize) -> bool,
 ) -> usize {
     let mut left = 0;
     if are_all {
@@ -256,13 +320,13 @@ fn narrow(
         // Every row is put down, and the next one in its place where it was not wanted.
         for row in 0..count {
             chosen[left] = row as u32;
-            left += usize::from(holds(row));
+            left += usize::from(holds(row, row));
         }
     } else {
         for place in 0..chosen.len() {
             let row = chosen[place];
             chosen[left] = row;
-            left += usize::from(holds(row as usize));
+            left += usize::from(holds(place, row as usize));
         }
     }
     chosen.truncate(left);
@@ -288,13 +352,13 @@ impl Cursor {
         array.map_err(|error| ParquetError::External(Box::new(error)))
     }
 
-    /// All rows of the step as an array.
-    fn step_array(&mut self, count: usize) -> Decoded<ArrayRef> {
+    /// Rows of the step as an array; all where `chosen` is absent.
+    fn step_array(&mut self, count: usize, chosen: Option<&[u32]>) -> Decoded<ArrayRef> {
         let made = (
             std::mem::replace(&mut self.out, self.kind.store()),
             std::mem::replace(&mut self.out_nulls, NullBufferBuilder::new(0)),
         );
-        self.append(count, None);
+        self.append(count, chosen);
         let array = self.finish();
         (self.out, self.out_nulls) = made;
         array.map_err(|error| ParquetError::External(Box::new(error)))

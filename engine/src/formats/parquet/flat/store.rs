@@ -121,6 +121,18 @@ impl Store {
         }
     }
 
+    /// Room for so many more values, and not for more.
+    pub(super) fn reserve_exact(&mut self, values: usize) {
+        match self {
+            Self::I32(own) => own.reserve_exact(values),
+            Self::I64(own) => own.reserve_exact(values),
+            Self::F32(own) => own.reserve_exact(values),
+            Self::F64(own) => own.reserve_exact(values),
+            Self::Decimal(own) => own.reserve_exact(values),
+            Self::Views(own) => own.views.reserve_exact(values),
+        }
+    }
+
     /// Appends a value that stands for a null.
     pub(super) fn push_null(&mut self) {
         match self {
