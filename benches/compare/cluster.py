@@ -128,11 +128,6 @@ class Cluster:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def spilled_mib(self) -> float:
-        """Of the newest job."""
-        job = self.asked("GET", "/api/v1/jobs?limit=1")["jobs"][0]["id"]
-        return self.asked("GET", f"/api/v1/jobs/{job}")["bytes"].get("spilled", 0) / (1 << 20)
-
 
 def submit(connection: http.client.HTTPConnection, document: bytes) -> str:
     connection.request("POST", "/api/v1/jobs", document)

@@ -30,6 +30,13 @@ const MAX_TEXTS: usize = 4096;
 /// The most of a column that is the only one: they stay in the first-level cache, and a single
 /// column is found in a table, which asks for its memory early, as soon as more would be here.
 const MAX_SINGLE_TEXTS: usize = 512;
+/// There are so many places for each text, so that it mostly is in its own: a second step that is taken
+/// now and then costs as much as four look-ups. Up to so many they stay in the first caches.
+const SPARSE_FACTOR: usize = 32;
+const LEAST_PLACES: usize = 1 << 9;
+const MOST_PLACES: usize = 1 << 15;
+/// No view of a short text is this.
+const NO_VIEW: u128 = u128::MAX;
 /// A text that is not found after so many steps makes the index give up: its texts collide.
 const MAX_STEPS: usize = 64;
 /// Rows whose cells are asked for together.
@@ -86,9 +93,10 @@ struct Numbers {
 /// Short texts by the order of their coming.
 #[derive(Debug)]
 struct Texts {
-    /// Views with their codes, by a hash of the view; code 0 is an empty place.
-    places: Vec<(u128, u32)>,
-    count: usize,
+    /// Codes by a hash of their views; 0 is an empty place.
+    places: Vec<u16>,
+    /// Views by code; there is none of code 0.
+    views: Vec<u128>,
     /// The most that there may be.
     most: usize,
 }
@@ -108,7 +116,7 @@ impl DirectIndex {
             | DataType::UInt16
             | DataType::UInt32
             | DataType::Date32 => Some(Coder::Numbers(Numbers::default())),
-            DataType::Utf8View => Some(Coder::Texts(Texts { places: Vec::new(), count: 0, most })),
+            DataType::Utf8View => Some(Coder::Texts(Texts::new(most))),
             _ => None,
         };
         let coders: Vec<Coder> = types.into_iter().map(coder).collect::<Option<_>>()?;
@@ -121,7 +129,7 @@ impl DirectIndex {
     pub(crate) fn memory_bytes(&self) -> u64 {
         let texts = self.coders.iter().map(|coder| match coder {
             Coder::Numbers(_) => 0,
-            Coder::Texts(texts) => bytes_of(&texts.places),
+            Coder::Texts(texts) => bytes_of(&texts.places) + bytes_of(&texts.views),
         });
         bytes_of(&self.cells) + bytes_of(&self.rows) + texts.sum::<u64>()
     }
@@ -342,9 +350,17 @@ impl Numbers {
 }
 
 impl Texts {
+    fn new(most: usize) -> Self {
+        Self { places: vec![0; LEAST_PLACES], views: vec![NO_VIEW], most }
+    }
+
+    fn count(&self) -> usize {
+        self.views.len() - 1
+    }
+
     /// A power of two that covers all texts seen, and the null's.
     fn width(&self) -> u64 {
-        (self.count.next_power_of_two().max(8) + 1) as u64
+        (self.count().next_power_of_two().max(8) + 1) as u64
     }
 
     /// As [`Numbers::encode`]; `None` where texts are long or many.
@@ -369,15 +385,15 @@ impl Texts {
         if view & 0xffff_ffff > INLINE_BYTES {
             return None;
         }
-        let mask = self.places.len().wrapping_sub(1);
+        let mask = self.places.len() - 1;
         let first = hash(view);
-        for step in 0..MAX_STEPS.min(self.places.len()) {
-            let (known, code) = self.places[first.wrapping_add(step) & mask];
+        for step in 0..MAX_STEPS {
+            let code = self.places[first.wrapping_add(step) & mask];
+            if self.views[usize::from(code)] == view {
+                return Some(code.into());
+            }
             if code == 0 {
                 break;
-            }
-            if known == view {
-                return Some(code);
             }
         }
         self.add(view)
@@ -385,34 +401,31 @@ impl Texts {
 
     #[cold]
     fn add(&mut self, view: u128) -> Option<u32> {
-        if self.count == self.most {
+        if self.count() == self.most {
             return None;
         }
-        if self.count * 2 >= self.places.len() {
-            let old = std::mem::take(&mut self.places);
-            self.places = vec![(0, 0); (old.len() * 2).max(64)];
-            let mut fits = true;
-            for (known, code) in old.into_iter().filter(|(_, code)| *code > 0) {
-                fits &= self.put(known, code).is_some();
+        let code = u16::try_from(self.views.len()).ok()?;
+        self.views.push(view);
+        let wanted = (self.views.len() * SPARSE_FACTOR).min(MOST_PLACES);
+        if wanted > self.places.len() {
+            self.places = vec![0; wanted.next_power_of_two()];
+            for known in 1..=code {
+                self.put(known)?;
             }
-            if !fits {
-                return None;
-            }
+        } else {
+            self.put(code)?;
         }
-        self.count += 1;
-        let code = u32::try_from(self.count).ok()?;
-        self.put(view, code)?;
-        Some(code)
+        Some(code.into())
     }
 
-    /// Puts a text into a free place near its own.
-    fn put(&mut self, view: u128, code: u32) -> Option<()> {
+    /// Puts a code into a free place near its view's own.
+    fn put(&mut self, code: u16) -> Option<()> {
         let mask = self.places.len() - 1;
-        let first = hash(view);
-        let free = (0..MAX_STEPS.min(self.places.len()))
+        let first = hash(self.views[usize::from(code)]);
+        let free = (0..MAX_STEPS)
             .map(|step| first.wrapping_add(step) & mask)
-            .find(|place| self.places[*place].1 == 0)?;
-        self.places[free] = (view, code);
+            .find(|place| self.places[*place] == 0)?;
+        self.places[free] = code;
         Some(())
     }
 }

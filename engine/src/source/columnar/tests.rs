@@ -13,8 +13,8 @@ use std::{
 
 use arrow::{
     array::{
-        ArrayRef, AsArray, BinaryViewArray, BooleanArray, Float64Array, Int32Array, Int64Array,
-        ListArray, RecordBatch, Scalar, StringViewArray, StructArray,
+        Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Float64Array, Int32Array,
+        Int64Array, ListArray, RecordBatch, Scalar, StringViewArray, StructArray,
     },
     buffer::BooleanBuffer,
     compute::{
@@ -439,7 +439,11 @@ impl KeySet for Listed {
         let mut found = BooleanBuffer::new_unset(values.len());
         for key in 0..self.0.len() {
             let equal = eq(values, &Scalar::new(self.0.slice(key, 1)))?;
-            found = &found | prep_null_mask_filter(&equal).values();
+            let equal = match equal.null_count() {
+                0 => equal,
+                _ => prep_null_mask_filter(&equal),
+            };
+            found = &found | equal.values();
         }
         Ok(found)
     }
