@@ -224,17 +224,19 @@ impl Operator for Source {
                 let has_bad = !self.bad.found.is_empty();
                 self.reject()?;
                 // Behind what was no text, text may go on.
+                let mut goes_on = has_bad;
                 if let Some((broken, end)) = &mut self.current
                     && let Some(rest) = broken.behind(*end)
                 {
                     self.blocks.pass(broken, *end);
                     (*broken, *end) = (rest, 0);
+                    goes_on = true;
                 }
                 if let Some(batch) = decoded.batch {
                     self.records.add(batch.num_rows() as u64);
                     return Ok(Some(batch));
                 }
-                if has_bad {
+                if goes_on {
                     continue;
                 }
             }

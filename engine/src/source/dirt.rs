@@ -46,7 +46,7 @@ fn texts(count: usize) -> Vec<DeclaredColumn> {
 /// text.
 fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<String>) {
     let schema = infer::schema(&input.disk, format, &input.files).unwrap();
-    let (mut rows, mut bad) = (Vec::new(), Vec::new());
+    let (mut rows, mut bad, mut of_sources) = (Vec::new(), Vec::new(), Vec::new());
     for split in splits {
         let mut blocks = Blocks::open(split, format, &input.disk).unwrap();
         let mut decoder = crate::formats::decoder(format, Arc::clone(&schema)).unwrap();
@@ -59,7 +59,7 @@ fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<S
                 let found = decoder.decode(&block, from, &mut records).unwrap();
                 from = found.end;
                 records.found.sort_by_key(|record| record.range.start);
-                let has_bad = !records.found.is_empty();
+                let mut goes_on = !records.found.is_empty();
                 of_source += records.found.len();
                 for record in records.found.drain(..) {
                     let row = blocks.bad_row(&block, record);
@@ -73,11 +73,11 @@ fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<S
                 }
                 if let Some(behind) = block.behind(from) {
                     blocks.pass(&block, from);
-                    (block, from) = (behind, 0);
+                    (block, from, goes_on) = (behind, 0, true);
                 }
                 match found.batch {
                     Some(batch) => rows.extend(shown(&batch)),
-                    None if has_bad => {}
+                    None if goes_on => {}
                     None => break,
                 }
             }
@@ -86,12 +86,14 @@ fn read(input: &Input, format: &Format, splits: &[Split]) -> (Vec<String>, Vec<S
         }
         // The source makes the same of it.
         let mut source = Source::over(split, format, Arc::clone(&schema), &input.disk).unwrap();
-        let mut given = 0;
+        let mut given = Vec::new();
         while let Some(batch) = source.next().unwrap() {
-            given += batch.num_rows();
+            given.extend(shown(&batch));
         }
-        assert_eq!(source.records().rows(), (given + of_source) as u64);
+        assert_eq!(source.records().rows(), (given.len() + of_source) as u64);
+        of_sources.extend(given);
     }
+    assert_eq!(of_sources, rows);
     (rows, bad)
 }
 
@@ -346,6 +348,21 @@ fn a_compressed_file_that_is_cut_off_is_corrupt_and_no_bad_row() {
     assert!(matches!(cut.rows(&format, 1), Err(Error::Corrupt { .. })));
     let whole = Input::of(&[&bytes]);
     assert_eq!(whole.rows(&format, 4).unwrap().len(), 1000);
+}
+
+#[test]
+fn a_comment_that_is_no_text_ends_nothing() {
+    let options = CsvOptions {
+        columns: Some(texts(1)),
+        comment: Some(b'#'),
+        intake: skipping(),
+        ..CsvOptions::default()
+    };
+    let (rows, bad) = everywhere(&options, b"a\n#\xff\nb\n#\xff\n#\xff\nc");
+    assert_eq!(
+        (rows, bad),
+        (vec![String::from("a"), String::from("b"), String::from("c")], vec![])
+    );
 }
 
 proptest! {

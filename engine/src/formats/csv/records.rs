@@ -50,14 +50,17 @@ impl Layout {
     }
 
     /// Behind the lines from `from` on that are no records: empty ones where `skips_blank`, and
-    /// comments; `None` where a comment has no end in the bytes yet.
+    /// comments.
+    ///
+    /// # Errors
+    /// Where a comment begins that has no end in the bytes yet.
     fn behind_no_records(
         &self,
         bytes: &[u8],
         from: usize,
         skips_blank: bool,
         is_last: bool,
-    ) -> Option<usize> {
+    ) -> Result<usize, usize> {
         let mut at = from;
         loop {
             if skips_blank && let Some(blank) = blank_line(&bytes[at..]) {
@@ -67,11 +70,11 @@ impl Layout {
             {
                 match memchr::memchr(b'\n', &bytes[at..]) {
                     Some(newline) => at += newline + 1,
-                    None if is_last => return Some(bytes.len()),
-                    None => return None,
+                    None if is_last => return Ok(bytes.len()),
+                    None => return Err(at),
                 }
             } else {
-                return Some(at);
+                return Ok(at);
             }
         }
     }
@@ -86,7 +89,7 @@ pub(crate) fn header(
     let bytes = block.text().as_bytes();
     let is_last = block.ends_with_text();
     let from = block.behind_byte_order_mark(0);
-    let Some(from) = layout.behind_no_records(bytes, from, true, is_last) else { return Ok(None) };
+    let Ok(from) = layout.behind_no_records(bytes, from, true, is_last) else { return Ok(None) };
     if from == bytes.len() {
         return Ok(None);
     }
@@ -187,12 +190,12 @@ pub(crate) fn split(
             }
         }
         match layout.behind_no_records(bytes, start, width != 1, is_last) {
-            Some(behind) if behind != start => {
+            Ok(behind) if behind != start => {
                 start = behind;
                 continue;
             }
-            Some(_) => {}
-            None => return Ok(start),
+            Ok(_) => {}
+            Err(comment) => return Ok(behind_comment(block, comment)),
         }
         let before = fields.places.len();
         let refused = match record(bytes, start, layout, &mut ends, is_last, &mut fields.places) {
@@ -282,6 +285,17 @@ fn cut(
         return Ok(block.text().len());
     }
     Ok(start)
+}
+
+/// Where the comment from `start` on ends, which has no end in the block's text: it need not be text.
+/// Its start, where more bytes are needed.
+fn behind_comment(block: &Block, start: usize) -> usize {
+    let all = block.bytes();
+    match block.invalid_line().and_then(|_| memchr::memchr(b'\n', &all[start..])) {
+        Some(newline) => start + newline + 1,
+        None if block.is_last() => all.len(),
+        None => start,
+    }
 }
 
 /// More bytes are needed, unless there are too many already.
