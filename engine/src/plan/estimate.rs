@@ -222,3 +222,27 @@ fn rows_of_files(read: &Read, disk: &Arc<dyn Disk>) -> u64 {
     let lines = memchr::memchr_iter(b'\n', &sample[..got]).count().max(1);
     part(bytes, lossy(lines as u64) / lossy(got.max(1) as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Guess;
+
+    #[test]
+    fn a_condition_on_one_side_of_a_join_leaves_the_same_part_of_the_other() {
+        let (suppliers, supplied) = (Guess { rows: 10, of: 100 }, Guess::all(6_000));
+        let joined = supplied.joined(suppliers);
+        assert_eq!((joined.rows, joined.of), (600, 6_000));
+        // And it goes on through the next one.
+        let again = joined.joined(Guess { rows: 300, of: 1_500 });
+        assert_eq!((again.rows, again.of), (120, 6_000));
+    }
+
+    #[test]
+    fn of_several_rows_of_a_key_one_is_enough() {
+        let orders = Guess::all(1_500);
+        // Four lines each, of which a quarter is late: 1 - 1/e have a late one.
+        let late = orders.met_by(Guess { rows: 1_500, of: 6_000 });
+        assert!((late - 0.632).abs() < 0.001, "{late}");
+        assert_eq!(orders.met_by(Guess { rows: 15, of: 150 }).to_string(), "0.1");
+    }
+}

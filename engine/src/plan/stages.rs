@@ -780,6 +780,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_smaller_sides_keys_are_tested_before_the_larger_one_moves() {
+        let sizes = Sizes {
+            broadcast_bytes: 0,
+            bucket_bytes: 100,
+            filter_factor: Some(0),
+            ..Sizes::default()
+        };
+        for how in ["inner", "semi", "anti"] {
+            let found = joined(&format!(r#""key": "k", "how": "{how}""#), sizes);
+            assert_eq!(found[0], "1x source, hash -> hash(k) to 2", "{how}");
+            let tested = "1x source, hash, all buckets of 0, keys of 2 -> hash(k) to 2";
+            assert_eq!(found[1], tested, "{how}");
+        }
+        // Rows without a partner come out.
+        let full = joined(r#""key": "k", "how": "full""#, sizes);
+        assert!(full.iter().all(|stage| !stage.contains("keys of")), "{full:?}");
+    }
+
+    #[test]
     fn without_keys_one_side_goes_to_every_task_whatever_its_size() {
         let sizes = Sizes { broadcast_bytes: 0, bucket_bytes: 10, ..Sizes::default() };
         let cross = joined(r#""how": "cross""#, sizes);
