@@ -28,7 +28,7 @@ use minispark_engine::{
 use minispark_flight::{
     BLOCK_BYTES, FlightService, MAX_MESSAGE_BYTES, RemoteExchange, SharedKey, serve,
 };
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status, Streaming,
@@ -167,24 +167,21 @@ fn receive(runtime: &Runtime, server: SocketAddr, streams: u32, bytes: usize) {
             .connect()
             .await
             .unwrap();
-        let tasks: Vec<_> = (0..streams)
-            .map(|_| {
-                let channel = channel.clone();
-                tokio::spawn(async move {
-                    let mut client = FlightServiceClient::new(channel)
-                        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-                    let mut messages = client.do_get(Ticket::default()).await.unwrap().into_inner();
-                    let mut received = 0;
-                    while let Some(message) = messages.message().await.unwrap() {
-                        received += message.data_body.len();
-                    }
-                    assert_eq!(received, bytes);
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
+        let mut tasks = JoinSet::new();
+        for _ in 0..streams {
+            let channel = channel.clone();
+            tasks.spawn(async move {
+                let mut client =
+                    FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+                let mut messages = client.do_get(Ticket::default()).await.unwrap().into_inner();
+                let mut received = 0;
+                while let Some(message) = messages.message().await.unwrap() {
+                    received += message.data_body.len();
+                }
+                assert_eq!(received, bytes);
+            });
         }
+        tasks.join_all().await;
     });
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn suit(budget_bytes: u64) {
 /// # Errors
 /// Where the system does not tell how much memory is resident, or gives no thread.
 fn guard(most_bytes: u64) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "what the kernel tells is on no disk")]
     let statistics = File::open("/proc/self/statm")?;
     resident_bytes(&statistics)?;
     let look = move || {

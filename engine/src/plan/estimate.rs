@@ -179,11 +179,10 @@ fn selectivity(condition: &Expr) -> f64 {
             _ => 0.3,
         },
         Expr::Not(input) => 1.0 - selectivity(input),
-        Expr::IsNull { negated, .. } => unless(*negated, 0.1),
+        Expr::IsNull { negated, .. } | Expr::Like { negated, .. } => unless(*negated, 0.1),
         Expr::InList { list, negated, .. } => {
             unless(*negated, (0.1 * lossy(list.len() as u64)).min(0.5))
         }
-        Expr::Like { negated, .. } => unless(*negated, 0.1),
         _ => 0.25,
     }
 }
@@ -229,12 +228,12 @@ mod tests {
 
     #[test]
     fn a_condition_on_one_side_of_a_join_leaves_the_same_part_of_the_other() {
-        let (suppliers, supplied) = (Guess { rows: 10, of: 100 }, Guess::all(6_000));
+        let (suppliers, supplied) = (Guess { rows: 25, of: 100 }, Guess::all(6_000));
         let joined = supplied.joined(suppliers);
-        assert_eq!((joined.rows, joined.of), (600, 6_000));
+        assert_eq!((joined.rows, joined.of), (1_500, 6_000));
         // And it goes on through the next one.
-        let again = joined.joined(Guess { rows: 300, of: 1_500 });
-        assert_eq!((again.rows, again.of), (120, 6_000));
+        let again = joined.joined(Guess { rows: 750, of: 1_500 });
+        assert_eq!((again.rows, again.of), (750, 6_000));
     }
 
     #[test]

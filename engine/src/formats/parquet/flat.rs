@@ -232,18 +232,15 @@ impl Cursor {
     /// The values of a dictionary, and one more for nulls.
     fn values_of(&self, bytes: Bytes, count: usize) -> Decoded<Store> {
         let mut store = self.kind.store();
-        match self.kind.width() {
-            Some(width) => {
-                let length = count.checked_mul(width).filter(|length| *length <= bytes.len());
-                let length = length.ok_or(Broken("fewer values than it says"))?;
-                store.reserve_exact(count + 1);
-                push_fixed(&mut store, self.kind, &bytes[..length]);
-            }
-            None => {
-                // Each has its length before it.
-                store.reserve_exact(count.min(bytes.len() / size_of::<u32>()) + 1);
-                store.push_views(&TextPage::new(bytes, self.kind), 0, count)?;
-            }
+        if let Some(width) = self.kind.width() {
+            let length = count.checked_mul(width).filter(|length| *length <= bytes.len());
+            let length = length.ok_or(Broken("fewer values than it says"))?;
+            store.reserve_exact(count + 1);
+            push_fixed(&mut store, self.kind, &bytes[..length]);
+        } else {
+            // Each has its length before it.
+            store.reserve_exact(count.min(bytes.len() / size_of::<u32>()) + 1);
+            store.push_views(&TextPage::new(bytes, self.kind), 0, count)?;
         }
         store.push_null();
         Ok(store)

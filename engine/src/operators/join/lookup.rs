@@ -331,7 +331,7 @@ impl Range {
 
     /// A bit for each integer, none of which is set yet, where `rows` rows are worth that.
     fn members(&self, rows: usize) -> Option<Members> {
-        let most = rows.saturating_mul(MEMBERS_FACTOR).max(MEMBERS_LEAST).min(MEMBERS_MOST);
+        let most = rows.saturating_mul(MEMBERS_FACTOR).clamp(MEMBERS_LEAST, MEMBERS_MOST);
         (self.places <= most).then(|| Members {
             least: self.least,
             places: self.places,

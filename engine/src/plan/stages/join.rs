@@ -175,13 +175,12 @@ impl Cutter<'_> {
             }
             JoinKind::Anti { null_aware: false } => (true, JoinRows::BuildWithout),
         };
-        let (build, probe) = if builds_left { (left, right) } else { (right, left) };
+        let (build, probe) = if builds_left { (of_left, of_right) } else { (of_right, of_left) };
         // One null on the right decides about all rows of the left, and without keys any row.
         let must = !has_keys || matches!(rows, JoinRows::ProbeWithout { null_aware: true });
-        let is_broadcast = !rows.asks_build() && (must || is_small(build, probe));
-        let [build, probe] =
-            if builds_left { [of_left.0, of_right.0] } else { [of_right.0, of_left.0] };
-        let is_filtered = !is_broadcast && rows.drops_lonely_probe() && is_met_by_few(probe, build);
+        let is_broadcast = !rows.asks_build() && (must || is_small(build.1, probe.1));
+        let is_filtered =
+            !is_broadcast && rows.drops_lonely_probe() && is_met_by_few(probe.0, build.0);
         Strategy { builds_left, rows, is_broadcast, is_filtered }
     }
 
@@ -196,13 +195,14 @@ impl Cutter<'_> {
         let (bytes, buckets) = (probe.bytes, build.partitions);
         let mut hashed = with_hash(node, probe, keys);
         let (input, schema) = (hashed.top(), hashed.schema());
-        let Some(stage) = build.inputs.first().copied() else { return hashed };
-        let kind = StepKind::Read { stage, share: Share::Buckets { buckets } };
-        hashed.steps.push(Step { node, schema: build.schema(), kind });
-        let build = hashed.top();
-        let kind = StepKind::KeyFilter { input, build };
-        hashed.steps.push(Step { node, schema: Arc::clone(&schema), kind });
-        hashed.inputs.push(stage);
+        // It reads one stage, the one that its rows were exchanged by.
+        for stage in &build.inputs {
+            let read = StepKind::Read { stage: *stage, share: Share::Buckets { buckets } };
+            hashed.steps.push(Step { node, schema: build.schema(), kind: read });
+            let filter = StepKind::KeyFilter { input, build: hashed.top() };
+            hashed.steps.push(Step { node, schema: Arc::clone(&schema), kind: filter });
+            hashed.inputs.push(*stage);
+        }
         hashed.inputs.sort_unstable();
         hashed.inputs.dedup();
         self.exchanged_by_hash(node, hashed, keys, buckets, bytes)
