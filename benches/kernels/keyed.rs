@@ -190,7 +190,7 @@ fn join(criterion: &mut Criterion) {
                     condition: None,
                     rows: JoinRows::Pairs { lonely_probe: false, lonely_build: false },
                     shared: None,
-                    filter: None,
+                    filters: Vec::new(),
                     columns: vec![
                         ProbeColumn::Probe(0),
                         ProbeColumn::Probe(1),

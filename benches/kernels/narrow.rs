@@ -11,6 +11,7 @@ use minispark_engine::{
     expr::parse,
     kernels::compact::row_bytes,
     operators::{filter::Filter, flat_map::Tokenize, map::Map},
+    source::runtime_filter::Tested,
     task::metrics::RowCounter,
 };
 
@@ -36,6 +37,7 @@ fn filter(criterion: &mut Criterion) {
                     input: boxed(&batches),
                     predicate: predicate.clone(),
                     dropped: RowCounter::default(),
+                    tested: Tested::default(),
                 })
             });
         });

@@ -61,7 +61,7 @@ impl Plan {
     /// # Errors
     /// As [`stages::cut`].
     pub fn laid_out(self, disk: &Arc<dyn Disk>) -> Result<Self> {
-        stages::cut(rules::apply(self), disk)
+        stages::cut(rules::apply(self, disk), disk)
     }
 }
 

@@ -222,7 +222,8 @@ impl Session {
     }
 
     fn laid_out(&self, plan: Plan) -> Result<Plan> {
-        stages::cut_by(rules::apply(plan), &self.options.data.inputs, self.sizes)
+        let disk = &self.options.data.inputs;
+        stages::cut_by(rules::apply(plan, disk), disk, self.sizes)
     }
 
     /// Runs a plan that is laid out.

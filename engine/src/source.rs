@@ -35,7 +35,7 @@ pub mod split;
 use blocks::{BLOCK_BYTES, Blocks};
 use columnar::{ColumnarSource, conform::Conform};
 use quarantine::Gate;
-use runtime_filter::RuntimeFilter;
+use runtime_filter::Told;
 use split::Split;
 
 /// The rows of a split.
@@ -47,7 +47,7 @@ pub(crate) struct Opened {
 }
 
 /// The rows of a split, under the node's own `schema`; bad ones go through `gate`. Of a columnar
-/// format, rows that `filters` leave out may be missing.
+/// format, rows that the filters in `told` leave out may be missing.
 ///
 /// # Errors
 /// Those of opening the split's file.
@@ -56,12 +56,12 @@ pub(crate) fn open(
     format: &Format,
     scan: &Scan,
     schema: SchemaRef,
-    (gate, filters): (Gate, Vec<(usize, RuntimeFilter)>),
+    (gate, told): (Gate, Told),
     context: &TaskContext,
 ) -> Result<Opened> {
     if format.is_columnar() {
         let rows = ColumnarSource::open(split, format, scan, schema, context);
-        let rows = Box::new(rows.with_filters(filters));
+        let rows = Box::new(rows.telling(told));
         return Ok(Opened { rows, records: None });
     }
     let Some(all) = &scan.schema else {

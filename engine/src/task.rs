@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     exchange::{self, MapOutput, store::Held},
+    expr::Predicate,
     id::{StageId, TaskAttempt},
     operators::{
         Operator,
@@ -38,11 +39,17 @@ use crate::{
         window::{Functions, Window},
     },
     plan::{
-        Distribution, NodeIndex, Output, Share, Stage, Step, StepIndex, StepKind,
-        filtered::filtered_source,
+        Distribution, NodeIndex, Output, Scan, Share, Stage, Step, StepIndex, StepKind,
+        filtered::{Filtered, filtered_sources},
     },
     sink::{self, shared::SharedFolder},
-    source::{self, quarantine::Quarantine, runtime_filter::RuntimeFilter, split::Split},
+    source::{
+        self,
+        columnar::condition::parts,
+        quarantine::Quarantine,
+        runtime_filter::{RuntimeFilter, Tested, Told},
+        split::Split,
+    },
     task::{
         context::TaskContext,
         limits::Limits,
@@ -210,7 +217,7 @@ fn execute(task: &Task, context: &TaskContext, progress: &RowCounter) -> Result<
         context,
         progress,
         rows: BTreeMap::new(),
-        filters: BTreeMap::new(),
+        told: BTreeMap::new(),
         meters: BTreeMap::new(),
         counters: BTreeMap::new(),
         sieves: Vec::new(),
@@ -372,8 +379,8 @@ struct Builder<'a> {
     counters: BTreeMap<StepIndex, RowCounter>,
     sieves: Vec<Sieve>,
     quarantine: Quarantine,
-    /// What joins will say of the rows of each source, by the place of a column.
-    filters: BTreeMap<StepIndex, Vec<(usize, RuntimeFilter)>>,
+    /// What each source and the steps above it tell one another.
+    told: BTreeMap<StepIndex, Told>,
     /// Of each step that is measured, in their order.
     meters: BTreeMap<StepIndex, (Meter, RowCounter)>,
 }
@@ -428,8 +435,8 @@ impl Builder<'_> {
                 let missing = || Error::Internal(format!("{} has no split", self.task.attempt));
                 let split = self.task.split.as_ref().ok_or_else(missing)?;
                 let gate = self.quarantine.gate(step.node, format.intake().on_bad_row);
-                let filters = self.filters.remove(&index).unwrap_or_default();
-                let opened = source::open(split, format, scan, schema, (gate, filters), context)?;
+                let told = self.told.remove(&index).unwrap_or_default();
+                let opened = source::open(split, format, scan, schema, (gate, told), context)?;
                 if let Some(records) = opened.records {
                     let (taken, dropped) = (Taken::Records(records), RowCounter::default());
                     self.sieves.push(Sieve { step: index, taken, dropped });
@@ -452,8 +459,9 @@ impl Builder<'_> {
             StepKind::Filter { input, predicate } => {
                 let (taken, dropped) = (Taken::Rows(*input), RowCounter::default());
                 self.sieves.push(Sieve { step: index, taken, dropped: dropped.clone() });
+                let tested = self.tested(*input, predicate);
                 let input = self.input(step.node, *input)?;
-                Box::new(Filter { input, predicate: predicate.clone(), dropped })
+                Box::new(Filter { input, predicate: predicate.clone(), dropped, tested })
             }
             StepKind::Tokenize { input, columns, lower } => {
                 let input = self.input(step.node, *input)?;
@@ -479,7 +487,7 @@ impl Builder<'_> {
                 let stage = Arc::clone(&self.task.stage);
                 let task = self.task.attempt.task;
                 let key = BuildKey { job: task.job, stage: task.stage, step: *build };
-                let filter = self.filter_of(index);
+                let filter = self.filters_of(index).pop().map(|(_, filter)| filter);
                 let build = self.input(step.node, *build)?;
                 let input = self.input(step.node, *input)?;
                 Box::new(KeyFilter::new(input, build, (key, stage.partitions), filter, context))
@@ -600,7 +608,7 @@ impl Builder<'_> {
         let is_shared = stage.partitions > 1
             && matches!(build_step.kind, StepKind::Read { share: Share::All, .. });
         let key = BuildKey { job: task.job, stage: task.stage, step: *build };
-        let filter = self.filter_of(index);
+        let filters = self.filters_of(index);
         let input = JoinInput {
             build_schema: Arc::clone(&build_step.schema),
             shared: is_shared.then_some((key, stage.partitions)),
@@ -614,17 +622,33 @@ impl Builder<'_> {
             rows: *rows,
             columns: columns.clone(),
             schema: Arc::clone(&step.schema),
-            filter,
+            filters,
         };
         Ok(Box::new(Join::new(input, self.context)))
     }
 
-    /// Where a step leaves the keys of its build side for a source below it.
-    fn filter_of(&mut self, index: StepIndex) -> Option<RuntimeFilter> {
-        let (source, column) = filtered_source(&self.task.stage.steps, index)?;
-        let filter = RuntimeFilter::default();
-        self.filters.entry(source).or_default().push((column, filter.clone()));
-        Some(filter)
+    /// Where a step leaves the keys of its build side for sources below it, by the key's place.
+    fn filters_of(&mut self, index: StepIndex) -> Vec<(usize, RuntimeFilter)> {
+        let mut filters = Vec::new();
+        for Filtered { key, source, column } in filtered_sources(&self.task.stage.steps, index) {
+            let filter = RuntimeFilter::default();
+            let told = self.told.entry(source).or_default();
+            told.filters.push((column, filter.clone()));
+            filters.push((key, filter));
+        }
+        filters
+    }
+
+    /// Where the source that is the step below a filter says that it has tested the predicate.
+    fn tested(&mut self, below: StepIndex, predicate: &Predicate) -> Tested {
+        match self.task.stage.steps.get(below.0).map(|step| &step.kind) {
+            Some(StepKind::Source { scan: Scan { predicate: Some(of_scan), .. }, .. })
+                if parts(predicate).iter().all(|part| parts(of_scan).contains(part)) =>
+            {
+                self.told.entry(below).or_default().tested.clone()
+            }
+            _ => Tested::default(),
+        }
     }
 
     /// The outputs of one stage among the task's inputs, by map task.

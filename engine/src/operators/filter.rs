@@ -4,7 +4,10 @@
 
 use arrow::{array::RecordBatch, compute::filter_record_batch};
 
-use crate::{Result, expr::Predicate, operators::Operator, task::metrics::RowCounter};
+use crate::{
+    Result, expr::Predicate, operators::Operator, source::runtime_filter::Tested,
+    task::metrics::RowCounter,
+};
 
 /// Keeps the rows of `input` for which `predicate` is true; a null counts as false (SQL `WHERE`).
 ///
@@ -18,11 +21,16 @@ pub struct Filter {
     pub predicate: Predicate,
     /// Counts those that don't.
     pub dropped: RowCounter,
+    /// Where a source has tested the predicate on the rows that it gives.
+    pub tested: Tested,
 }
 
 impl Operator for Filter {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(batch) = self.input.next()? {
+            if self.tested.get() {
+                return Ok(Some(batch));
+            }
             let stays = self.predicate.evaluate(&batch)?;
             // By the predicate and not by what is left, so that the one checks the other.
             let dropped = batch.num_rows() - stays.true_count();
@@ -44,13 +52,15 @@ mod tests {
     use crate::{
         expr::parse,
         operators::{Batches, Operator},
+        source::runtime_filter::Tested,
         task::metrics::RowCounter,
     };
 
     fn filter(batches: Vec<RecordBatch>, predicate: &str) -> Vec<RecordBatch> {
         let predicate = parse::predicate(predicate, batches[0].schema_ref()).unwrap();
         let input = Box::new(Batches::new(batches));
-        let mut filter = Filter { input, predicate, dropped: RowCounter::default() };
+        let (dropped, tested) = (RowCounter::default(), Tested::default());
+        let mut filter = Filter { input, predicate, dropped, tested };
         let mut kept = Vec::new();
         while let Some(batch) = filter.next().unwrap() {
             kept.push(batch);

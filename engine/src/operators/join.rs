@@ -32,7 +32,7 @@ pub mod shared;
 #[cfg(test)]
 mod tests;
 
-use build::{Built, Gathered, gather};
+use build::{Gathered, gather};
 use output::{BuildRows, output};
 use pass::{Chunks, Pass, all_of};
 use probe::Pairs;
@@ -73,8 +73,9 @@ pub struct JoinInput {
     pub build_schema: SchemaRef,
     /// Where all tasks of a stage read the same build side: which, and how many tasks there are.
     pub shared: Option<(BuildKey, u32)>,
-    /// Where the build side's keys are left for the probe side's source, before that is read.
-    pub filter: Option<RuntimeFilter>,
+    /// Where the build side's keys are left for sources of the probe side, before those are read, each
+    /// with the place of its key.
+    pub filters: Vec<(usize, RuntimeFilter)>,
 }
 
 /// Pairs of rows with equal keys for which the condition is true, and rows without a partner.
@@ -100,7 +101,7 @@ struct Inputs {
     probe: Box<dyn Operator>,
     build: Box<dyn Operator>,
     shared: Option<(BuildKey, u32)>,
-    filter: Option<RuntimeFilter>,
+    filters: Vec<(usize, RuntimeFilter)>,
 }
 
 /// What is done at the moment.
@@ -119,8 +120,10 @@ enum Current {
 impl Join {
     /// Nothing is read before the first pull.
     pub fn new(input: JoinInput, context: &TaskContext) -> Self {
-        let JoinInput { probe, build, shared, filter, .. } = input;
+        let JoinInput { probe, build, shared, filters, .. } = input;
+        let told_keys = filters.iter().map(|(key, _)| *key).collect();
         let shape = Shape {
+            told_keys,
             probe_keys: input.probe_keys,
             build_keys: input.build_keys,
             is_hashed: input.is_hashed,
@@ -135,7 +138,7 @@ impl Join {
         Self {
             shape,
             context: context.clone(),
-            inputs: Some(Inputs { probe, build, shared, filter }),
+            inputs: Some(Inputs { probe, build, shared, filters }),
             waiting: Vec::new(),
             current: Current::Nothing,
             shared: None,
@@ -144,7 +147,7 @@ impl Join {
 
     /// Begins with both inputs.
     fn begin(&mut self, inputs: Inputs) -> Result<Current> {
-        let Inputs { probe, mut build, shared, filter } = inputs;
+        let Inputs { probe, mut build, shared, filters } = inputs;
         let (shape, context) = (&self.shape, &self.context);
         let mut prepared = |place| side(shape, &mut *build, Level::NONE, place, context);
         let ready = match shared {
@@ -161,9 +164,10 @@ impl Join {
         drop(build);
         Ok(match ready {
             Side::Whole(built) => {
-                if let Some(filter) = filter {
-                    let keys: Arc<Built> = Arc::clone(&built);
-                    filter.set(keys);
+                for (key, filter) in filters {
+                    if let Some(keys) = built.key_set(key) {
+                        filter.set(keys);
+                    }
                 }
                 Current::Pass(Pass::new(built, probe, shape))
             }

@@ -11,10 +11,31 @@ use crate::{
     plan::{ProbeColumn, Step, StepIndex, StepKind},
 };
 
-/// The source that the keys of a join's build side filter, and the place in its schema of what they
-/// are compared with.
-pub fn filtered_source(steps: &[Step], join: StepIndex) -> Option<(StepIndex, usize)> {
-    let (below, keys) = match &steps.get(join.0)?.kind {
+/// A source whose rows a key of a join's build side filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filtered {
+    /// Which of the join's keys.
+    pub key: usize,
+    /// The source.
+    pub source: StepIndex,
+    /// The place in its schema of what the key is compared with.
+    pub column: usize,
+}
+
+/// The sources that the keys of a join's build side filter, each key by itself.
+pub fn filtered_sources(steps: &[Step], join: StepIndex) -> Vec<Filtered> {
+    let Some((below, keys)) = compared(steps, join) else { return Vec::new() };
+    let of = |(key, expr): (usize, &Expr)| {
+        let Expr::Column { index, .. } = expr else { return None };
+        let (source, column) = source_of(steps, below, *index)?;
+        Some(Filtered { key, source, column })
+    };
+    keys.iter().enumerate().filter_map(of).collect()
+}
+
+/// The rows that are compared with a build side before they are read, and by what.
+fn compared(steps: &[Step], join: StepIndex) -> Option<(StepIndex, &[Expr])> {
+    Some(match &steps.get(join.0)?.kind {
         // The join's own condition sees pairs of equal keys alone, and so no difference.
         StepKind::Join { probe, probe_keys, null_safe: false, rows, .. }
             if rows.drops_lonely_probe() =>
@@ -22,13 +43,12 @@ pub fn filtered_source(steps: &[Step], join: StepIndex) -> Option<(StepIndex, us
             (*probe, probe_keys)
         }
         StepKind::KeyFilter { input, .. } => match &steps.get(input.0)?.kind {
-            StepKind::Hash { input, keys } => (*input, keys),
+            // It knows no more than the hashes of all keys together.
+            StepKind::Hash { input, keys } if keys.len() == 1 => (*input, keys),
             _ => return None,
         },
         _ => return None,
-    };
-    let [Expr::Column { index, .. }] = keys.as_slice() else { return None };
-    source_of(steps, below, *index)
+    })
 }
 
 /// The source that a step's column comes from as it is, row by row.
@@ -86,9 +106,20 @@ mod tests {
         between: impl FnOnce(&Schema) -> StepKind,
         rows: JoinRows,
     ) -> Option<(StepIndex, usize)> {
+        let found = filtered(format, between, rows, &[1]);
+        found.first().map(|found| (found.source, found.column))
+    }
+
+    /// The same of a join by several columns.
+    fn filtered(
+        format: Format,
+        between: impl FnOnce(&Schema) -> StepKind,
+        rows: JoinRows,
+        columns: &[usize],
+    ) -> Vec<Filtered> {
         let field = |name| Field::new(name, DataType::Int64, true);
         let schema = Arc::new(Schema::new(vec![field("a"), field("b")]));
-        let key = || vec![parse::column(&schema, 1)];
+        let keys = || columns.iter().map(|column| parse::column(&schema, *column)).collect();
         let kinds = [
             StepKind::Source { format, scan: Scan::default() },
             between(&schema),
@@ -96,8 +127,8 @@ mod tests {
             StepKind::Join {
                 probe: StepIndex(1),
                 build: StepIndex(2),
-                probe_keys: key(),
-                build_keys: key(),
+                probe_keys: keys(),
+                build_keys: keys(),
                 is_hashed: false,
                 null_safe: false,
                 condition: None,
@@ -106,7 +137,7 @@ mod tests {
             },
         ];
         let step = |kind| Step { node: NodeIndex(0), schema: Arc::clone(&schema), kind };
-        filtered_source(&kinds.map(step), StepIndex(3))
+        filtered_sources(&kinds.map(step), StepIndex(3))
     }
 
     fn filter(text: &'static str) -> impl FnOnce(&Schema) -> StepKind {
@@ -126,6 +157,13 @@ mod tests {
             columns: vec![parse::column(schema, 1), parse::column(schema, 0)],
         };
         assert_eq!(target(Format::Parquet, swapped, INNER), Some((StepIndex(0), 0)));
+    }
+
+    #[test]
+    fn each_of_several_keys_filters_by_itself() {
+        let found = filtered(Format::Parquet, filter("a > 1"), INNER, &[1, 0]);
+        let of = |key, column| Filtered { key, source: StepIndex(0), column };
+        assert_eq!(found, [of(0, 1), of(1, 0)]);
     }
 
     #[test]

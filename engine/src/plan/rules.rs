@@ -9,11 +9,15 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Node, NodeIndex, Op, Order, Plan};
+use crate::{
+    disk::Disk,
+    plan::{Node, NodeIndex, Op, Order, Plan},
+};
 
 mod read_apart;
 mod push_predicate;
 mod top_k;
+mod met_groups;
 mod prune_columns;
 
 /// Something that a rule did.
@@ -26,21 +30,20 @@ pub struct Applied {
 }
 
 /// A rule: changes the nodes and says what it did.
-type Rule = fn(&mut Nodes) -> Vec<String>;
+type Rule<'a> = &'a dyn Fn(&mut Nodes) -> Vec<String>;
 
-/// The rules, in the order in which they are applied.
-const RULES: [(&str, Rule); 4] = [
-    ("read_apart", read_apart::apply),
-    ("push_predicate", push_predicate::apply),
-    ("top_k", top_k::apply),
-    ("prune_columns", prune_columns::apply),
-];
-
-/// The plan after all rules.
-pub fn apply(plan: Plan) -> Plan {
+/// The plan after all rules; the files that it reads are on `disk`.
+pub fn apply(plan: Plan, disk: &Arc<dyn Disk>) -> Plan {
+    let in_order: [(&str, Rule<'_>); 5] = [
+        ("read_apart", &read_apart::apply),
+        ("push_predicate", &push_predicate::apply),
+        ("top_k", &top_k::apply),
+        ("met_groups", &|nodes| met_groups::apply(nodes, disk)),
+        ("prune_columns", &prune_columns::apply),
+    ];
     let mut nodes = Nodes(plan.nodes);
     let mut rules = plan.rules;
-    for (rule, apply) in RULES {
+    for (rule, apply) in in_order {
         let done = apply(&mut nodes);
         // The next rule goes through the nodes once, from inputs to outputs or back.
         nodes = Nodes(nodes.in_order());
@@ -132,7 +135,7 @@ pub(super) mod tests {
 
     use tempfile::TempDir;
 
-    use super::{Nodes, Rule};
+    use super::Nodes;
     use crate::{
         disk::{DataDisks, RealDisk},
         job::check::{Site, check},
@@ -161,7 +164,7 @@ pub(super) mod tests {
 
     /// The [nodes](document_nodes) of a document before and after a rule, without its readers.
     pub(in crate::plan::rules) fn before_and_after(
-        rule: Rule,
+        rule: impl Fn(&mut Nodes) -> Vec<String>,
         dag: &str,
     ) -> (Vec<String>, Vec<String>) {
         let plan = checked(dag);

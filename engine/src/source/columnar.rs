@@ -19,7 +19,7 @@ use crate::{
     operators::Operator,
     plan::{InputFile, Read, Scan},
     source::{
-        runtime_filter::{KnownKeys, RuntimeFilter},
+        runtime_filter::{KnownKeys, Told},
         split::{Split, pieces_by_size, pieces_of},
     },
     task::context::{CancelFlag, TaskContext},
@@ -44,6 +44,11 @@ pub(crate) trait Units: Send {
     /// missing.
     fn next(&mut self, keys: &mut KnownKeys) -> Result<Option<RecordBatch>>;
 
+    /// Whether the scan's predicate holds for all rows of the batch that was given last.
+    fn are_tested(&self) -> bool {
+        false
+    }
+
     /// How far the split's file has been read.
     fn position(&self) -> u64;
 
@@ -55,14 +60,14 @@ pub(crate) trait Units: Send {
 ///
 /// - Shape: the given schema; batches of at most [`BATCH_ROWS`](crate::formats::BATCH_ROWS) rows,
 ///   never empty. Rows for which the scan's predicate does not hold, and those without a partner by
-///   [a filter](RuntimeFilter), may be missing.
+///   [a filter](crate::source::runtime_filter), may be missing.
 /// - Memory: a window of each column and a page of each, of an Arrow file one record batch; charged
 ///   whatever the budget says, because nothing is read without them.
 /// - Errors: `InputNotFound`, `InputChanged`, `Io`; `Corrupt` with the file's name.
 pub(crate) struct ColumnarSource {
     /// What is opened at the first pull, when what is known of the rows wanted is known.
     asked: Asked,
-    filters: Vec<(usize, RuntimeFilter)>,
+    told: Told,
     /// Of the filters, those that were known at the first pull.
     keys: KnownKeys,
     units: Option<Box<dyn Units>>,
@@ -131,7 +136,7 @@ impl ColumnarSource {
         };
         Self {
             asked,
-            filters: Vec::new(),
+            told: Told::default(),
             keys: KnownKeys::default(),
             units: None,
             has_ended: false,
@@ -142,10 +147,9 @@ impl ColumnarSource {
         }
     }
 
-    /// The same, without rows that a filter known at the first pull leaves out; with each the place
-    /// of its column.
-    pub(crate) fn with_filters(self, filters: Vec<(usize, RuntimeFilter)>) -> Self {
-        Self { filters, ..self }
+    /// The same, without rows that a filter known at the first pull leaves out.
+    pub(crate) fn telling(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 }
 
@@ -158,10 +162,11 @@ impl Operator for ColumnarSource {
         let units = if let Some(units) = &mut self.units {
             units
         } else {
-            self.keys = KnownKeys::of(&self.filters);
+            self.keys = KnownKeys::of(&self.told.filters);
             self.units.insert(self.asked.open(&self.keys)?)
         };
         let batch = units.next(&mut self.keys)?;
+        self.told.tested.set(units.are_tested());
         if let Some(memory) = &mut self.memory {
             let (held, wanted) = (memory.held_bytes(), units.held_bytes());
             memory.grow(wanted.saturating_sub(held));
@@ -173,7 +178,7 @@ impl Operator for ColumnarSource {
         if batch.is_none() {
             // With them go the keys, whose memory is the join's to give back.
             self.units = None;
-            self.filters.clear();
+            self.told.filters.clear();
             self.keys = KnownKeys::default();
             self.has_ended = true;
         }

@@ -5,7 +5,10 @@
 //! need not be decoded; where it is not, all rows are. Nobody waits for it, and no result depends
 //! on it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, RecordBatch},
@@ -45,6 +48,33 @@ impl RuntimeFilter {
     pub(crate) fn keys(&self) -> Option<&Arc<dyn KeySet>> {
         self.0.get()
     }
+}
+
+/// Whether the scan's predicate holds for each row of the batch that a source gave last, so that a
+/// filter above need not ask again; clones are the same.
+#[derive(Clone, Default)]
+pub struct Tested(Arc<AtomicBool>);
+
+impl Tested {
+    /// Says it of the batch that is given next.
+    pub(crate) fn set(&self, is_tested: bool) {
+        // One thread pulls the batch and asks.
+        self.0.store(is_tested, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a columnar source and the steps above it tell one another.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What joins say of columns, by their places in the source's schema.
+    pub(crate) filters: Vec<(usize, RuntimeFilter)>,
+    /// What the source says.
+    pub(crate) tested: Tested,
 }
 
 /// Filters whose keys are known, of one split's source, each with the place in the source's schema of

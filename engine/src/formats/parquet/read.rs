@@ -284,6 +284,13 @@ impl Units for RowGroups {
         }
     }
 
+    fn are_tested(&self) -> bool {
+        let (Some(Group::Flat(sifted)), Some(flat)) = (&self.current, &self.flat) else {
+            return false;
+        };
+        sifted.are_tested(flat)
+    }
+
     fn position(&self) -> u64 {
         self.position
     }

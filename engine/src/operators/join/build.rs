@@ -1,7 +1,7 @@
 //! The build side in memory: rows are collected while the budget allows, then their keys go into a
 //! [`Lookup`] and the columns that are read into one array each.
 
-use std::mem::size_of;
+use std::{mem::size_of, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
@@ -10,7 +10,7 @@ use arrow::{
     datatypes::{DataType, Schema},
 };
 
-use super::{NO_ROW, lookup::Lookup, shape::Shape};
+use super::{NO_ROW, key_filter::KeyHashes, lookup::Lookup, shape::Shape};
 use crate::{
     Error, Result,
     kernels::{
@@ -53,6 +53,8 @@ pub(super) struct Built {
     pub(super) facts: Facts,
     /// The type of its key, where there is one.
     key: Option<DataType>,
+    /// Of several keys, those that are told to sources, by their places.
+    told: Vec<(usize, Arc<KeyHashes>)>,
     /// All of it, and a byte a row where it must be known which of them had a partner.
     _reservation: Reservation,
 }
@@ -62,6 +64,17 @@ impl Built {
     pub(super) fn column(&self, index: usize) -> Result<&ArrayRef> {
         let missing = || Error::Internal(format!("column {index} of a build side is not held"));
         self.columns.get(index).and_then(Option::as_ref).ok_or_else(missing)
+    }
+
+    /// The values of one of its keys, where they are known apart.
+    pub(super) fn key_set(self: &Arc<Self>, key: usize) -> Option<Arc<dyn KeySet>> {
+        if self.key.is_some() {
+            let keys: Arc<Self> = Arc::clone(self);
+            return Some(keys);
+        }
+        let (_, keys) = self.told.iter().find(|(place, _)| *place == key)?;
+        let keys: Arc<KeyHashes> = Arc::clone(keys);
+        Some(keys)
     }
 }
 
@@ -234,6 +247,7 @@ impl Collected {
         };
         let rows: usize = self.keyed.iter().chain(&self.lonely).map(RecordBatch::num_rows).sum();
         let marks = if shape.rows.asks_build() { rows as u64 } else { 0 };
+        let told = told(shape, &self.keyed, context)?;
         let mut rest = Room { reservation: &mut self.table_memory, context, is_forced: forced };
         if !rest.ask(lookup.memory_bytes() + marks) {
             return Ok(Err(self));
@@ -263,8 +277,26 @@ impl Collected {
             [key] => Some(key.data_type()),
             _ => None,
         };
-        Ok(Ok(Built { lookup, columns, rows, facts, key, _reservation: reservation }))
+        Ok(Ok(Built { lookup, columns, rows, facts, key, told, _reservation: reservation }))
     }
+}
+
+/// The values of each of several keys that is told, where there is memory for them.
+fn told(
+    shape: &Shape,
+    keyed: &[RecordBatch],
+    context: &TaskContext,
+) -> Result<Vec<(usize, Arc<KeyHashes>)>> {
+    let mut told = Vec::new();
+    if shape.build_keys.len() < 2 {
+        return Ok(told);
+    }
+    for key in &shape.told_keys {
+        let values = keyed.iter().map(|batch| shape.build_keys[*key].evaluate(batch));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        told.extend(KeyHashes::of_values(&values, context).map(|keys| (*key, Arc::new(keys))));
+    }
+    Ok(told)
 }
 
 impl Facts {
@@ -311,7 +343,7 @@ fn whole(parts: &[&ArrayRef], copy: &mut Reservation) -> Result<Option<ArrayRef>
     {
         let bytes: usize = text.data_buffers().iter().map(arrow::buffer::Buffer::len).sum();
         if copy.try_grow(bytes as u64) {
-            return Ok(Some(std::sync::Arc::new(text.gc())));
+            return Ok(Some(Arc::new(text.gc())));
         }
     }
     Ok(Some(array))
@@ -325,6 +357,6 @@ fn held_bytes(columns: &[Option<ArrayRef>]) -> Result<u64> {
         |column: &ArrayRef| arrow::datatypes::Field::new("", column.data_type().clone(), true);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(std::sync::Arc::new(schema), columns, &options)?;
+    let batch = RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?;
     Ok(unique_bytes(&batch))
 }

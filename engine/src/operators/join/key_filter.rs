@@ -55,6 +55,25 @@ impl KeyHashes {
         Ok(Self { filter: Some(filter), _reservation: reservation })
     }
 
+    /// Of the values of one key; `None` where there is no memory for it.
+    pub(super) fn of_values(values: &[ArrayRef], context: &TaskContext) -> Option<Self> {
+        let mut reservation = context.budget.reservation("join (keys)");
+        let rows: usize = values.iter().map(|values| values.len()).sum();
+        let kept = BloomFilter::bytes_for(rows) as u64;
+        if !reservation.try_grow(kept + (size_of::<u64>() * rows) as u64) {
+            return None;
+        }
+        let (mut all, mut hashes) = (Vec::with_capacity(rows), Vec::new());
+        for column in values {
+            hash_columns(std::slice::from_ref(column), &mut hashes);
+            all.extend_from_slice(&hashes);
+        }
+        let filter = Some(BloomFilter::of(&all));
+        drop(all);
+        reservation.shrink(reservation.held_bytes().saturating_sub(kept));
+        Some(Self { filter, _reservation: reservation })
+    }
+
     fn test(filter: &BloomFilter, hashes: &[u64]) -> BooleanBuffer {
         BooleanBuffer::collect_bool(hashes.len(), |row| filter.may_contain(hashes[row]))
     }

@@ -24,6 +24,8 @@ pub(super) struct Shape {
     pub(super) columns: Vec<ProbeColumn>,
     pub(super) schema: SchemaRef,
     pub(super) build_schema: SchemaRef,
+    /// Places of keys whose values are told to sources of the probe side.
+    pub(super) told_keys: Vec<usize>,
     /// What a build side may hold whatever the budget says: less is not worth a spill.
     pub(super) least_bytes: u64,
 }

@@ -21,6 +21,7 @@ use crate::{
     memory::spill::tests::{FaultyDisk, context},
     operators::{Batches, Operator, hash::Hash},
     plan::{JoinCondition, JoinRows, ProbeColumn, StepIndex, with_hash_column},
+    source::runtime_filter::RuntimeFilter,
     task::context::TaskContext,
 };
 
@@ -120,7 +121,7 @@ fn input(probe: &[RecordBatch], build: &[RecordBatch], kind: &Kind) -> JoinInput
         schema: Arc::new(Schema::new(fields)),
         build_schema: if kind.is_hashed { with_hash_column(&schema()) } else { Arc::new(schema()) },
         shared: None,
-        filter: None,
+        filters: Vec::new(),
     }
 }
 
@@ -470,6 +471,25 @@ fn keys_of_a_megabyte_join() {
 fn many() -> RecordBatch {
     let rows: Vec<Row> = (0..5_000).map(|n| (Some(format!("{n:020}")), None, n)).collect();
     batch(&rows)
+}
+
+#[test]
+fn each_of_several_keys_is_told_to_sources() {
+    let row = |text: &str, float, number| (Some(text.to_owned()), Some(float), number);
+    let build = batch(&[row("a", 1.0, 0), row("b", 2.0, 1)]);
+    let told = [RuntimeFilter::default(), RuntimeFilter::default()];
+    let mut asked = input(&[batch(&[])], &[build], &Kind::of(INNER, &[0, 1]));
+    asked.filters = told.iter().cloned().enumerate().collect();
+    let folder = TempDir::new().unwrap();
+    run(asked, &context(RealDisk::shared(), folder.path(), u64::MAX)).unwrap();
+    let texts: ArrayRef = Arc::new(StringViewArray::from(vec![Some("b"), None, Some("elsewhere")]));
+    let found = |key: usize, values: &ArrayRef| {
+        let found = told[key].keys().unwrap().contains(values).unwrap();
+        found.iter().collect::<Vec<_>>()
+    };
+    assert_eq!(found(0, &texts), [true, false, false]);
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0, 41.5]));
+    assert_eq!(found(1, &floats), [true, true, false]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     formats::{Format, WriteFormat},
     plan::{
         JoinKind, Node, Op, Plan, Read, Separator, Share, Stage, Step, StepIndex, StepKind,
-        filtered::filtered_source,
+        filtered::{Filtered, filtered_sources},
     },
 };
 
@@ -98,15 +98,19 @@ pub fn detail(plan: &Plan, node: &Node) -> String {
     }
 }
 
-/// Which source's rows the keys of a step's build side filter.
+/// Which sources' rows the keys of a step's build side filter.
 fn filtered(step: &Step, stage: &Stage) -> String {
     let own = stage.steps.iter().position(|other| std::ptr::eq(other, step));
-    let filtered = own.and_then(|own| filtered_source(&stage.steps, StepIndex(own)));
-    let filtered = filtered.map(|(source, column)| {
-        let name = stage.steps[source.0].schema.field(column).name();
-        format!(", whose keys filter {name} of step {}", source.0)
+    let filtered = own.map(|own| filtered_sources(&stage.steps, StepIndex(own)));
+    let filtered = filtered.iter().flatten().map(|Filtered { source, column, .. }| {
+        let name = stage.steps[source.0].schema.field(*column).name();
+        format!("{name} of step {}", source.0)
     });
-    filtered.unwrap_or_default()
+    let filtered: Vec<String> = filtered.collect();
+    if filtered.is_empty() {
+        return String::new();
+    }
+    format!(", whose keys filter {}", filtered.join(" and "))
 }
 
 /// What a step of a stage does.

@@ -313,19 +313,24 @@ fn canonical(array: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// The parts of a predicate, joined by `and`, that have a value for every row: only these may be
-/// evaluated before the filter above is, since an error is the filter's to give.
-pub(crate) fn certain_parts(predicate: &Predicate) -> Vec<&Expr> {
+/// The parts of a predicate that are joined by `and`.
+pub(crate) fn parts(predicate: &Predicate) -> Vec<&Expr> {
     let mut parts = Vec::new();
     let mut rest = vec![&predicate.0];
     while let Some(expr) = rest.pop() {
         match expr {
             Expr::Binary { op: BinaryOp::And, left, right, .. } => rest.extend([&**right, &**left]),
-            expr if !expr.is_fallible() || is_certain(expr) => parts.push(expr),
-            _ => {}
+            expr => parts.push(expr),
         }
     }
     parts
+}
+
+/// Those parts of a predicate that have a value for every row: only these may be evaluated before
+/// the filter above is, since an error is the filter's to give.
+pub(crate) fn certain_parts(predicate: &Predicate) -> Vec<&Expr> {
+    let is_sure = |expr: &&Expr| !expr.is_fallible() || is_certain(expr);
+    parts(predicate).into_iter().filter(is_sure).collect()
 }
 
 fn is_certain(expr: &Expr) -> bool {

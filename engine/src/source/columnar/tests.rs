@@ -36,7 +36,7 @@ use crate::{
     operators::Operator,
     plan::{Read, Scan},
     source::{
-        runtime_filter::{KeySet, RuntimeFilter},
+        runtime_filter::{KeySet, RuntimeFilter, Tested, Told},
         tests::Input,
     },
 };
@@ -392,6 +392,38 @@ fn kept_of(input: &Input, columns: &[usize], text: &str, is_told: bool) -> Recor
 }
 
 #[test]
+fn a_reader_says_whether_its_predicate_holds_for_all_rows() {
+    let input = mixed(10_000, 10);
+    let all = infer::schema(&input.disk, &Format::Parquet, &input.files).unwrap();
+    for (columns, predicate, expected) in [
+        (&[1, 3][..], "price < 50 and word = 'MAIL'", true),
+        // Only what is never an error is tested early.
+        (&[0, 1], "price < 50 and 100 / n > 3", false),
+        // One column is the general decoder's.
+        (&[1, 2], "price < 50", false),
+    ] {
+        let mut read = Read::of(Format::Parquet, input.files.clone(), Some(1));
+        let schema = read.project(&all, columns);
+        let predicate = parse::predicate(predicate, &schema).unwrap();
+        read.restrict(predicate.clone());
+        let split = &splits(&read, &schema, &input.disk).unwrap()[0];
+        let source = ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk);
+        let tested = Tested::default();
+        let mut source = source.telling(Told { tested: tested.clone(), ..Told::default() });
+        let mut rows = 0;
+        while let Some(batch) = source.next().unwrap() {
+            rows += batch.num_rows();
+            assert_eq!(tested.get(), expected, "{}", predicate.0);
+            if expected {
+                let holds = predicate.evaluate(&batch).unwrap();
+                assert_eq!(holds.true_count(), batch.num_rows());
+            }
+        }
+        assert!(rows > 0);
+    }
+}
+
+#[test]
 fn what_a_reader_decides_early_is_what_a_filter_decides() {
     let few = mixed(10_000, 10);
     // More than is kept of a row group's filter columns.
@@ -481,7 +513,8 @@ fn rows_without_a_partner_are_left_out_and_no_others() {
         for split in &splits(&read, &schema, &input.disk).unwrap() {
             let schema = SchemaRef::clone(&schema);
             let source = ColumnarSource::over(split, &read.format, &read.scan, schema, &input.disk);
-            let mut source = source.with_filters(filters.clone());
+            let told = Told { filters: filters.clone(), ..Told::default() };
+            let mut source = source.telling(told);
             while let Some(batch) = source.next().unwrap() {
                 assert!(batch.num_rows() > 0);
                 let holds = predicate.evaluate(&batch).unwrap();

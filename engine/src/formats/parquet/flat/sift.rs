@@ -17,7 +17,10 @@ use crate::{
     formats::{BATCH_ROWS, normal::normal_type, parquet::file::ParquetFile},
     plan::{FolderColumn, InputFile},
     source::{
-        columnar::{condition::certain_parts, conform::Conform},
+        columnar::{
+            condition::{certain_parts, parts as all_parts},
+            conform::Conform,
+        },
         runtime_filter::KnownKeys,
     },
 };
@@ -33,6 +36,8 @@ pub(in crate::formats::parquet) struct FlatColumns {
     conform: Conform,
     /// What decides about rows, in the order in which it does.
     parts: Vec<Part>,
+    /// Whether the parts are all of the predicate.
+    are_whole: bool,
 }
 
 /// A part of the predicate that has a value for every row.
@@ -100,7 +105,9 @@ impl FlatColumns {
         };
         let places = places.iter().enumerate();
         let places = places.map(|(at, place)| is_alike((at, place)).then_some(*place)).collect();
-        Ok(Some(Self { leaves, schema: found, places, conform, parts }))
+        let are_whole =
+            predicate.is_some_and(|predicate| parts.len() == all_parts(predicate).len());
+        Ok(Some(Self { leaves, schema: found, places, conform, parts, are_whole }))
     }
 
     /// Which of the decoded columns is the node's at a place.
@@ -126,6 +133,8 @@ pub(in crate::formats::parquet) struct Sifted {
     made: usize,
     /// The rows of the step in hand that are left.
     chosen: Vec<u32>,
+    /// Whether a part could not be evaluated, and kept all rows.
+    has_failed: bool,
 }
 
 /// What a part says of a dictionary's values.
@@ -157,8 +166,20 @@ impl Sifted {
             columns.push(cursor);
         }
         let verdicts = wanted.parts.iter().map(|_| Verdict::default()).collect();
-        let (of_keys, rows_left, made, chosen) = (Vec::new(), rows, 0, Vec::new());
-        Ok(Some(Self { columns, verdicts, of_keys, rows_left, made, chosen }))
+        Ok(Some(Self {
+            columns,
+            verdicts,
+            of_keys: Vec::new(),
+            rows_left: rows,
+            made: 0,
+            chosen: Vec::new(),
+            has_failed: false,
+        }))
+    }
+
+    /// Whether the predicate holds for all rows that were given.
+    pub(in crate::formats::parquet) fn are_tested(&self, wanted: &FlatColumns) -> bool {
+        wanted.are_whole && !self.has_failed
     }
 
     /// The next rows, under the node's schema.
@@ -204,7 +225,8 @@ impl Sifted {
             {
                 if !verdict.is_known {
                     let values = self.columns[column].dictionary_array(dictionary)?;
-                    *verdict = Verdict { holds: part.holds(vec![values])?, is_known: true };
+                    let holds = part.holds(vec![values], &mut self.has_failed)?;
+                    *verdict = Verdict { holds, is_known: true };
                 }
                 let holds = &verdict.holds;
                 left = narrow(chosen, left == count, count, |_, row| holds[codes[row] as usize]);
@@ -212,7 +234,7 @@ impl Sifted {
             }
             let values =
                 part.columns.iter().map(|column| self.columns[*column].step_array(count, None));
-            let holds = part.holds(values.collect::<Decoded<_>>()?)?;
+            let holds = part.holds(values.collect::<Decoded<_>>()?, &mut self.has_failed)?;
             left = narrow(chosen, left == count, count, |_, row| holds[row]);
         }
         Ok(left)
@@ -288,14 +310,17 @@ impl Sifted {
 }
 
 impl Part {
-    /// For which rows it holds.
-    fn holds(&self, columns: Vec<ArrayRef>) -> Decoded<Vec<bool>> {
+    /// For which rows it holds; for all, and it `has_failed`, where it can't be evaluated.
+    fn holds(&self, columns: Vec<ArrayRef>, has_failed: &mut bool) -> Decoded<Vec<bool>> {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         Ok(match self.predicate.evaluate(&batch) {
             Ok(holds) if holds.null_count() > 0 => bools(&prep_null_mask_filter(&holds)),
             Ok(holds) => bools(&holds),
             // The filter above gives the error.
-            Err(_) => vec![true; batch.num_rows()],
+            Err(_) => {
+                *has_failed = true;
+                vec![true; batch.num_rows()]
+            }
         })
     }
 }

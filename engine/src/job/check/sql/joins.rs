@@ -18,6 +18,9 @@ use super::{
 };
 use crate::plan::JoinKind;
 
+/// A subquery of so many times fewer rows than a table is asked before that is joined with others.
+const FAR_FEWER: f64 = 4.0;
+
 /// A condition with the columns that it reads.
 struct Condition {
     sql: Sql,
@@ -142,7 +145,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     fn inner(&mut self, trees: Vec<Tree>, conditions: Vec<Sql>) -> Result<Relation> {
-        let (mut parts, conditions) = self.parts(trees, conditions)?;
+        let (mut parts, conditions, late) = self.parts(trees, conditions)?;
         let conditions = conditions.into_iter().map(|sql| self.condition(sql)).collect();
         let (mut classes, equalities, mut waiting) = sorted(&parts, conditions);
         for class in &mut classes {
@@ -182,29 +185,56 @@ impl Translator<'_, '_, '_, '_> {
         }
         let rest = waiting.into_iter().map(|condition| condition.sql).collect();
         match parts.pop() {
-            Some(part) => self.applied(part.relation, rest),
+            Some(part) => {
+                let relation = self.applied(part.relation, rest)?;
+                self.applied(relation, late)
+            }
             None => unreachable!("a join has parts"),
         }
     }
 
-    /// The parts, each with the conditions that read it alone, and the other conditions.
+    /// The parts, each with the conditions that read it alone, the other conditions, and those of
+    /// one part that had better wait for all joins.
     fn parts(
         &mut self,
         trees: Vec<Tree>,
         mut conditions: Vec<Sql>,
-    ) -> Result<(Vec<Part>, Vec<Sql>)> {
+    ) -> Result<(Vec<Part>, Vec<Sql>, Vec<Sql>)> {
         let mut parts = Vec::with_capacity(trees.len());
+        let mut late = Vec::new();
+        let may_wait = trees.len() > 1 && self.join_order == JoinOrder::Cost;
         for tree in trees {
             let names = tree.names();
             let (mut own, rest) = self.split(conditions, &names);
             let is_own = |name: &str| names.iter().any(|known| known == name);
             own.extend(rest.iter().filter_map(|sql| tree::implied(sql, is_own)));
             conditions = rest;
+            let (with, without) = match tree {
+                Tree::Leaf(_) if may_wait => {
+                    own.into_iter().partition(|sql| self.subquery_in(sql).is_some())
+                }
+                _ => (Vec::new(), own),
+            };
             // What an inner join in parentheses holds is joined with the rest.
-            let relation = self.planned(tree, own)?;
+            let mut relation = self.planned(tree, without)?;
+            for sql in with {
+                if self.asks_many(&sql, relation.rows) {
+                    late.push(sql);
+                } else {
+                    relation = self.with_subqueries(relation, sql)?;
+                }
+            }
             parts.push(Part { relation });
         }
-        Ok((parts, conditions))
+        Ok((parts, conditions, late))
+    }
+
+    /// Whether a subquery of a condition has not far fewer rows than are asked about it: then it
+    /// costs less once joins have left few of these.
+    fn asks_many(&self, condition: &Sql, rows: f64) -> bool {
+        let names = tree::names(condition);
+        let mut subqueries = names.iter().filter_map(|name| self.subquery(name));
+        subqueries.any(|subquery| subquery.rows() > rows / FAR_FEWER)
     }
 }
 
@@ -370,7 +400,7 @@ mod tests {
     use crate::{
         disk::{DataDisks, Disk, RealDisk},
         job::check::{Site, check},
-        plan::{Node, Op},
+        plan::{JoinKind, Node, Op},
     };
 
     /// The readers below a node.
@@ -381,8 +411,8 @@ mod tests {
         nodes[at].inputs.iter().for_each(|input| readers(nodes, input.index(), found));
     }
 
-    /// Which of three tables are joined first.
-    fn first_joined(join_order: &str) -> Vec<String> {
+    /// The readers below the first node of which something holds, of a query over three tables.
+    fn readers_below(query: &str, options: &str, is_meant: fn(&Op) -> bool) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         for (name, rows) in [("large", 5000), ("middle", 500), ("small", 5)] {
             let mut text = String::from("a,b\n");
@@ -396,8 +426,8 @@ mod tests {
             format!(r#"{{"id": "{name}", "op": "read_csv", "path": "{name}.csv", "header": true}}"#)
         };
         let document = format!(
-            r#"{{"dag": {{"nodes": [{}, {}, {}, {{"id": "q", "op": "sql"{join_order}, "query":
-                "select count(*) as n from large, middle, small where large.a = middle.a and middle.b = small.b"}}],
+            r#"{{"dag": {{"nodes": [{}, {}, {},
+                {{"id": "q", "op": "sql"{options}, "query": "{query}"}}],
               "edges": [["large", "q"], ["middle", "q"], ["small", "q"]]}}}}"#,
             read("large"),
             read("middle"),
@@ -406,16 +436,38 @@ mod tests {
         let checked =
             check(&document, true, &site).unwrap_or_else(|problems| panic!("{problems:?}"));
         let nodes = &checked.plan.nodes;
-        let join = nodes.iter().position(|node| matches!(node.op, Op::Join { .. })).unwrap();
+        let first = nodes.iter().position(|node| is_meant(&node.op)).unwrap();
         let mut found = BTreeSet::new();
-        readers(nodes, join, &mut found);
+        readers(nodes, first, &mut found);
         found.into_iter().collect()
     }
 
     #[test]
     fn tables_are_joined_by_size_or_as_they_are_written() {
+        let first_joined = |options: &str| {
+            let query = "select count(*) as n from large, middle, small
+                where large.a = middle.a and middle.b = small.b"
+                .replace('\n', " ");
+            readers_below(&query, options, |op| matches!(op, Op::Join { .. }))
+        };
         assert_eq!(first_joined(""), ["middle", "small"]);
         assert_eq!(first_joined(r#", "join_order": "cost""#), ["middle", "small"]);
         assert_eq!(first_joined(r#", "join_order": "as_written""#), ["large", "middle"]);
+    }
+
+    #[test]
+    fn a_large_subquery_is_asked_when_joins_have_left_few_rows() {
+        let below_semi = |first: &str, second: &str, asked: &str, options: &str| {
+            let query = format!(
+                "select count(*) as n from {first}, {second} where {first}.a = {second}.a and \
+                 exists (select * from {asked} where {asked}.a = {first}.b)"
+            );
+            let is_semi = |op: &Op| matches!(op, Op::Join { how: JoinKind::Semi, .. });
+            readers_below(&query, options, is_semi)
+        };
+        assert_eq!(below_semi("large", "middle", "small", ""), ["large", "small"]);
+        assert_eq!(below_semi("middle", "small", "large", ""), ["large", "middle", "small"]);
+        let as_written = r#", "join_order": "as_written""#;
+        assert_eq!(below_semi("middle", "small", "large", as_written), ["large", "middle"]);
     }
 }

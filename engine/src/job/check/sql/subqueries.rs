@@ -72,6 +72,13 @@ enum Inside {
     Compared(Box<Correlated>),
 }
 
+impl Prepared {
+    /// About how many rows it has.
+    pub(super) fn rows(&self) -> f64 {
+        self.inner.rows
+    }
+}
+
 const MORE_THAN_ONE: &str = "at most one row of a subquery for one value";
 
 impl Translator<'_, '_, '_, '_> {
