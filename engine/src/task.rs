@@ -475,8 +475,13 @@ impl Builder<'_> {
                 let input = self.input(step.node, *input)?;
                 let (keys, aggregates) = (keys.clone(), aggregates.clone());
                 let partition = self.task.attempt.task.partition;
+                let is_last = index.0 + 1 == self.task.stage.steps.len();
+                let buckets = match &self.task.stage.output {
+                    Output::Exchange(to) if is_last => to.buckets(),
+                    _ => 1,
+                };
                 let reduce = PartialReduce::new(input, keys, aggregates, schema, context);
-                Box::new(reduce.of_partition(partition))
+                Box::new(reduce.of_partition(partition).for_buckets(buckets))
             }
             StepKind::FinalReduce { input, keys, aggregates } => {
                 let input = self.input(step.node, *input)?;

@@ -45,7 +45,7 @@ const NEGATIVE_INFINITE: u16 = 4;
 /// The state of a sum of `f64`s, to be added to and merged in any order.
 ///
 /// - Shape: bin `j` counts units of `2^(26 × (place - 1 + j) - 1074)`.
-/// - Memory: 40 bytes, one cache line; groups keep them in one vector.
+/// - Memory: 40 bytes, one cache line or two; groups keep them in one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloatSum {
     bins: [i64; BINS],

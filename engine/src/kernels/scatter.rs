@@ -28,6 +28,8 @@ pub struct Scatter {
     starts: Vec<u32>,
     /// Row numbers, bucket after bucket.
     rows: Vec<u32>,
+    /// Whether the rows stand so already.
+    are_in_order: bool,
 }
 
 impl Scatter {
@@ -49,6 +51,7 @@ impl Scatter {
     ) {
         self.bucket_of_row.clear();
         self.bucket_of_row.extend(hashes.iter().map(|hash| bucket_of_hash(*hash)));
+        self.are_in_order = self.bucket_of_row.is_sorted();
         self.starts.clear();
         self.starts.resize(buckets as usize + 2, 0);
         // Counts are kept two places on: the first sum makes them starts one place on, and placing
@@ -76,6 +79,11 @@ impl Scatter {
         &self.rows[self.range(bucket)]
     }
 
+    /// The numbers of all rows, bucket after bucket.
+    pub fn into_rows(self) -> Vec<u32> {
+        self.rows
+    }
+
     /// Where a bucket's rows stand in [`Self::permute`]'s batch.
     pub fn range(&self, bucket: u32) -> Range<usize> {
         let bucket = bucket as usize;
@@ -89,11 +97,15 @@ impl Scatter {
 
     /// The rows of `batch` bucket after bucket, to be sliced by [`Self::range`].
     ///
-    /// - Memory: a copy of the batch, without the bytes that views point to.
+    /// - Memory: a copy of the batch, without the bytes that views point to; none where its rows stand
+    ///   so already.
     ///
     /// # Errors
     /// [`Error::Arrow`](crate::Error) where `batch` is not the one whose hashes were scattered.
     pub fn permute(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.are_in_order && self.rows.len() == batch.num_rows() {
+            return Ok(batch.clone());
+        }
         Ok(take_record_batch(batch, &UInt32Array::from(self.rows.clone()))?)
     }
 }

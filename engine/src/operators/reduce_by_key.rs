@@ -68,6 +68,8 @@ pub struct PartialReduce {
     passing: u64,
     probed_rows: u64,
     least_bytes: u64,
+    /// Those of the exchange that the groups go to.
+    buckets: u32,
 }
 
 impl PartialReduce {
@@ -93,7 +95,15 @@ impl PartialReduce {
             passing: 0,
             probed_rows: PROBED_ROWS,
             least_bytes: LEAST_BYTES,
+            buckets: 1,
         }
+    }
+
+    /// For an exchange of so many buckets, bucket after bucket.
+    #[must_use]
+    pub fn for_buckets(mut self, buckets: u32) -> Self {
+        self.buckets = buckets;
+        self
     }
 
     /// As the task of this partition, whose number is the first part of its rows'.
@@ -171,7 +181,8 @@ impl Operator for PartialReduce {
                 }
                 continue;
             }
-            self.draining = Some(self.build()?.drain(&mut self.reservation));
+            let draining = self.build()?.drain(&mut self.reservation);
+            self.draining = Some(draining.by_bucket(self.buckets, &mut self.reservation));
         }
     }
 }

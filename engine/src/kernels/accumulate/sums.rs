@@ -21,6 +21,7 @@ use crate::{
         float_sum::{FloatSum, add_each},
         growth::{Growth, bytes_of, growth_from},
         hash::canonical_words,
+        prefetch::prefetch_each,
         validity::Validity,
     },
 };
@@ -32,6 +33,9 @@ const FLOAT_SUM: DataType = DataType::BinaryView;
 
 /// The bytes of a float's state that is a single value.
 const VALUE_BYTES: usize = 8;
+
+/// Groups whose sums are asked for together.
+const CHUNK: usize = 64;
 
 /// Decimals of so many digits can be added 2³³ times in 128 bits.
 const DIGITS_WITH_ROOM: u8 = 28;
@@ -449,12 +453,15 @@ fn wide_fits(fits: bool) -> Result<()> {
 /// Float sums as they travel: nothing where nothing was added, else all that there is to know.
 fn float_states(sums: &[FloatSum], groups: &[u32]) -> ArrayRef {
     let mut states = BinaryViewBuilder::with_capacity(groups.len());
-    for group in groups {
-        let sum = &sums[*group as usize];
-        if sum.is_empty() {
-            states.append_value([]);
-        } else {
-            states.append_value(sum.to_bytes());
+    for chunk in groups.chunks(CHUNK) {
+        prefetch_each(sums, chunk);
+        for group in chunk {
+            let sum = &sums[*group as usize];
+            if sum.is_empty() {
+                states.append_value([]);
+            } else {
+                states.append_value(sum.to_bytes());
+            }
         }
     }
     Arc::new(states.finish())

@@ -15,8 +15,9 @@ use crate::{
     kernels::{
         accumulate::{Accumulators, Carried, Pieces},
         group_index::{GroupIndex, Unknown},
-        growth::{Growth, settle},
+        growth::{Growth, bytes_of, settle},
         key_table::{Groups, MAX_GROUPS},
+        scatter::Scatter,
     },
     memory::{
         Reservation,
@@ -164,7 +165,8 @@ impl Grouping {
         let batch_rows = usize::try_from(BATCH_BYTES / group_bytes).unwrap_or(BATCH_ROWS);
         let differs = accumulators.are_unbounded();
         let batch_rows = batch_rows.clamp(1, BATCH_ROWS);
-        Draining { groups, accumulators, next: 0, batch_rows, differs, pieces: None }
+        let (order, ends) = (Vec::new(), Vec::new());
+        Draining { groups, accumulators, order, ends, next: 0, batch_rows, differs, pieces: None }
     }
 }
 
@@ -172,6 +174,11 @@ impl Grouping {
 pub(super) struct Draining {
     groups: Groups,
     accumulators: Accumulators,
+    /// The groups in the order in which they are given; empty where that is the one of their coming.
+    order: Vec<u32>,
+    /// Places behind the last group of a bucket, of which a batch has one only; the last comes first.
+    ends: Vec<u32>,
+    /// A place in that order.
     next: u32,
     batch_rows: usize,
     /// Whether some groups may be far larger than others.
@@ -181,6 +188,26 @@ pub(super) struct Draining {
 }
 
 impl Draining {
+    /// The same bucket after bucket of an exchange, so that a batch goes to one reader and need not be
+    /// taken apart. In a bucket groups stand as they came.
+    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2³¹ groups")]
+    pub(super) fn by_bucket(mut self, buckets: u32, reservation: &mut Reservation) -> Self {
+        if buckets > 1 && self.groups.len() > self.batch_rows {
+            let mut scatter = Scatter::default();
+            scatter.scatter(self.groups.hashes(), buckets);
+            self.ends = (0..buckets).rev().map(|bucket| scatter.range(bucket).end as u32).collect();
+            self.order = scatter.into_rows();
+            // The slots that were given back had more.
+            reservation.grow(bytes_of(&self.order));
+        }
+        self
+    }
+
+    /// The group at a place in the order.
+    fn at(&self, place: u32) -> u32 {
+        self.order.get(place as usize).copied().unwrap_or(place)
+    }
+
     /// Keys, states and hashes of the next batch; a large group comes as several rows.
     pub(super) fn next_states(&mut self) -> Result<Option<Vec<ArrayRef>>> {
         if let Some((group, pieces, row)) = self.pieces.take()
@@ -194,7 +221,7 @@ impl Draining {
             return self.states(&groups).map(Some);
         }
         if (self.next as usize) < self.groups.len() {
-            let group = self.next;
+            let group = self.at(self.next);
             self.next += 1;
             self.pieces = Some((group, self.accumulators.pieces(group, PIECE_BYTES), 0));
             return self.next_states();
@@ -222,16 +249,20 @@ impl Draining {
     /// The numbers of the groups of the next batch, up to one that comes in pieces.
     #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2³¹ groups")]
     fn next_groups(&mut self, in_pieces: bool) -> Option<Vec<u32>> {
-        let all = self.groups.len() as u32;
+        while self.ends.last().is_some_and(|end| *end <= self.next) {
+            self.ends.pop();
+        }
+        let all = self.ends.last().copied().unwrap_or(self.groups.len() as u32);
         let mut groups = Vec::new();
         let mut bytes = 0;
         while self.next < all && self.has_room(groups.len(), bytes) {
-            let own = self.group_bytes(self.next);
+            let group = self.at(self.next);
+            let own = self.group_bytes(group);
             if in_pieces && own > PIECE_BYTES {
                 break;
             }
             bytes += own;
-            groups.push(self.next);
+            groups.push(group);
             self.next += 1;
         }
         (!groups.is_empty()).then_some(groups)

@@ -7,10 +7,10 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
         StringViewArray, TimestampMicrosecondArray, UInt64Array,
     },
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type},
     util::display::array_value_to_string,
 };
 use proptest::prelude::*;
@@ -21,6 +21,7 @@ use crate::{
     Error, Result,
     disk::{Disk, RealDisk},
     expr::{Aggregate, AggregateFunction, Expr, TIMESTAMP},
+    kernels::scatter::bucket_of,
     memory::spill::tests::{FaultyDisk, context},
     operators::{Batches, Operator},
     plan::with_hash_column,
@@ -117,6 +118,34 @@ impl Reduction<'_> {
         task.least_bytes = self.least_bytes;
         all(task)
     }
+}
+
+#[test]
+fn groups_for_an_exchange_come_bucket_after_bucket_and_there_as_they_came() {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+    let batch = |first: i64| {
+        let numbers: Int64Array = (first..first + 8_000).map(Some).collect();
+        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(numbers)]).unwrap()
+    };
+    let input = Box::new(Batches::new(vec![batch(0), batch(8_000), batch(0), batch(16_000)]));
+    let count = Aggregate::new(Count, Vec::new()).unwrap();
+    let mut fields = vec![schema.field(0).clone()];
+    fields.extend(state_fields(std::slice::from_ref(&count), &["a"]).unwrap());
+    let states = with_hash_column(&Schema::new(fields));
+    let folder = TempDir::new().unwrap();
+    let context = roomy(&folder);
+    let task = PartialReduce::new(input, vec![column(&schema, 0)], vec![count], states, &context);
+    let batches = all(task.for_buckets(5)).unwrap();
+    let mut found: Vec<(u32, i64)> = Vec::new();
+    for groups in &batches {
+        let numbers = groups.column(0).as_primitive::<Int64Type>();
+        let hashes = groups.column(2).as_primitive::<UInt64Type>();
+        let buckets = hashes.values().iter().map(|hash| bucket_of(*hash, 5));
+        found.extend(buckets.zip(numbers.values().iter().copied()));
+    }
+    assert_eq!(found.len(), 24_000);
+    assert!(found.is_sorted());
+    assert_eq!(context.budget.used_bytes(), 0);
 }
 
 fn roomy(folder: &TempDir) -> TaskContext {
