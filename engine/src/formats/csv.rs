@@ -362,8 +362,33 @@ impl Quoting {
         has_special || value.is_empty() || value.starts_with(BYTE_ORDER_MARK)
     }
 
+    /// Appends a text of 16 to 32 bytes that needs no quotes; whether it is one. No call for so few
+    /// bytes: the first 16, and the last 16 over their end.
+    #[inline]
+    fn is_short_and_plain(&self, value: &[u8], out: &mut Vec<u8>) -> bool {
+        let (Some(first), Some(last)) = (value.first_chunk::<16>(), value.last_chunk::<16>())
+        else {
+            return false;
+        };
+        let special = self.special();
+        if value.len() > 32
+            || has_one_of(first, special) | has_one_of(last, special)
+            || first.starts_with(BYTE_ORDER_MARK)
+        {
+            return false;
+        }
+        let end = out.len() + value.len();
+        out.extend_from_slice(first);
+        out.truncate(end - last.len());
+        out.extend_from_slice(last);
+        true
+    }
+
     #[inline]
     fn bytes(&self, value: &[u8], out: &mut Vec<u8>) {
+        if self.is_short_and_plain(value, out) {
+            return;
+        }
         if !self.is_needed(value) {
             out.extend_from_slice(value);
             return;
@@ -427,7 +452,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{CsvOptions, records::Ends};
+    use super::{CsvOptions, Quoting, records::Ends};
     use crate::{
         formats::{DeclaredColumn, Format, infer},
         operators::Operator,
@@ -479,6 +504,32 @@ mod tests {
             ),
             ["a,b|c\r\nd", "e\"f|g\"h\"i", "\"|\"j\""]
         );
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_quoted_where_it_must_be_and_nowhere_else() {
+        let written = |text: &[u8]| {
+            let mut out = b"before,".to_vec();
+            Quoting(b';').bytes(text, &mut out);
+            out.split_off(7)
+        };
+        for length in 1..70_usize {
+            let plain: Vec<u8> = (b'a'..=b'z').cycle().take(length).collect();
+            assert_eq!(written(&plain), plain);
+            for place in 0..length {
+                for special in *b";\"\r\n" {
+                    let mut text = plain.clone();
+                    text[place] = special;
+                    let doubled = text.iter().flat_map(|byte| {
+                        std::iter::repeat_n(*byte, 1 + usize::from(*byte == b'"'))
+                    });
+                    let quoted: Vec<u8> = [b'"'].into_iter().chain(doubled).chain([b'"']).collect();
+                    assert_eq!(written(&text), quoted);
+                }
+            }
+        }
+        let marked = "\u{feff}a text behind a mark".as_bytes();
+        assert_eq!(written(marked), [b"\"", marked, b"\""].concat());
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub(crate) fn take_rows(column: &ArrayRef, places: &UInt32Array) -> Result<Array
                 && of_column.is_none_or(|nulls| nulls.is_valid(rows[row] as usize))
         }),
     };
+    let last = || rows.iter().fold(0, |last, row| last.max(*row)) as usize;
     if sources.are_far(rows.len())
-        && rows.iter().all(|row| (*row as usize) < column.len())
+        && last() < column.len()
         && let Some(taken) = sources.gather(rows.len(), |row| (0, rows[row] as usize), nulls)
     {
         return Ok(taken);
@@ -56,9 +57,10 @@ pub(crate) fn interleave_rows(
     places: &[(usize, usize)],
 ) -> Result<ArrayRef> {
     let sources = Sources(columns);
-    let exists = |(column, row): &(usize, usize)| {
-        columns.get(*column).is_some_and(|column| *row < column.len())
-    };
+    // Asked once a column: it is a call.
+    let lengths: Vec<usize> = columns.iter().map(|column| column.len()).collect();
+    let exists =
+        |(column, row): &(usize, usize)| lengths.get(*column).is_some_and(|length| row < length);
     let nulls = || {
         let is_valid = |row: usize| {
             let (column, row) = places[row];

@@ -262,7 +262,9 @@ impl Range {
             let Some((word, tail)) = key.split_first_chunk() else {
                 return Err(Error::Internal(String::from("a sampled key without a word")));
             };
-            self.bounds.words.push(u128::from_be_bytes(*word));
+            let word = u128::from_be_bytes(*word);
+            self.bounds.heads.push(head(word));
+            self.bounds.words.push(word);
             self.bounds.tails.push(tail.to_vec());
         }
         Ok(())
@@ -290,8 +292,14 @@ impl Operator for Range {
 #[derive(Default)]
 struct Bounds {
     words: Vec<u128>,
+    /// The upper halves of the words.
+    heads: Vec<u64>,
     /// What follows the words.
     tails: Vec<Vec<u8>>,
+}
+
+fn head(word: u128) -> u64 {
+    (word >> 64) as u64
 }
 
 impl Bounds {
@@ -300,7 +308,12 @@ impl Bounds {
         let words = encoder.words(batch);
         let mut tails = None;
         let mut range = |(row, word): (usize, &u128)| -> Result<usize> {
-            let first = self.words.partition_point(|bound| bound < word);
+            // Halves are compared in a step, and mostly decide.
+            let place = self.heads.partition_point(|bound| *bound < head(*word));
+            if self.heads.get(place) != Some(&head(*word)) {
+                return Ok(place);
+            }
+            let first = place + self.words[place..].partition_point(|bound| bound < word);
             if self.words.get(first) != Some(word) {
                 return Ok(first);
             }
