@@ -18,7 +18,7 @@ use crate::{
     kernels::accumulate::takes_order,
     plan::{
         JoinColumn, JoinKind, Node, NodeIndex, Op, Order,
-        estimate::{self, Estimate},
+        estimate::{self, Estimate, row_bytes},
         stages::BROADCAST_BYTES,
     },
 };
@@ -37,7 +37,9 @@ pub(super) fn apply(nodes: &mut Nodes, disk: &Arc<dyn Disk>) -> Vec<String> {
     let mut done = Vec::new();
     for met in found {
         let input = nodes.0[met.reduce.index()].inputs[0];
-        if is_worth(&estimates[met.asking.index()], &estimates[input.index()]) {
+        let key_bytes = row_bytes(&met.asked());
+        let (asking, of) = (&estimates[met.asking.index()], &estimates[input.index()]);
+        if is_worth(asking, key_bytes, of) {
             let ids = [met.reduce, met.asking].map(|node| nodes.0[node.index()].id.clone());
             met.rewrite(nodes);
             done.push(format!("`{}` makes only groups that `{}` has rows for", ids[0], ids[1]));
@@ -46,8 +48,9 @@ pub(super) fn apply(nodes: &mut Nodes, disk: &Arc<dyn Disk>) -> Vec<String> {
     done
 }
 
-fn is_worth(asking: &Estimate, input: &Estimate) -> bool {
-    asking.bytes <= BROADCAST_BYTES
+/// Whether rows that ask by keys of so many bytes are few beside those that the group-by reads.
+fn is_worth(asking: &Estimate, key_bytes: u64, input: &Estimate) -> bool {
+    asking.rows.saturating_mul(key_bytes) <= BROADCAST_BYTES
         && asking.rows.saturating_mul(FEWER) < asking.unfiltered_rows.min(input.rows)
 }
 
@@ -124,15 +127,20 @@ fn below(
 }
 
 impl Met {
+    /// The keys that are asked for.
+    fn asked(&self) -> Schema {
+        let keys = self.keys.iter().enumerate();
+        let field = |(place, (_, key)): (usize, &(usize, Expr))| {
+            Field::new(format!("__key{place}"), key.data_type(), true)
+        };
+        Schema::new(keys.map(field).collect::<Vec<_>>())
+    }
+
     /// Puts the semi-join below the group-by.
     fn rewrite(self, nodes: &mut Nodes) {
         let input = nodes.0[self.reduce.index()].inputs[0];
         let id = String::from(root(&nodes.0[self.reduce.index()].id));
-        let fields =
-            self.keys.iter().enumerate().map(|(place, (_, key))| {
-                Field::new(format!("__key{place}"), key.data_type(), true)
-            });
-        let asked = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let asked = Arc::new(self.asked());
         let (own, others): (Vec<usize>, Vec<Expr>) = self.keys.into_iter().unzip();
         let columns = Op::Map { columns: others };
         let (asked_id, met_id) = (format!("{id}.keys"), format!("{id}.met"));
@@ -205,12 +213,13 @@ mod tests {
 
     #[test]
     fn it_pays_where_conditions_have_left_few_rows() {
-        let of = |rows, unfiltered_rows| Estimate { rows, bytes: 8 * rows, unfiltered_rows };
+        let of = |rows, unfiltered_rows| Estimate { rows, bytes: 100 * rows, unfiltered_rows };
         let input = of(6_000_000, 6_000_000);
-        assert!(is_worth(&of(200, 200_000), &input));
-        assert!(!is_worth(&of(200_000, 200_000), &input), "each group may be asked for");
-        assert!(!is_worth(&of(200, 200_000), &of(500, 500)), "there are few rows");
-        assert!(!is_worth(&of(5_000_000, 60_000_000), &of(60_000_000, 60_000_000)), "40 MB");
+        assert!(is_worth(&of(200, 200_000), 8, &input));
+        assert!(!is_worth(&of(200_000, 200_000), 8, &input), "each group may be asked for");
+        assert!(!is_worth(&of(200, 200_000), 8, &of(500, 500)), "there are few rows");
+        let (asking, many) = (of(3_000_000, 60_000_000), of(60_000_000, 60_000_000));
+        assert!(is_worth(&asking, 8, &many) && !is_worth(&asking, 16, &many), "48 MB of keys");
         let rule = |nodes: &mut Nodes| apply(nodes, &RealDisk::shared());
         let (before, after) = before_and_after(rule, &dag("sum(v)", "inner"));
         assert_eq!(before, after, "nothing says that rows are few");
