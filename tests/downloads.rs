@@ -475,6 +475,7 @@ fn twenty_downloads_at_once_take_little_memory() {
     });
     // Fifteen of them in text of some kind, each larger than the lines alone.
     assert!(received > 15 * text.len(), "{received} bytes came");
+    // Some 5 MiB each, and what the allocator keeps of them for the threads that made them.
     let grown = peak_bytes(cluster.master.id()) - before;
-    assert!(grown < 128 << 20, "{grown} bytes more for {received} bytes of downloads");
+    assert!(grown < 192 << 20, "{grown} bytes more for {received} bytes of downloads");
 }

@@ -6,6 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc, vec};
 
+use arrow::array::RecordBatch;
 use axum::body::Bytes;
 use minispark_engine::{
     Error, Result,
@@ -21,6 +22,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// What a format may hold back of a download: a row group goes into one chunk, which stands in
 /// memory beside it, and there are many downloads at once.
 const HELD_BYTES: u64 = 4 << 20;
+
+/// So many rows are encoded before it is seen whether they fill a chunk.
+const STEP_ROWS: usize = 1024;
 
 /// A range of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +90,8 @@ impl Steps for PieceBytes {
 pub(super) struct RowBytes {
     /// Absent once the last row is encoded.
     rows: Option<Box<dyn Operator>>,
+    /// What is left of a batch.
+    rest: Option<RecordBatch>,
     encoder: Box<dyn Encoder>,
     chunk: Vec<u8>,
     held: Reservation,
@@ -103,7 +109,7 @@ impl RowBytes {
     ) -> Result<Self> {
         let mut chunk = Vec::new();
         encoder.begin(&mut chunk)?;
-        Ok(Self { rows: Some(rows), encoder, chunk, held })
+        Ok(Self { rows: Some(rows), rest: None, encoder, chunk, held })
     }
 
     fn charge(&mut self, batch_bytes: u64) -> Result<()> {
@@ -126,8 +132,15 @@ impl Steps for RowBytes {
 
     fn step(&mut self) -> Result<Option<Vec<Bytes>>> {
         while let Some(rows) = &mut self.rows {
-            if let Some(batch) = rows.next()? {
-                self.encoder.encode(&batch, &mut self.chunk)?;
+            let batch = match self.rest.take() {
+                Some(rest) => Some(rest),
+                None => rows.next()?,
+            };
+            if let Some(batch) = batch {
+                let count = batch.num_rows().min(STEP_ROWS);
+                self.encoder.encode(&batch.slice(0, count), &mut self.chunk)?;
+                let rest = batch.num_rows() - count;
+                self.rest = (rest > 0).then(|| batch.slice(count, rest));
                 self.charge(batch.get_array_memory_size() as u64)?;
             } else {
                 self.encoder.finish(&mut self.chunk)?;
