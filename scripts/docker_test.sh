@@ -121,9 +121,6 @@ is_midway() {
       'BEGIN { exit !(running > 0 && progress > 0) }'
 }
 
-# The same, and what the worker has is a nap of ten seconds: words may be counted before they are hit.
-is_napping() { is_midway "$@" && client status "$1" 2>/dev/null | grep -q '"counts": "COMPLETED"'; }
-
 has_ended() {
   case $(field "$1" status) in COMPLETED | FAILED | CANCELLED) ;; *) false ;; esac
 }
@@ -146,12 +143,12 @@ completed() {
 
 expected() { find "$work/expected" -name "*_$1.txt"; }
 
-# under_fault WHAT WHEN WORKER COMMAND...: breaks something while the worker has a part of a job.
+# under_fault WHAT WORKER COMMAND...: breaks something while the worker is midway in a job.
 under_fault() {
-  local what=$1 when=$2 node=$3 job started=$SECONDS
-  shift 3
+  local what=$1 node=$2 job started=$SECONDS
+  shift 2
   job=$(submit "$work/faults.json")
-  wait_until 60 "job $job midway on $node" "$when" "$job" "$node"
+  wait_until 60 "job $job midway on $node" is_midway "$job" "$node"
   "$@"
   [ "$(field "$job" status)" != COMPLETED ] || fail "the job ended before it was hit: $what"
   completed "$job"
@@ -251,19 +248,23 @@ is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(contai
 for node in master worker1 worker2; do wait_until 40 "$node is healthy" is_healthy "$node"; done
 passed "all three containers are healthy"
 
+# On a fast machine what worker1 had may end between the look and the kill, and then no attempt fails.
 failures=0
-under_fault "worker1 killed" is_napping worker1 kill_worker1
+for _ in 1 2 3; do
+  under_fault "worker1 killed" worker1 kill_worker1
+  docker start "$(container worker1)" >/dev/null
+  wait_until 30 "worker1 is back" both_up
+  [ "$failures" -lt 1 ] || break
+done
 [ "$failures" -ge 1 ] || fail "failure_count does not tell of the lost worker"
-docker start "$(container worker1)" >/dev/null
-wait_until 30 "worker1 is back" both_up
 
-under_fault "worker2 cut off the network and connected again" is_midway worker2 cut_off_worker2
+under_fault "worker2 cut off the network and connected again" worker2 cut_off_worker2
 wait_until 30 "worker2 is back" both_up
 
-under_fault "the master restarted" is_midway worker1 restart_master
+under_fault "the master restarted" worker1 restart_master
 wait_until 30 "the workers are back" both_up
 
-under_fault "the master killed and started" is_midway worker1 kill_master
+under_fault "the master killed and started" worker1 kill_master
 wait_until 30 "the workers are back" both_up
 
 echo "== docker-clean leaves nothing behind"
